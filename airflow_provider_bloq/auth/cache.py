@@ -1,0 +1,98 @@
+"""One token provider per credential and process, so that every hook of a task shares its tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from airflow_provider_bloq.auth.ladder import TokenProvider
+
+__all__ = ["ProviderCache", "credential_key", "shared_providers"]
+
+
+def credential_key(accounts_url: str, identity: tuple[str, ...]) -> str:
+    """Return the key that tells one credential from every other: a digest, so that it may be logged.
+
+    :param accounts_url: Where the tokens are minted.
+    :param identity: The key source's identity; never a connection id alone, which can change its meaning.
+    """
+    digest = hashlib.sha256()
+    for part in (accounts_url, *identity):
+        digest.update(f"{len(part)}:{part}".encode())
+    return digest.hexdigest()
+
+
+@dataclass(slots=True)
+class _Entry:
+    provider: TokenProvider
+    leases: int = 0
+    #: Whether the process wants it for good. A task's process ends with its task.
+    held: bool = False
+
+    @property
+    def is_spent(self) -> bool:
+        remaining = self.provider.expires_in
+        return not self.held and not self.leases and (remaining is None or remaining <= 0)
+
+
+class ProviderCache:
+    """Token providers by credential key.
+
+    A task *holds* its provider for the life of its process. In the triggerer, which lives for weeks,
+    each trigger takes a *lease*; a provider without leases goes once its token is dead.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+
+    def forget(self) -> None:
+        """Become empty. For a forked child: it must not act with the tokens of its parent.
+
+        The providers forget as well, since a hook that was made before the fork still has its own.
+        """
+        self._lock = threading.Lock()
+        for entry in self._entries.values():
+            entry.provider.forget()
+        self._entries.clear()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def hold(self, key: str, make: Callable[[], TokenProvider]) -> TokenProvider:
+        """Return the provider of this credential, made on first use and kept with the process."""
+        with self._lock:
+            entry = self._entry(key, make)
+            entry.held = True
+            return entry.provider
+
+    @contextmanager
+    def lease(self, key: str, make: Callable[[], TokenProvider]) -> Iterator[TokenProvider]:
+        """Lend the provider of this credential for the time of a ``with`` block."""
+        with self._lock:
+            entry = self._entry(key, make)
+            entry.leases += 1
+        try:
+            yield entry.provider
+        finally:
+            with self._lock:
+                entry.leases -= 1
+
+    def _entry(self, key: str, make: Callable[[], TokenProvider]) -> _Entry:
+        for spent in [other for other, entry in self._entries.items() if other != key and entry.is_spent]:
+            del self._entries[spent]
+        if key not in self._entries:
+            self._entries[key] = _Entry(make())
+        return self._entries[key]
+
+
+shared_providers = ProviderCache()
+
+# A worker forks each task off a process that may have tested a connection: measured, without this
+# all of its later tasks act with the tokens of that test.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=shared_providers.forget)

@@ -1,0 +1,170 @@
+"""Logic without I/O: a flow is a generator that yields what it needs and is sent what came of it.
+
+The ladder, retries and 401 handling are written once as flows. ``transport`` drives them, with
+blocking calls or on an event loop; a test drives them with a script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from airflow_provider_bloq.auth.flight import SingleFlight
+    from airflow_provider_bloq.auth.keys import KeyReading, KeySource
+    from airflow_provider_bloq.auth.secret import Secret
+
+__all__ = [
+    "Effect",
+    "Flow",
+    "Follow",
+    "Lead",
+    "LoadKeys",
+    "Mask",
+    "Pinned",
+    "Request",
+    "Response",
+    "Send",
+    "Sleep",
+    "Trust",
+    "Unpinned",
+    "load_keys",
+    "mask",
+    "send",
+    "sleep",
+]
+
+T = TypeVar("T")
+
+
+class Unpinned(Enum):
+    """How far a server is trusted whose certificate is not pinned."""
+
+    VERIFY = "verify"
+    INSECURE = "insecure"
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """Only a certificate with one of these SHA-256 fingerprints (lower-case hex) is accepted."""
+
+    fingerprints: frozenset[str]
+
+
+Trust: TypeAlias = Unpinned | Pinned
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request. Headers and body stay out of ``repr``: they may hold credentials.
+
+    :param method: HTTP method, upper case.
+    :param url: Absolute URL.
+    :param headers: Headers to send.
+    :param body: The whole body; there is no streaming here.
+    :param trust: What makes the server's certificate acceptable.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    trust: Trust = Unpinned.VERIFY
+
+    def with_header(self, name: str, value: str) -> Request:
+        """Return the same request with one header set."""
+        return replace(self, headers={**self.headers, name: value})
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP response, wholly read.
+
+    :param status: HTTP status.
+    :param headers: Headers with lower-case names.
+    :param body: The body; out of ``repr``, since a token endpoint's body is a secret.
+    :param elapsed: Seconds from sending the request to the end of the answer.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a request; gives the :class:`Response`, or raises ``BloqUnavailable``."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Let time pass; gives nothing."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadKeys:
+    """Read the client keys from their source; gives a :class:`KeyReading`."""
+
+    source: KeySource
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Have these values hidden wherever the process logs; gives nothing."""
+
+    secrets: tuple[Secret, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Run the flight's flow and settle the flight with what comes of it; gives the result."""
+
+    flight: SingleFlight[Any]
+    flow: Flow[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Wait for a flight that another leads; gives its :class:`~.flight.Landing`."""
+
+    flight: SingleFlight[Any]
+    ticket: Any
+
+
+Effect: TypeAlias = Send | Sleep | LoadKeys | Mask | Lead | Follow
+Flow: TypeAlias = Generator[Effect, Any, T]
+
+
+def send(request: Request) -> Flow[Response]:
+    """Send one request, once.
+
+    :raises BloqUnavailable: No answer came; its ``acted`` tells whether the server may have acted.
+    """
+    response: Response = yield Send(request)
+    return response
+
+
+def sleep(seconds: float) -> Flow[None]:
+    """Let ``seconds`` pass."""
+    yield Sleep(seconds)
+
+
+def load_keys(source: KeySource) -> Flow[KeyReading]:
+    """Read the client keys from their source and have the secret masked at once."""
+    reading: KeyReading = yield LoadKeys(source)
+    yield from mask(reading.keys.client_secret)
+    return reading
+
+
+def mask(*secrets: Secret | None) -> Flow[None]:
+    """Have secrets hidden wherever the process logs, before anything else is done with them."""
+    present = tuple(secret for secret in secrets if secret)
+    if present:
+        yield Mask(present)
