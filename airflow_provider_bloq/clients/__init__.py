@@ -1,0 +1,1 @@
+"""The endpoints of Bloq Cloud, retries and typed errors. Knows no Airflow."""

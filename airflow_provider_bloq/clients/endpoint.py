@@ -1,0 +1,91 @@
+"""What an endpoint is, and the one way a call of it goes: build, sign, send, repeat, read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from airflow_provider_bloq.auth.bearer import BearerAuth
+from airflow_provider_bloq.auth.flow import Flow, Request
+from airflow_provider_bloq.clients.errors import error_of, json_of
+from airflow_provider_bloq.clients.retry import RetryPolicy, sent_with_retries
+from airflow_provider_bloq.exceptions import BloqConfigurationError
+
+__all__ = ["SUCCESSES", "Endpoint", "Service", "json_request"]
+
+#: The statuses that Bloq's own client takes for success; 202 is not among them.
+SUCCESSES = frozenset({200, 201, 204})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One row of a service's table of endpoints.
+
+    :param method: HTTP method.
+    :param path: Path below the service's URL, with ``{names}`` to fill in.
+    :param repeatable: Whether a second request does no more than the first, so that it may be sent
+        again when it is not known whether the service acted.
+    """
+
+    method: str
+    path: str
+    repeatable: bool
+
+    def url(self, base: str, parts: dict[str, str], query: dict[str, Any] | None = None) -> str:
+        """Fill in the path.
+
+        :raises BloqConfigurationError: A part is empty or would change the path's meaning.
+        """
+        for name, value in parts.items():
+            if not isinstance(value, str) or value.strip() in ("", ".", ".."):
+                raise BloqConfigurationError.of(name, f"{value!r} is no id", "Pass the id as Bloq gave it.")
+        path = self.path.format(**{name: quote(value.strip(), safe="") for name, value in parts.items()})
+        return base + path + (f"?{urlencode(query)}" if query else "")
+
+
+def json_request(method: str, url: str, body: Any = None) -> Request:
+    """Make a request that takes JSON and, where there is a body, sends it as JSON."""
+    headers = {"Accept": "application/json"}
+    if body is None:
+        return Request(method, url, headers)
+    headers["Content-Type"] = "application/json"
+    return Request(method, url, headers, json.dumps(body, separators=(",", ":")).encode())
+
+
+class Service:
+    """A service of Bloq that takes the access token.
+
+    :param url: Base URL, without a slash at its end.
+    :param bearer: Signs the requests.
+    :param policy: How patiently requests are repeated.
+    """
+
+    def __init__(self, *, url: str, bearer: BearerAuth, policy: RetryPolicy) -> None:
+        self.url = url
+        self.bearer = bearer
+        self.policy = policy
+
+    def call(
+        self, endpoint: Endpoint, *, query: dict[str, Any] | None = None, body: Any = None, **parts: str
+    ) -> Flow[Any]:
+        """Call an endpoint; a flow.
+
+        :param endpoint: Which.
+        :param query: Query parameters.
+        :param body: What to send as JSON.
+        :param parts: What to fill into the path.
+        :return: The JSON of the answer; None where it has no body.
+        :raises BloqApiError: The service answered with an error, or not at all.
+        :raises BloqAuthError: No usable token could be had, or it was refused.
+        """
+        request = json_request(endpoint.method, endpoint.url(self.url, parts, query), body)
+        # Signed outside, repeated inside: while Accounts is away its own patience counts, not both.
+        response = yield from self.bearer.send(
+            request, once=partial(sent_with_retries, policy=self.policy, repeatable=endpoint.repeatable)
+        )
+        if response.status not in SUCCESSES:
+            raise error_of(request, response)
+        return json_of(request, response)

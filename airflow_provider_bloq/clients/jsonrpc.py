@@ -1,0 +1,208 @@
+"""JSON-RPC calls of a node or cluster, one or many."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from airflow_provider_bloq.auth.bearer import BearerAuth
+from airflow_provider_bloq.auth.flow import Flow, Request, Response
+from airflow_provider_bloq.clients.endpoint import json_request
+from airflow_provider_bloq.clients.operation import RunsAsync, RunsBlocking, operation
+from airflow_provider_bloq.clients.retry import RetryPolicy, sent_with_retries
+from airflow_provider_bloq.clients.rpc_answers import BatchTooLarge, outcomes_of
+from airflow_provider_bloq.clients.rpc_target import RpcLocator, RpcTarget
+from airflow_provider_bloq.exceptions import BloqAuthError, BloqConfigurationError, BloqRpcError
+
+__all__ = ["AsyncRpcClient", "RpcApi", "RpcCall", "RpcClient"]
+
+#: Calls in one HTTP request. Some nodes refuse more than 100.
+BATCH_LIMIT = 50
+
+#: Methods that only read: to send them again is harmless when an answer was lost.
+_READS = re.compile(
+    r"(?:eth_(?:get\w+|call|blockNumber|chainId|estimateGas|gasPrice|maxPriorityFeePerGas|feeHistory|syncing|"
+    r"accounts|blobBaseFee|protocolVersion|createAccessList)|net_\w+|web3_\w+|trace_\w+|debug_trace\w+|"
+    r"txpool_\w+|rpc_modules|info\.\w+|get\w+|decode\w+|estimate\w+|validateaddress|verifychain|uptime|help)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RpcCall:
+    """One JSON-RPC call.
+
+    :param method: Method, such as ``eth_getBalance``.
+    :param params: Parameters: a list, or named ones where the node takes them.
+    """
+
+    method: str
+    params: Sequence[Any] | dict[str, Any] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.method, str) or not self.method.strip():
+            raise _wrong_call("method", self.method)
+        if not isinstance(self.params, list | tuple | dict):
+            raise _wrong_call("params", self.params)
+
+    @classmethod
+    def of(cls, call: RpcCall | str | Sequence[Any] | dict[str, Any]) -> RpcCall:
+        """Read a call from its short forms: a method, ``[method, params]``, or a dict of the two.
+
+        :raises BloqConfigurationError: It is none of these.
+        """
+        match call:
+            case RpcCall():
+                return call
+            case str(method) | [method] | {"method": method, "params": None}:
+                return cls(method)
+            case [method, params] | {"method": method, "params": params}:
+                return cls(method, params)
+            case {"method": method}:
+                return cls(method)
+        raise _wrong_call("batch", call)
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether it may be sent again without knowing what became of it."""
+        return _READS.fullmatch(self.method) is not None
+
+
+class RpcApi:
+    """The JSON-RPC of one node, cluster or URL.
+
+    :param locator: Finds out where the calls go.
+    :param bearer: Signs them where the target knows its callers by the access token.
+    :param policy: How patiently they are repeated.
+    """
+
+    def __init__(self, *, locator: RpcLocator, bearer: BearerAuth, policy: RetryPolicy) -> None:
+        self.locator = locator
+        self.bearer = bearer
+        self.policy = policy
+        self._ids = itertools.count(1)
+
+    @operation
+    def call(
+        self, method: str, params: Sequence[Any] | dict[str, Any] = (), *, repeatable: bool | None = None
+    ) -> Flow[Any]:
+        """Call one method.
+
+        :param method: Method, such as ``eth_blockNumber``.
+        :param params: Its parameters.
+        :param repeatable: Whether it may be sent again where the answer was lost; by default only
+            methods that are known to read alone are.
+        :return: The ``result``.
+        :raises BloqRpcError: The node answered with an error object.
+        :raises BloqApiError: The node could not be reached or gave no JSON-RPC answer.
+        """
+        (outcome,) = yield from self._batch([RpcCall(method, params)], 1, repeatable)
+        return _result(outcome)
+
+    @operation
+    def batch(
+        self,
+        calls: Iterable[RpcCall | str | Sequence[Any] | dict[str, Any]],
+        *,
+        limit: int = BATCH_LIMIT,
+        return_errors: bool = False,
+        repeatable: bool | None = None,
+    ) -> Flow[list[Any]]:
+        """Call many methods, in as few requests as the limit allows.
+
+        :param calls: The calls; see :meth:`RpcCall.of` for their short forms.
+        :param limit: Calls in one request. A node that refuses so many is asked with fewer.
+        :param return_errors: Whether a call's :class:`BloqRpcError` stands in its place in the result
+            instead of being raised.
+        :param repeatable: As for :meth:`call`.
+        :return: The results in the order of the calls.
+        :raises BloqRpcError: A node answered one of the calls with an error object.
+        :raises BloqApiError: The node could not be reached or gave no JSON-RPC answer.
+        """
+        outcomes = yield from self._batch([RpcCall.of(call) for call in calls], limit, repeatable)
+        return outcomes if return_errors else [_result(outcome) for outcome in outcomes]
+
+    def _batch(self, calls: list[RpcCall], limit: int, repeatable: bool | None) -> Flow[list[Any]]:
+        outcomes: list[Any] = []
+        while len(outcomes) < len(calls):
+            chunk = calls[len(outcomes) : len(outcomes) + max(1, limit)]
+            try:
+                outcomes += yield from self._exchange(chunk, repeatable)
+            except BatchTooLarge as refusal:
+                if len(chunk) == 1:
+                    raise refusal.error from None
+                limit = len(chunk) // 2
+        return outcomes
+
+    def _exchange(self, calls: list[RpcCall], repeatable: bool | None) -> Flow[list[Any]]:
+        if repeatable is None:
+            repeatable = all(call.only_reads for call in calls)
+        target = yield from self.locator.locate()
+        numbered = {next(self._ids): call for call in calls}
+        body = [
+            {"jsonrpc": target.version, "id": number, "method": call.method, "params": _params(call)}
+            for number, call in numbered.items()
+        ]
+        request = json_request("POST", target.url, body if len(body) > 1 else body[0])
+        response = yield from self._sent(request, target, repeatable)
+        return outcomes_of(request, response, {number: call.method for number, call in numbered.items()})
+
+    def _sent(self, request: Request, target: RpcTarget, repeatable: bool) -> Flow[Response]:
+        once = partial(sent_with_retries, policy=self.policy, repeatable=repeatable)
+        if target.basic is None:
+            return (yield from self.bearer.send(_trusted(request, target), once))
+        response = yield from once(_with_basic(request, target))
+        if response.status != 401:
+            return response
+        # Says nothing of the access token: the node's own password may have been changed.
+        newer = yield from self.locator.locate(anew=True)
+        if newer.basic != target.basic:
+            response = yield from once(_with_basic(request, newer))
+        if response.status == 401:
+            raise BloqAuthError(
+                f"{request.url} refuses the user and password that the Nodes API gives for it."
+            )
+        return response
+
+
+class RpcClient(RunsBlocking, RpcApi):
+    """:class:`RpcApi` with operations that block."""
+
+
+class AsyncRpcClient(RunsAsync, RpcApi):
+    """:class:`RpcApi` with operations that are awaited."""
+
+
+def _wrong_call(field: str, value: object) -> BloqConfigurationError:
+    return BloqConfigurationError.of(
+        field,
+        f"{str(value)[:80]!r} is no JSON-RPC call or part of one",
+        "A call is a method, [method, params], or a dict of the two; params are a list, or a dict by name.",
+    )
+
+
+def _params(call: RpcCall) -> Any:
+    return call.params if isinstance(call.params, dict) else list(call.params)
+
+
+def _trusted(request: Request, target: RpcTarget) -> Request:
+    return Request(request.method, request.url, request.headers, request.body, target.trust)
+
+
+def _with_basic(request: Request, target: RpcTarget) -> Request:
+    auth = target.basic
+    if auth is None:
+        return _trusted(request, target)
+    password = auth.password.reveal() if auth.password else ""
+    credentials = base64.b64encode(f"{auth.user or ''}:{password}".encode()).decode()
+    return _trusted(request, target).with_header("Authorization", f"Basic {credentials}")
+
+
+def _result(outcome: Any) -> Any:
+    if isinstance(outcome, BloqRpcError):
+        raise outcome
+    return outcome

@@ -1,0 +1,133 @@
+"""What the API does with nodes and with clusters alike."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any, ClassVar, Generic, TypeVar
+
+from airflow_provider_bloq.auth.flow import Flow
+from airflow_provider_bloq.clients.endpoint import Endpoint, Service
+from airflow_provider_bloq.clients.models import STOPPED, Machine, Offer
+from airflow_provider_bloq.clients.operation import operation
+from airflow_provider_bloq.exceptions import BloqAmbiguousCreate, BloqNotFound, BloqUnavailable
+
+__all__ = ["MachinesApi"]
+
+M = TypeVar("M", bound=Machine)
+
+
+class MachinesApi(Service, Generic[M]):
+    """The endpoints that nodes and clusters have in common.
+
+    Every operation raises :class:`~airflow_provider_bloq.exceptions.BloqApiError` where the service
+    answers with an error or not at all, and :class:`~airflow_provider_bloq.exceptions.BloqAuthError`
+    where no usable token can be had.
+    """
+
+    CHAINS: ClassVar[Endpoint]
+    SERVICES: ClassVar[Endpoint]
+    LIST: ClassVar[Endpoint]
+    CREATE: ClassVar[Endpoint]
+    GET: ClassVar[Endpoint]
+    DELETE: ClassVar[Endpoint]
+    MODEL: type[M]
+
+    @operation
+    def chains(self) -> Flow[list[Offer]]:
+        """List the chains, networks and software on offer."""
+        return [Offer.from_json(item) for item in _list_of(self.CHAINS, (yield from self.call(self.CHAINS)))]
+
+    @operation
+    def services(self) -> Flow[list[Offer]]:
+        """List the services on offer; their ids go to ``create``."""
+        return [
+            Offer.from_json(item) for item in _list_of(self.SERVICES, (yield from self.call(self.SERVICES)))
+        ]
+
+    @operation
+    def list(self) -> Flow[builtins.list[M]]:
+        """List all of the account, those that were deleted (``stopped``) included."""
+        return (yield from self._everything())
+
+    @operation
+    def get(self, id: str) -> Flow[M]:  # noqa: A002 - the field's own name
+        """Read one.
+
+        :param id: Its id, as Bloq gave it.
+        :raises BloqNotFound: There is none of this id in this account.
+        """
+        return (yield from self._one(id))
+
+    @operation
+    def delete(self, id: str) -> Flow[None]:  # noqa: A002 - the field's own name
+        """Delete one for good. It stays in the list as ``stopped``; deleting that again is no error.
+
+        :param id: Its id, as Bloq gave it.
+        :raises BloqNotFound: There is none of this id in this account.
+        """
+        try:
+            yield from self.call(self.DELETE, id=id)
+        except BloqNotFound:
+            # Also the answer to a second request, sent because the first one's answer was lost.
+            if (yield from self._one(id)).state != STOPPED:
+                raise
+
+    def create_once(self, body: dict[str, Any], *, serialised: bool) -> Flow[M]:
+        """Create without an idempotency key: never twice, and never taking what another has made.
+
+        :param body: What to create.
+        :param serialised: Whether the caller sees to it that nobody else creates the same meanwhile.
+            Only then can a lone new one be told to be this call's own where the answer is lost.
+        :raises BloqAmbiguousCreate: The answer is lost, and it cannot be told what came of it.
+        """
+        before = {machine.id for machine in (yield from self._everything())}
+        try:
+            return self.MODEL.from_json((yield from self.call(self.CREATE, body=body)))
+        except BloqUnavailable as lost:
+            if not lost.acted:
+                raise
+            new = [
+                machine
+                for machine in (yield from self._everything())
+                if machine.id not in before and _fits(machine, body)
+            ]
+            if serialised and len(new) == 1:
+                return new[0]
+            raise _unknown_outcome(lost, [machine.id for machine in new]) from lost
+
+    def _everything(self) -> Flow[builtins.list[M]]:
+        return [self.MODEL.from_json(item) for item in _list_of(self.LIST, (yield from self.call(self.LIST)))]
+
+    def _one(self, id: str) -> Flow[M]:  # noqa: A002
+        return self.MODEL.from_json((yield from self.call(self.GET, id=id)))
+
+
+def _fits(machine: Machine, body: dict[str, Any]) -> bool:
+    return (
+        machine.state != STOPPED
+        and machine.service in (None, body["serviceId"])
+        and (machine.auth is None or machine.auth.type == body["authType"])
+    )
+
+
+def _unknown_outcome(lost: BloqUnavailable, candidates: list[str]) -> BloqAmbiguousCreate:
+    found = (
+        f"New since then and fitting: {', '.join(candidates)}; nothing was deleted."
+        if candidates
+        else "None that fits has appeared since, but it may still."
+    )
+    return BloqAmbiguousCreate(
+        f"The answer to the create was lost ({lost}), and the API has no idempotency key. {found} Look which is "
+        "yours and delete the others before you create again. Creates that run one at a time can be told apart: "
+        "serialised=True.",
+        candidates=candidates,
+        status=lost.status,
+        method=lost.method,
+        url=lost.url,
+    )
+
+
+def _list_of(endpoint: Endpoint, answer: Any) -> list[Any]:
+    if not isinstance(answer, list):
+        raise BloqUnavailable(f"{endpoint.method} {endpoint.path} gave something that is no list.")
+    return answer

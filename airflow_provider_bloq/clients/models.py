@@ -1,0 +1,165 @@
+"""Nodes, clusters, services and chains as values.
+
+The API's objects are read tolerantly: a field that is missing or new is no error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.exceptions import BloqUnavailable
+
+__all__ = ["STARTED", "STOPPED", "Cluster", "Machine", "Node", "NodeAuth", "Offer"]
+
+#: The two states in evidence. ``stopped`` is the end of a node; any other means "not yet".
+STARTED = "started"
+STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAuth:
+    """How a node or cluster knows its callers.
+
+    :param type: ``basic`` (user and password), ``jwt`` (the access token), or ``none`` (clusters).
+    :param user: User name; for ``basic`` only.
+    :param password: Password; for ``basic`` only.
+    """
+
+    type: str
+    user: str | None = None
+    password: Secret | None = None
+
+    @classmethod
+    def from_json(cls, fields: Any) -> NodeAuth | None:
+        """Read the ``auth`` of a node or cluster; None where it has none."""
+        if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
+            return None
+        password = fields.get("pass")
+        return cls(
+            type=fields["type"].lower(),
+            user=_text(fields, "user"),
+            password=Secret(password) if isinstance(password, str) and password else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What nodes and clusters have in common."""
+
+    #: The fields that :meth:`public` gives on: all that Bloq documents, except those whose contents
+    #: nobody has described, since a password may stand in them.
+    PUBLIC: ClassVar[tuple[str, ...]] = (
+        "id", "user", "chain", "network", "state", "service", "serviceData", "createdAt", "updatedAt", "stoppedAt",
+        "ttl",
+    )  # fmt: skip
+    KIND: ClassVar[str] = "object"
+    ADDRESS: ClassVar[str]
+
+    id: str
+    chain: str
+    network: str
+    state: str
+    service: str | None
+    auth: NodeAuth | None
+    created_at: str | None
+    #: The object as the API gave it, passwords included: out of ``repr``, never to be returned from a task.
+    raw: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def from_json(cls, fields: Any) -> Self:
+        """Read an object of the API.
+
+        :raises BloqUnavailable: It is no object with an id.
+        """
+        if not isinstance(fields, dict) or not _text(fields, "id"):
+            raise BloqUnavailable(f"The service gave something that is no {cls.KIND} (it has no id).")
+        return cls(
+            id=fields["id"],
+            chain=(_text(fields, "chain") or "").lower(),
+            network=(_text(fields, "network") or "").lower(),
+            state=_text(fields, "state") or "",
+            service=_text(fields, "service"),
+            auth=NodeAuth.from_json(fields.get("auth")),
+            created_at=_text(fields, "createdAt"),
+            raw=fields,
+        )
+
+    @property
+    def address(self) -> str | None:
+        """Where it is: a node's IP address, a cluster's domain; None while it has none."""
+        return _text(self.raw, self.ADDRESS)
+
+    def public(self) -> dict[str, Any]:
+        """Return the object as the API names its fields, without anything secret: fit for XCom."""
+        shown = {name: self.raw[name] for name in self.PUBLIC if name in self.raw}
+        if isinstance(shown.get("user"), dict):
+            shown["user"] = {name: value for name, value in shown["user"].items() if name in ("id", "email")}
+        if self.auth is not None:
+            shown["auth"] = {"type": self.auth.type}
+        return shown
+
+
+@dataclass(frozen=True, slots=True)
+class Node(Machine):
+    """A node; see https://docs.bloq.com/advanced-documentation/technical-reference/nodes-api."""
+
+    PUBLIC: ClassVar[tuple[str, ...]] = (*Machine.PUBLIC, "ip")
+    KIND: ClassVar[str] = "node"
+    ADDRESS: ClassVar[str] = "ip"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster(Machine):
+    """A cluster of nodes behind one domain."""
+
+    PUBLIC: ClassVar[tuple[str, ...]] = (
+        *Machine.PUBLIC, "name", "alias", "domain", "capacity", "healthCount", "region", "updatingService",
+    )  # fmt: skip
+    KIND: ClassVar[str] = "cluster"
+    ADDRESS: ClassVar[str] = "domain"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Something that can be created: a chain's software (``/chains``) or a service (``/services``).
+
+    :param id: Service id, which a create takes; None for a chain.
+    :param chain: Chain, such as ``eth``.
+    :param network: Network, such as ``mainnet``.
+    :param software: Software with its version.
+    :param performance: Size of the machine, for services.
+    :param region: Region of the vendor, for services.
+    :param disabled: Whether it cannot be created any more.
+    """
+
+    id: str | None
+    chain: str
+    network: str
+    software: str | None
+    performance: str | None = None
+    region: str | None = None
+    disabled: bool = False
+
+    @classmethod
+    def from_json(cls, fields: Any) -> Offer:
+        """Read an item of ``/chains`` or ``/services``."""
+        fields = fields if isinstance(fields, dict) else {}
+        metadata = fields["metadata"] if isinstance(fields.get("metadata"), dict) else fields
+        vendor = fields["vendor"] if isinstance(fields.get("vendor"), dict) else {}
+        return cls(
+            id=_text(fields, "id"),
+            chain=(_text(fields, "chain") or "").lower(),
+            network=(_text(fields, "network") or "").lower(),
+            software=_text(metadata, "software"),
+            performance=_text(metadata, "performance"),
+            region=_text(vendor, "region"),
+            disabled=fields.get("disabled") is True,
+        )
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) and value else None

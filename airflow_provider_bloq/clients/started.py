@@ -1,0 +1,70 @@
+"""Waiting until a node that was just created can be used."""
+
+from __future__ import annotations
+
+import logging
+
+from airflow_provider_bloq.auth.flow import Flow, Pinned, Request, sleep
+from airflow_provider_bloq.auth.origin import Origin
+from airflow_provider_bloq.clients.addresses import rpc_url
+from airflow_provider_bloq.clients.models import STARTED, STOPPED, Node
+from airflow_provider_bloq.clients.nodes import NodesApi
+from airflow_provider_bloq.clients.retry import RetryPolicy, sent_with_retries
+from airflow_provider_bloq.exceptions import (
+    BloqApiError,
+    BloqCertificateError,
+    BloqConfigurationError,
+    BloqUnavailable,
+)
+
+__all__ = ["first_fingerprint", "until_started"]
+
+log = logging.getLogger(__name__)
+
+
+def until_started(api: NodesApi, node: Node, *, poll_interval: float, timeout: float) -> Flow[Node]:
+    """Read a node again and again until it is started; a flow.
+
+    Which states lie between is not documented, so any but ``started`` and ``stopped`` means "not yet".
+
+    :param api: Reads the node.
+    :param node: The node as it was last seen.
+    :param poll_interval: Seconds between two looks.
+    :param timeout: Seconds to wait in all.
+    :raises BloqApiError: It was stopped meanwhile.
+    :raises BloqUnavailable: It has not started in time.
+    """
+    waited = 0.0
+    while node.state != STARTED:
+        if node.state == STOPPED:
+            raise BloqApiError(f"{node.id} was stopped before it had started.")
+        if waited >= timeout:
+            raise BloqUnavailable(
+                f"{node.id} has not started in {timeout:.0f} s; its state is {node.state!r}."
+            )
+        yield from sleep(poll_interval)
+        waited += poll_interval
+        node = yield from NodesApi.get.flow(api, node.id)
+    return node
+
+
+def first_fingerprint(node: Node, *, local: bool, policy: RetryPolicy) -> Flow[str | None]:
+    """Read the certificate that a new node shows, to be trusted from then on; a flow.
+
+    Nothing is sent to the node: the handshake ends before the first header.
+
+    :param node: The node.
+    :param local: As for :func:`~airflow_provider_bloq.clients.addresses.rpc_url`.
+    :param policy: How patiently; a node may answer some time after it is said to have started.
+    :return: SHA-256 fingerprint in lower-case hex; None where it could not be read.
+    """
+    try:
+        origin = Origin.of(rpc_url(node, local=local))
+        handshake = Request("HEAD", f"{origin}/", trust=Pinned(frozenset()))
+        yield from sent_with_retries(handshake, policy, repeatable=True)
+    except BloqCertificateError as refusal:
+        return refusal.fingerprint
+    except (BloqUnavailable, BloqConfigurationError) as problem:
+        # The node is there all the same: its id must reach the task that will delete it.
+        log.warning("The certificate of %s could not be read, so it is not pinned: %s", node.id, problem)
+    return None
