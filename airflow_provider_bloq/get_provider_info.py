@@ -1,0 +1,160 @@
+"""What Airflow shows and knows of this provider, as plain data.
+
+Every Airflow process loads this module, some of them before the configuration exists, so it imports
+nothing. A test holds the connection fields against ``settings/fields.py``.
+"""
+
+from __future__ import annotations
+
+__all__ = ["get_provider_info"]
+
+
+def get_provider_info() -> dict[str, object]:
+    """Return the provider's metadata, in the form of Airflow's ``provider_info.schema.json``."""
+    return {
+        "package-name": "airflow-provider-bloq",
+        "name": "Bloq",
+        "description": (
+            "`Bloq Cloud <https://docs.bloq.com>`__: blockchain nodes, clusters and their JSON-RPC, "
+            "with client keys from the connection, HashiCorp Vault or OpenBao."
+        ),
+        "integrations": [
+            {
+                "integration-name": "Bloq",
+                "external-doc-url": "https://docs.bloq.com",
+                "tags": ["service"],
+            },
+        ],
+        "hooks": [
+            {"integration-name": "Bloq", "python-modules": ["airflow_provider_bloq.hooks.bloq"]},
+        ],
+        "operators": [
+            {
+                "integration-name": "Bloq",
+                "python-modules": [
+                    "airflow_provider_bloq.operators.jsonrpc",
+                    "airflow_provider_bloq.operators.nodes",
+                ],
+            },
+        ],
+        "connection-types": [
+            {
+                "connection-type": "bloq",
+                "hook-class-name": "airflow_provider_bloq.hooks.bloq.BloqHook",
+                "hook-name": "Bloq",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema"],
+                    "relabeling": {
+                        "host": "Accounts host or URL",
+                        "login": "Client ID",
+                        "password": "Client secret",
+                        "port": "Port (443 unless the host names another)",
+                    },
+                    "placeholders": {
+                        "host": "accounts.bloq.cloud",
+                        "login": "leave empty to read it from Vault",
+                        "password": "leave empty to read it from Vault",
+                        "port": "443",
+                    },
+                },
+                # No URL and no Vault field has a default: the form stores defaults nobody touched,
+                # and a stored URL would beat the environment, a stored Vault id the inline keys.
+                "conn-fields": {
+                    "environment": {
+                        "label": "Environment",
+                        "description": "Sets all addresses of Bloq that are not given one by one.",
+                        "schema": {
+                            "type": ["string", "null"],
+                            "enum": ["prod", "staging", "local"],
+                            "default": "prod",
+                        },
+                    },
+                    "vault_conn_id": {
+                        "label": "Vault connection",
+                        "description": (
+                            "Airflow connection of type vault that the client keys are read through; "
+                            "vault_default if a Vault path is given and this is empty."
+                        ),
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "vault_path": {
+                        "label": "Vault path",
+                        "description": (
+                            "Path of the client keys below the mount, without data/. "
+                            "Leave client ID and client secret empty then."
+                        ),
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "vault_id_field": {
+                        "label": "Vault field of the client ID",
+                        "description": "Empty: clientId or client_id.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "vault_key_field": {
+                        "label": "Vault field of the client secret",
+                        "description": "Empty: clientSecret or client_secret.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "nodes_url": {
+                        "label": "Nodes URL",
+                        "description": "Empty: the address of the environment.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "connect_url": {
+                        "label": "Connect URL",
+                        "description": (
+                            "May hold {chain}, as in https://{chain}.connect.bloq.cloud. "
+                            "Empty: the address of the environment."
+                        ),
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "timeout": {
+                        "label": "Timeout (seconds)",
+                        "description": "For the connect and for each wait on an answer; 1 to 600.",
+                        "schema": {
+                            "type": ["number", "null"],
+                            "minimum": 1,
+                            "maximum": 600,
+                            "default": 30,
+                        },
+                    },
+                    "ca_bundle": {
+                        "label": "CA bundle",
+                        "description": (
+                            "File or folder of CA certificates to trust instead of the usual ones, "
+                            "on each machine that runs tasks."
+                        ),
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "node_tls": {
+                        "label": "Certificates of nodes",
+                        "description": (
+                            "pinned: by fingerprint, as nodes sign their own; verify: by CA; "
+                            "insecure: not checked at all."
+                        ),
+                        "schema": {
+                            "type": ["string", "null"],
+                            "enum": ["pinned", "verify", "insecure"],
+                            "default": "pinned",
+                        },
+                    },
+                    "node_fingerprints": {
+                        "label": "Fingerprints of nodes",
+                        "description": (
+                            "Node id to SHA-256 fingerprints of its certificate, such as "
+                            '{"node-1": ["9f:86:…"]}.'
+                        ),
+                        "schema": {"type": ["object", "null"]},
+                    },
+                    "rpc_origins": {
+                        "label": "Origins for JSON-RPC",
+                        "description": (
+                            "Other origins, one per line, that may be shown the access token, "
+                            "such as https://rpc.example.com:8545."
+                        ),
+                        "schema": {"type": ["array", "null"], "items": {"type": "string"}},
+                    },
+                },
+            },
+        ],
+    }

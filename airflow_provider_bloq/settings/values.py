@@ -1,0 +1,172 @@
+"""Reads single values of a connection, which forms, JSON, URIs and secrets backends spell differently."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.settings.fields import (
+    ChoiceField,
+    ChoiceT,
+    ListField,
+    NumberField,
+    TableField,
+    TextField,
+)
+from airflow_provider_bloq.settings.problems import Problems
+
+__all__ = ["ExtraReader", "read_number", "read_port", "read_text"]
+
+_SEPARATORS = re.compile(r"[,\n]")
+
+
+def read_text(field: str, value: object, problems: Problems) -> str | None:
+    """Read a text: blanks around it are dropped, an empty one counts as not given.
+
+    :param field: Name of the field, for the problem.
+    :param value: The value as given; a :class:`Secret` is read too.
+    :param problems: Where a problem is noted.
+    :return: The text; None where it is not given or wrong.
+    """
+    if value is None or field in problems:
+        return None
+    if not isinstance(value, str):
+        problems.add(field, f"it is no text but of type {type(value).__name__}", "Enter a text")
+        return None
+    text = (value.reveal() if isinstance(value, Secret) else value).strip()
+    if not text.isprintable():
+        problems.add(field, "it holds a line break or another control character", "Enter the value again")
+        return None
+    return text or None
+
+
+def read_number(field: str, value: object, lowest: int, highest: int, problems: Problems) -> float | None:
+    """Read a number; null and the empty text count as not given.
+
+    :param field: Name of the field, for the problem.
+    :param value: A number, or a text that spells one.
+    :param lowest: Smallest number allowed.
+    :param highest: Largest number allowed.
+    :param problems: Where a problem is noted.
+    :return: The number; None where it is not given or wrong.
+    """
+    value = value.strip() or None if isinstance(value, str) else value
+    if value is None or field in problems:
+        return None
+    remedy = f"Enter a number from {lowest} to {highest}"
+    number = _as_float(value)
+    if number is None:
+        problems.add(field, f"{problems.shown(value)} is no number", remedy)
+    elif not lowest <= number <= highest:
+        problems.add(field, f"{problems.shown(value)} is out of range", remedy)
+    else:
+        return number
+    return None
+
+
+def read_port(value: object, problems: Problems) -> int | None:
+    """Read the connection's port; 0, which the form sends for an empty one, counts as not given.
+
+    :param value: A number, or a text that spells one.
+    :param problems: Where a problem is noted.
+    :return: The port; None where it is not given or wrong.
+    """
+    if not isinstance(value, bool) and value in (0, "0"):
+        return None
+    number = read_number("port", value, 1, 65535, problems)
+    if number is not None and not number.is_integer():
+        problems.add("port", f"{problems.shown(value)} is no whole number", "Enter a number from 1 to 65535")
+        return None
+    return None if number is None else int(number)
+
+
+class ExtraReader:
+    """Reads the extra fields as their descriptions in ``fields.py`` demand.
+
+    :param extra: The connection's extra.
+    :param problems: Where problems are noted.
+    """
+
+    def __init__(self, extra: Mapping[str, Any], problems: Problems) -> None:
+        self._extra = extra
+        self._problems = problems
+
+    def text(self, field: TextField) -> str | None:
+        """Read a text; None where it is not given or wrong."""
+        return read_text(field.name, self._extra.get(field.name), self._problems)
+
+    def choice(self, field: ChoiceField[ChoiceT]) -> ChoiceT:
+        """Read one of the allowed values; the default where it is not given or wrong."""
+        text = read_text(field.name, self._extra.get(field.name), self._problems)
+        choice = field.default if text is None else field.choices.get(text.lower())
+        if choice is None:
+            self._problems.add(
+                field.name,
+                f"{self._problems.shown(text)} is none of the allowed values",
+                f"Enter one of {', '.join(field.choices)}",
+            )
+            return field.default
+        return choice
+
+    def number(self, field: NumberField) -> float:
+        """Read a number; the default where it is not given or wrong."""
+        number = read_number(
+            field.name, self._extra.get(field.name), field.minimum, field.maximum, self._problems
+        )
+        return float(field.default) if number is None else number
+
+    def table(self, field: TableField) -> Mapping[str, Any]:
+        """Read an object, which may come as JSON text; empty where it is not given or wrong."""
+        value = self._structure(field.name)
+        if isinstance(value, Mapping):
+            return value
+        if value is not None:
+            self._problems.add(
+                field.name, f"{self._problems.shown(value)} is no object", "Enter a JSON object"
+            )
+        return {}
+
+    def texts(self, field: ListField) -> tuple[str, ...]:
+        """Read a list of texts, which may come as JSON text or parted by commas or line breaks."""
+        value = self._structure(field.name)
+        if value is None:
+            return ()
+        items = _SEPARATORS.split(value) if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
+            self._problems.add(
+                field.name,
+                f"{self._problems.shown(value)} is no list of texts",
+                "Enter a JSON list of texts, or texts parted by commas",
+            )
+            return ()
+        return tuple(stripped for item in items if (stripped := item.strip()))
+
+    def _structure(self, name: str) -> Any:
+        if name in self._problems:
+            return None
+        value = self._extra.get(name)
+        if not isinstance(value, str):
+            return value
+        text = value.strip()
+        if not text.startswith(("[", "{")):
+            return text or None
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            self._problems.add(
+                name, "it looks like JSON, but cannot be read as such", "Mend its quotes, commas and brackets"
+            )
+            return None
+
+
+def _as_float(value: object) -> float | None:
+    # True is an int to Python, and would pass as 1.
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
