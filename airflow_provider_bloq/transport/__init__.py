@@ -1,0 +1,1 @@
+"""How requests are sent: with ``requests``, or on an event loop with ``aiohttp``."""

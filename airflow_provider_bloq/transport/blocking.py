@@ -1,0 +1,178 @@
+"""Drives flows with blocking calls: ``requests`` sends, the thread sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from typing import Any, TypeVar
+
+import requests
+import urllib3
+
+from airflow_provider_bloq.auth.flight import Landing
+from airflow_provider_bloq.auth.flow import (
+    Effect,
+    Flow,
+    Follow,
+    Lead,
+    LoadKeys,
+    Mask,
+    Request,
+    Response,
+    Send,
+    Sleep,
+    Trust,
+)
+from airflow_provider_bloq.transport.network import Network, no_answer, wrong_certificate
+from airflow_provider_bloq.transport.pinning import PinMismatch
+from airflow_provider_bloq.transport.session import BloqSession
+
+__all__ = ["BlockingDriver"]
+
+T = TypeVar("T")
+
+
+class BlockingDriver:
+    """Runs flows in the calling thread. Safe to be used by many threads at once.
+
+    :param network: The connection's settings.
+    :param mask: Hides a secret wherever the process logs.
+    :param sleep: Lets seconds pass.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        mask: Callable[[str], None],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._network = network
+        self._mask = mask
+        self._sleep = sleep
+        self._sessions: dict[Trust, BloqSession] = {}
+        self._lock = threading.Lock()
+
+    def run(self, flow: Flow[T], /) -> T:
+        """Run a flow to its end.
+
+        :return: What it returns.
+        """
+        answer: Any = None
+        failure: Exception | None = None
+        try:
+            while True:
+                try:
+                    effect = flow.send(answer) if failure is None else flow.throw(failure)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                answer, failure = None, None
+                try:
+                    answer = self._perform(effect)
+                except Exception as error:
+                    failure = error
+        finally:
+            flow.close()
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            session.close()
+
+    def _perform(self, effect: Effect) -> Any:
+        match effect:
+            case Send(request):
+                return self._send(request)
+            case Sleep(seconds):
+                return self._sleep(seconds)
+            case LoadKeys(source):
+                return source.load()
+            case Mask(secrets):
+                for secret in secrets:
+                    self._mask(secret.reveal())
+                return None
+            case Lead(flight, flow):
+                try:
+                    result = self.run(flow)
+                except BaseException as error:
+                    flight.crash(error)
+                    raise
+                flight.land(result)
+                return result
+            case Follow(flight, ticket):
+                if flight.is_led_on(_loop_of_this_thread()):
+                    return Landing.CANNOT_WAIT
+                try:
+                    ticket.exception()
+                except CancelledError:
+                    return Landing.ABANDONED
+                return Landing.ARRIVED
+
+    def _send(self, request: Request) -> Response:
+        started = time.monotonic()
+        try:
+            # Redirects are not followed: none is documented, and one would carry the client keys on.
+            response = self._session(request.trust).request(
+                request.method,
+                request.url,
+                headers=dict(request.headers),
+                data=request.body,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            mismatch = _mismatch(error)
+            if mismatch is not None:
+                raise wrong_certificate(request, mismatch.fingerprint) from None
+            raise no_answer(request, error, acted=not _surely_unsent(error)) from error
+        except OSError as error:
+            # The CA bundle that the environment names does not exist.
+            raise no_answer(request, error, acted=False) from error
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Response(response.status_code, headers, response.content, time.monotonic() - started)
+
+    def _session(self, trust: Trust) -> BloqSession:
+        with self._lock:
+            if trust not in self._sessions:
+                self._sessions[trust] = BloqSession(self._network, trust=trust)
+            return self._sessions[trust]
+
+
+def _loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _mismatch(error: requests.RequestException) -> PinMismatch | None:
+    reason = _reason(error)
+    return reason if isinstance(reason, PinMismatch) else None
+
+
+def _surely_unsent(error: requests.RequestException) -> bool:
+    """Tell whether the connection never came about, so that the service cannot have acted."""
+    if isinstance(
+        error,
+        requests.exceptions.ConnectTimeout
+        | requests.exceptions.ProxyError
+        | requests.exceptions.InvalidURL
+        | requests.exceptions.InvalidHeader,
+    ):
+        return True
+    reason = _reason(error)
+    if isinstance(reason, urllib3.exceptions.SSLError):
+        # Other TLS errors may also come in the middle of an answer.
+        return any(isinstance(part, ssl.SSLCertVerificationError) for part in reason.args)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def _reason(error: requests.RequestException) -> object:
+    wrapped = error.args[0] if error.args else None
+    return getattr(wrapped, "reason", None) or wrapped

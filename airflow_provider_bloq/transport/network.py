@@ -1,0 +1,67 @@
+"""What every transport keeps to, and how its failures are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from airflow_provider_bloq import __version__
+from airflow_provider_bloq.auth.flow import Request
+from airflow_provider_bloq.exceptions import BloqCertificateError, BloqUnavailable
+
+__all__ = ["USER_AGENT", "Network", "no_answer", "wrong_certificate"]
+
+USER_AGENT = f"airflow-provider-bloq/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The connection's settings for requests.
+
+    :param timeout: Seconds to wait for a connection, and for each part of an answer.
+    :param ca_bundle: File or folder of CA certificates, instead of those of the environment.
+    """
+
+    timeout: float = 30.0
+    ca_bundle: str | None = None
+
+
+def no_answer(request: Request, cause: BaseException, *, acted: bool) -> BloqUnavailable:
+    """Make the error for a request that got no answer.
+
+    :param request: The request.
+    :param cause: What the HTTP library raised; told by its innermost cause.
+    :param acted: Whether the service may have acted on the request.
+    """
+    url = request.url.partition("?")[0]
+    reason = _innermost(cause)
+    what = "got no answer" if acted else "could not be sent"
+    return BloqUnavailable(
+        f"{request.method} {url} {what}: {type(reason).__name__} {str(reason)[:200]}".rstrip(),
+        acted=acted,
+        method=request.method,
+        url=url,
+    )
+
+
+def wrong_certificate(request: Request, fingerprint: str) -> BloqCertificateError:
+    """Make the error for a server that shows another certificate than the pinned one."""
+    url = request.url.partition("?")[0]
+    return BloqCertificateError(
+        f"{request.method} {url} was not sent: the server shows a certificate with the SHA-256 fingerprint "
+        f"{fingerprint}, which is not the pinned one. If the node's certificate was renewed and you know this "
+        "fingerprint to be right, pin it instead of the old one; if not, somebody else may be answering.",
+        fingerprint=fingerprint,
+        method=request.method,
+        url=url,
+    )
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Follow the causes down: the outer ones only wrap, and quote whole URLs while at it."""
+    while True:
+        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+        if not isinstance(inner, BaseException):
+            inner = next((part for part in error.args if isinstance(part, BaseException)), None)
+        if inner is None:
+            return error
+        error = inner
