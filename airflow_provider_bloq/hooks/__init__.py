@@ -1,0 +1,1 @@
+"""Airflow hooks: from a connection to clients that authenticate themselves."""

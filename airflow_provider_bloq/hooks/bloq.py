@@ -1,0 +1,190 @@
+"""``BloqHook``: an Airflow connection as clients that authenticate themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_bloq.hooks.failures import failing_at_once
+
+if TYPE_CHECKING:
+    import requests
+
+    from airflow_provider_bloq.auth.bearer import BearerAuth
+    from airflow_provider_bloq.auth.flow import Flow
+    from airflow_provider_bloq.clients.clusters import ClustersClient
+    from airflow_provider_bloq.clients.models import Cluster, Node
+    from airflow_provider_bloq.clients.nodes import NodesClient
+    from airflow_provider_bloq.hooks.rpc import HookRpcClient
+    from airflow_provider_bloq.hooks.wiring import Account
+    from airflow_provider_bloq.settings.connection import BloqSettings
+    from airflow_provider_bloq.transport.blocking import BlockingDriver
+    from airflow_provider_bloq.transport.requests_auth import BearerRequestsAuth
+
+__all__ = ["BloqHook"]
+
+T = TypeVar("T")
+
+
+class BloqHook(BaseHook):
+    """Calls Bloq Cloud with access tokens that it keeps fresh.
+
+    The token is shared by all hooks of a task that use the same credential. For code on an event loop
+    there is :class:`~airflow_provider_bloq.hooks.bloq_async.BloqAsyncHook`.
+
+    Whatever it does can raise :class:`~airflow_provider_bloq.exceptions.BloqError`. Of these, wrong
+    settings and refused client keys are ``AirflowFailException`` as well: Airflow does not retry them.
+
+    :param bloq_conn_id: Id of a connection of the type ``bloq``.
+    """
+
+    conn_name_attr = "bloq_conn_id"
+    default_conn_name = "bloq_default"
+    conn_type = "bloq"
+    hook_name = "Bloq"
+
+    def __init__(self, bloq_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.bloq_conn_id = bloq_conn_id
+
+    @cached_property
+    def settings(self) -> BloqSettings:
+        """The connection's settings, read from Airflow once per hook.
+
+        :raises BloqConfigurationError: Something in the connection is wrong; names every such field.
+        """
+        from airflow_provider_bloq.hooks.connection import read_settings
+
+        with failing_at_once():
+            return read_settings(self.bloq_conn_id)
+
+    @cached_property
+    def nodes(self) -> NodesClient:
+        """Nodes: create, list, get, delete, logs, and what is on offer."""
+        from airflow_provider_bloq.clients.nodes import NodesClient
+
+        return NodesClient(run=self.run, **self._service)
+
+    @cached_property
+    def clusters(self) -> ClustersClient:
+        """Clusters: create, list, get, update, delete, and what is on offer."""
+        from airflow_provider_bloq.clients.clusters import ClustersClient
+
+        return ClustersClient(run=self.run, **self._service)
+
+    def rpc(
+        self,
+        node: Node | Cluster | Mapping[str, Any] | str,
+        *,
+        tls_fingerprint: str | Iterable[str] | None = None,
+        port: int | None = None,
+        path: str | None = None,
+    ) -> HookRpcClient:
+        """Return a client for the JSON-RPC of a node or cluster. Nothing is sent until it is used.
+
+        :param node: A node or cluster, the id of one, what ``BloqCreateNodeOperator`` returned, or a URL.
+            A URL is shown the access token only if it belongs to a node that this hook has met by its id,
+            or to the connection's ``rpc_origins``.
+        :param tls_fingerprint: SHA-256 fingerprint of the node's certificate (or several), as
+            ``BloqCreateNodeOperator`` returns it; not needed for what stands in the connection's
+            ``node_fingerprints``, nor for clusters.
+        :param port: The port, where it is not the usual one of the chain.
+        :param path: The path, likewise.
+        """
+        from airflow_provider_bloq.hooks.rpc import HookRpcClient
+        from airflow_provider_bloq.hooks.wiring import locator_for, network_of
+
+        with failing_at_once():
+            locator = locator_for(
+                node,
+                self.settings,
+                nodes=self.nodes,
+                clusters=self.clusters,
+                bearer=self.bearer,
+                tls_fingerprint=tls_fingerprint,
+                port=port,
+                path=path,
+            )
+            return HookRpcClient(
+                run=self.run,
+                network=network_of(self.settings),
+                locator=locator,
+                bearer=self.bearer,
+                policy=self._account.policy,
+            )
+
+    def get_conn(self) -> requests.Session:
+        """Return a session that puts the access token on requests to Bloq, and to nobody else.
+
+        It answers a 401 by itself, has a timeout, and honours proxies and CA settings.
+        """
+        return self._session
+
+    def get_access_token(self) -> str:
+        """Return a Client Access Token that is good now, masked in logs.
+
+        Ask for it each time it is used: the hook renews it in good time, a copy grows old.
+        """
+        return self.run(self.bearer.provider.token()).secret.reveal()
+
+    @cached_property
+    def auth(self) -> BearerRequestsAuth:
+        """The access token as an ``auth`` for ``requests``; see also ``hooks.auth.BloqAuth``."""
+        from airflow_provider_bloq.transport.requests_auth import BearerRequestsAuth
+
+        return BearerRequestsAuth(lambda: self.bearer, self.run)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Check the connection stage by stage; for the Test button and ``airflow connections test``.
+
+        Acts by itself: it neither uses nor leaves behind any token in this process.
+
+        :return: Whether it works, and what was found. Holds no secret.
+        """
+        from airflow_provider_bloq.hooks.check import check_connection
+
+        return check_connection(self.bloq_conn_id)
+
+    def run(self, flow: Flow[T], /) -> T:
+        """Run a flow of the clients with this hook's driver."""
+        with failing_at_once():
+            return self._driver.run(flow)
+
+    @cached_property
+    def _driver(self) -> BlockingDriver:
+        from airflow_provider_bloq.hooks.masking import mask
+        from airflow_provider_bloq.hooks.wiring import network_of
+        from airflow_provider_bloq.transport.blocking import BlockingDriver
+
+        return BlockingDriver(network_of(self.settings), mask=mask)
+
+    @cached_property
+    def _account(self) -> Account:
+        from airflow_provider_bloq.clients.retry import RetryPolicy
+        from airflow_provider_bloq.hooks.masking import mask
+        from airflow_provider_bloq.hooks.wiring import Account, key_source_of
+
+        return Account(self.settings, key_source_of(self.settings, mask), RetryPolicy())
+
+    @cached_property
+    def bearer(self) -> BearerAuth:
+        """What signs requests: the token provider that this process shares, and whom the token is shown."""
+        from airflow_provider_bloq.auth.cache import shared_providers
+
+        account = self._account
+        with failing_at_once():
+            return account.bearer(shared_providers.hold(account.key, account.provider))
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        from airflow_provider_bloq.hooks.wiring import network_of
+        from airflow_provider_bloq.transport.session import BloqSession
+
+        return BloqSession(network_of(self.settings), self.auth)
+
+    @property
+    def _service(self) -> dict[str, Any]:
+        return {"url": self.settings.nodes_url, "bearer": self.bearer, "policy": self._account.policy}

@@ -1,0 +1,109 @@
+"""``BloqAsyncHook``: the twin of ``BloqHook`` for triggers and async tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.hooks.failures import failing_at_once
+
+if TYPE_CHECKING:
+    from airflow_provider_bloq.auth.flow import Flow
+    from airflow_provider_bloq.clients.clusters import AsyncClustersClient
+    from airflow_provider_bloq.clients.jsonrpc import AsyncRpcClient
+    from airflow_provider_bloq.clients.models import Cluster, Node
+    from airflow_provider_bloq.clients.nodes import AsyncNodesClient
+    from airflow_provider_bloq.settings.connection import BloqSettings
+
+__all__ = ["BloqAsyncHook"]
+
+T = TypeVar("T")
+
+
+class BloqAsyncHook:
+    """Calls Bloq Cloud from an event loop, which it never blocks.
+
+    Use it in ``async with``: entering reads the connection, leaving closes what was opened. Hooks of
+    one process that use the same credential share its token::
+
+        async with BloqAsyncHook("bloq_default") as bloq:
+            nodes = await bloq.nodes.list()
+
+    :param bloq_conn_id: Id of a connection of the type ``bloq``.
+    """
+
+    settings: BloqSettings
+    nodes: AsyncNodesClient
+    clusters: AsyncClustersClient
+
+    def __init__(self, bloq_conn_id: str = BloqHook.default_conn_name) -> None:
+        self.bloq_conn_id = bloq_conn_id
+
+    async def __aenter__(self) -> Self:
+        from airflow_provider_bloq.auth.cache import shared_providers
+        from airflow_provider_bloq.clients.clusters import AsyncClustersClient
+        from airflow_provider_bloq.clients.nodes import AsyncNodesClient
+        from airflow_provider_bloq.clients.retry import RetryPolicy
+        from airflow_provider_bloq.hooks.connection import aread_settings
+        from airflow_provider_bloq.hooks.masking import amask, mask
+        from airflow_provider_bloq.hooks.wiring import Account, key_source_of, network_of
+        from airflow_provider_bloq.transport.awaiting import AwaitingDriver
+
+        async with AsyncExitStack() as opened:
+            with failing_at_once():
+                self.settings = await aread_settings(self.bloq_conn_id)
+                # Masks in the thread that reads Vault, never on the loop.
+                self._account = Account(self.settings, key_source_of(self.settings, mask), RetryPolicy())
+                # Who the Vault connection stands for is read by VaultHook, which blocks.
+                key = await asyncio.to_thread(lambda: self._account.key)
+            self._bearer = self._account.bearer(
+                opened.enter_context(shared_providers.lease(key, self._account.provider))
+            )
+            self._driver = AwaitingDriver(network_of(self.settings), mask=amask)
+            opened.push_async_callback(self._driver.close)
+            service = {"url": self.settings.nodes_url, "bearer": self._bearer, "policy": self._account.policy}
+            self.nodes = AsyncNodesClient(run=self.run, **service)
+            self.clusters = AsyncClustersClient(run=self.run, **service)
+            self._opened = opened.pop_all()
+        return self
+
+    async def __aexit__(self, *failure: Any) -> None:
+        await self._opened.aclose()
+
+    def rpc(
+        self,
+        node: Node | Cluster | Mapping[str, Any] | str,
+        *,
+        tls_fingerprint: str | Iterable[str] | None = None,
+        port: int | None = None,
+        path: str | None = None,
+    ) -> AsyncRpcClient:
+        """Return a client for the JSON-RPC of a node or cluster; parameters as for :meth:`BloqHook.rpc`."""
+        from airflow_provider_bloq.clients.jsonrpc import AsyncRpcClient
+        from airflow_provider_bloq.hooks.wiring import locator_for
+
+        with failing_at_once():
+            locator = locator_for(
+                node,
+                self.settings,
+                nodes=self.nodes,
+                clusters=self.clusters,
+                bearer=self._bearer,
+                tls_fingerprint=tls_fingerprint,
+                port=port,
+                path=path,
+            )
+        return AsyncRpcClient(run=self.run, locator=locator, bearer=self._bearer, policy=self._account.policy)
+
+    async def get_access_token(self) -> str:
+        """Return a Client Access Token that is good now, masked in logs; ask for it each time."""
+        token = await self.run(self._bearer.provider.token())
+        return token.secret.reveal()
+
+    async def run(self, flow: Flow[T], /) -> T:
+        """Run a flow of the clients with this hook's driver."""
+        with failing_at_once():
+            return await self._driver.run(flow)

@@ -1,0 +1,84 @@
+"""From the Airflow connection to settings, and client keys that the connection itself holds."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
+from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.settings.connection import BloqSettings
+
+__all__ = ["ConnectionKeySource", "aread_settings", "read_settings"]
+
+
+def read_settings(conn_id: str) -> BloqSettings:
+    """Fetch a connection from Airflow and read it.
+
+    :param conn_id: Its id.
+    :raises AirflowNotFoundException: There is none of this id.
+    :raises BloqConfigurationError: Something in it is wrong.
+    """
+    from airflow.providers.common.compat.sdk import BaseHook
+
+    connection = BaseHook.get_connection(conn_id)
+    return _parse(conn_id, connection, connection.extra_dejson)
+
+
+async def aread_settings(conn_id: str) -> BloqSettings:
+    """As :func:`read_settings`, for the event loop."""
+    from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
+    connection = await get_async_connection(conn_id)
+    return _parse(conn_id, connection, await get_async_extra_dejson(connection))
+
+
+def _parse(conn_id: str, connection: Any, extra: dict[str, Any]) -> BloqSettings:
+    return BloqSettings.parse(
+        conn_id, connection.host, connection.port, connection.login, connection.password, extra
+    )
+
+
+class ConnectionKeySource:
+    """Client keys in the login and password of the connection, which may itself come from Vault by way
+    of Airflow's secrets backend: to read them anew is to fetch the connection anew.
+
+    :param conn_id: Id of the connection.
+    :param keys: The keys as they were when the connection was last read.
+    """
+
+    def __init__(self, conn_id: str, keys: ClientKeys) -> None:
+        self._conn_id = conn_id
+        self._just_read: ClientKeys | None = keys
+        digest = hashlib.sha256(keys.client_secret.reveal().encode()).hexdigest()
+        self._identity = ("connection", keys.client_id, digest)
+
+    @property
+    def description(self) -> str:
+        """Name the place for a person."""
+        return f"connection {self._conn_id!r}"
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Client ID, and a digest of the secret."""
+        return self._identity
+
+    def load(self) -> KeyReading:
+        """Give the keys that the connection was just read with; from the second time on, read it anew."""
+        keys, self._just_read = self._just_read, None
+        return KeyReading(keys) if keys else self._reading(read_settings(self._conn_id))
+
+    async def aload(self) -> KeyReading:
+        """As :meth:`load`, for the event loop."""
+        keys, self._just_read = self._just_read, None
+        return KeyReading(keys) if keys else self._reading(await aread_settings(self._conn_id))
+
+    def _reading(self, settings: BloqSettings) -> KeyReading:
+        if settings.client_keys is None:
+            raise BloqConfigurationError.of(
+                "login",
+                "the connection held the client keys when the task began and does not any more",
+                "Clear the task, so that it starts with the connection as it is now.",
+                f"connection {self._conn_id!r}",
+            )
+        return KeyReading(settings.client_keys)

@@ -1,0 +1,25 @@
+"""Airflow's masking of secrets in logs, for blocking code and for the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+__all__ = ["amask", "mask"]
+
+
+def mask(value: str) -> None:
+    """Have a secret hidden in the logs of this process and of its supervisor."""
+    from airflow.providers.common.compat.sdk import mask_secret
+
+    mask_secret(value)
+
+
+async def amask(value: str) -> None:
+    """As :func:`mask`, without blocking the event loop or getting in the way of its other calls."""
+    try:
+        from airflow.sdk.log import amask_secret
+    except ImportError:
+        # Before Airflow 3.3 there is the blocking way only, which is safe in a thread.
+        await asyncio.to_thread(mask, value)
+    else:
+        await amask_secret(value)

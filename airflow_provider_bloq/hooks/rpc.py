@@ -1,0 +1,54 @@
+"""The JSON-RPC client of ``BloqHook``, with what other libraries need to make calls of their own."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import requests
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from airflow_provider_bloq.auth.origin import Origin
+from airflow_provider_bloq.clients.jsonrpc import RpcClient
+from airflow_provider_bloq.clients.rpc_target import RpcTarget
+from airflow_provider_bloq.transport.network import Network
+from airflow_provider_bloq.transport.requests_auth import BearerRequestsAuth
+from airflow_provider_bloq.transport.session import BloqSession
+
+__all__ = ["HookRpcClient"]
+
+
+class HookRpcClient(RpcClient):
+    """Calls the JSON-RPC of one node or cluster; see :class:`~airflow_provider_bloq.clients.jsonrpc.RpcApi`.
+
+    :param network: The connection's settings for requests.
+    """
+
+    def __init__(self, *, network: Network, **client: Any) -> None:
+        super().__init__(**client)
+        self._network = network
+
+    @property
+    def url(self) -> str:
+        """The URL of the JSON-RPC; looks the node up on first use."""
+        return self._target.url
+
+    def get_conn(self) -> requests.Session:
+        """Return a session for this node: with its credentials and its pinned certificate.
+
+        For libraries that take one, such as web3.py's ``HTTPProvider(rpc.url, session=rpc.get_conn())``.
+        """
+        return self._session
+
+    @property
+    def _target(self) -> RpcTarget:
+        return self.run(self.locator.locate())
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        target = self._target
+        auth: AuthBase = BearerRequestsAuth(lambda: self.bearer, self.run)
+        if target.basic is not None:
+            password = target.basic.password
+            auth = HTTPBasicAuth(target.basic.user or "", password.reveal() if password else "")
+        return BloqSession(self._network, auth, target.trust, Origin.of(target.url))
