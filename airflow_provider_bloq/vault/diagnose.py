@@ -1,0 +1,186 @@
+"""Tell from a failed Vault request what is wrong and what to do about it.
+
+Only what is returned here is shown. The errors of hvac and requests carry the whole request, and with it
+the Vault token, so they are never chained to these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_bloq.auth.secret import REDACTED, Secret
+from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqError, BloqVaultUnavailable
+from airflow_provider_bloq.vault.kv import UnexpectedAnswer, api_path
+from airflow_provider_bloq.vault.misplaced import (
+    explain_absence,
+    explain_denial,
+    gone_version,
+    wrong_engine,
+    wrong_prefix,
+)
+from airflow_provider_bloq.vault.probe import mounted_kv_version
+
+if TYPE_CHECKING:
+    from airflow_provider_bloq.vault.endpoint import VaultEndpoint
+
+__all__ = ["diagnose_login", "diagnose_read"]
+
+_QUOTED_CHARACTERS = 300
+#: Auth types that Airflow's VaultHook offers but never logs in with: it configures the method instead.
+_NEVER_LOGS_IN = frozenset({"azure", "radius"})
+#: How a server that speaks https answers a plain request.
+_EXPECTS_TLS = "HTTP request to an HTTPS server"
+
+
+def diagnose_login(error: Exception, endpoint: VaultEndpoint, where: str) -> BloqError:
+    """Explain why a login brought no Vault token.
+
+    :param error: What hvac, requests or the Vault hook raised.
+    :param endpoint: The Vault that was asked.
+    :param where: What its connection is called in error messages.
+    :return: The error to raise.
+    """
+    if found := _common(error, endpoint, where):
+        return found
+    if isinstance(error, ImportError):
+        return BloqConfigurationError.of(
+            "vault_conn_id",
+            f"its auth_type {endpoint.auth_type!r} needs the Python package {error.name}",
+            "Install it where the task runs, or choose another auth_type",
+            where,
+        )
+    if endpoint.auth_type in _NEVER_LOGS_IN:
+        return BloqConfigurationError.of(
+            "vault_conn_id",
+            f"Airflow's Vault hook does not log in with auth_type {endpoint.auth_type!r}",
+            "Choose another auth_type, such as approle, jwt or kubernetes",
+            where,
+        )
+    if isinstance(error, KeyError | TypeError):
+        return _no_vault(endpoint, where)
+    return BloqConfigurationError.of(
+        "vault_conn_id",
+        f"Vault refuses the login by {endpoint.auth_type!r}{_said(error, endpoint.secrets)}",
+        "Check the login, password, auth_type and auth_mount_point of the connection",
+        where,
+    )
+
+
+def diagnose_read(error: Exception, client: Any, endpoint: VaultEndpoint, path: str, where: str) -> BloqError:
+    """Explain why a secret could not be read; asks Vault once or twice more where that helps.
+
+    :param error: What hvac, requests or :mod:`airflow_provider_bloq.vault.kv` raised.
+    :param client: The :class:`hvac.Client` whose read failed.
+    :param endpoint: The Vault that was asked.
+    :param path: Path of the secret below the mount.
+    :param where: What the secret is called in error messages.
+    :return: The error to raise.
+    """
+    from hvac.exceptions import Forbidden, InvalidPath
+
+    if found := _common(error, endpoint, where):
+        return found
+    if isinstance(error, InvalidPath) and (gone := gone_version(error.json, path, where)):
+        return gone
+    if not isinstance(error, Forbidden | InvalidPath | UnexpectedAnswer):
+        full = api_path(endpoint.kv_version, endpoint.mount, path)
+        return BloqConfigurationError.of(
+            "vault_path",
+            f"Vault refuses to read {full!r}{_said(error, endpoint.secrets)}",
+            "Check the path, the mount (the schema of the Vault connection) and the namespace",
+            where,
+        )
+    mounted = mounted_kv_version(client, endpoint.mount)
+    if misread := wrong_engine(endpoint, mounted, where):
+        return misread
+    if isinstance(error, UnexpectedAnswer):
+        return _no_vault(endpoint, where)
+    if misspelt := wrong_prefix(endpoint, path, where):
+        return misspelt
+    if isinstance(error, Forbidden):
+        return explain_denial(endpoint, mounted, client, path, where)
+    no_route = any("no handler for route" in message for message in _messages(error))
+    return explain_absence(endpoint, no_route, path, where)
+
+
+def _common(error: Exception, endpoint: VaultEndpoint, where: str) -> BloqError | None:
+    """Recognise what is wrong with the server or the way to it, whatever was asked for."""
+    from hvac import exceptions as hvac
+    from requests import RequestException
+
+    said = _said(error, endpoint.secrets)
+    match error:
+        case RequestException():
+            return _unreachable(error, endpoint, where)
+        case OSError():
+            return BloqConfigurationError.of(
+                "vault_conn_id",
+                f"a file that it names cannot be read: {error}",
+                "Check jwt_token_path, kubernetes_jwt_path and client_kwargs in its extras",
+                where,
+            )
+        case hvac.VaultDown() if any("sealed" in message for message in _messages(error)):
+            problem = "is sealed"
+        case hvac.VaultNotInitialized():
+            problem = "is not initialised"
+        case hvac.RateLimitExceeded():
+            problem = f"asks for fewer requests{said}"
+        case hvac.VaultDown() | hvac.InternalServerError() | hvac.BadGateway() | hvac.UnexpectedError():
+            problem = f"fails{said}"
+        case hvac.InvalidRequest() if _EXPECTS_TLS in str(error.text):
+            return BloqConfigurationError.of(
+                "vault_conn_id",
+                f"the Vault at {endpoint.url} speaks https only",
+                'Set "use_tls": true in its extras: a connection of type vault speaks http without it',
+                where,
+            )
+        case _:
+            return None
+    return BloqVaultUnavailable(f"{where}: Vault at {endpoint.url} {problem}")
+
+
+def _unreachable(error: Exception, endpoint: VaultEndpoint, where: str) -> BloqError:
+    reason = _innermost(error)
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return BloqConfigurationError.of(
+            "vault_conn_id",
+            f"the certificate of {endpoint.url} is not trusted: {reason}",
+            'Set "verify" in its client_kwargs to the path of the CA certificates that sign it',
+            where,
+        )
+    return BloqVaultUnavailable(f"{where}: Vault at {endpoint.url} cannot be reached: {reason}")
+
+
+def _no_vault(endpoint: VaultEndpoint, where: str) -> BloqConfigurationError:
+    return BloqConfigurationError.of(
+        "vault_conn_id",
+        f"what answers at {endpoint.url} does not answer like a Vault",
+        "Check host, port and client_kwargs of the connection",
+        where,
+    )
+
+
+def _messages(error: Exception) -> list[str]:
+    errors = getattr(error, "errors", None)
+    return [str(message) for message in errors] if isinstance(errors, list) else []
+
+
+def _said(error: Exception, secrets: Iterable[Secret]) -> str:
+    # Vault's own messages only: the body of any other answer may be a page of anything.
+    text = " ".join(" ".join(_messages(error)).split())
+    for secret in secrets:
+        text = text.replace(secret.reveal(), REDACTED)
+    return f": {text[:_QUOTED_CHARACTERS]}" if text else ""
+
+
+def _innermost(error: BaseException) -> str:
+    """Give the reason below the wrappings of requests and urllib3, whose texts quote whole objects."""
+    while inner := _wrapped(error):
+        error = inner
+    return str(error) or type(error).__name__
+
+
+def _wrapped(error: BaseException) -> BaseException | None:
+    candidates = (getattr(error, "reason", None), *error.args, error.__cause__)
+    return next((inner for inner in candidates if isinstance(inner, BaseException)), None)

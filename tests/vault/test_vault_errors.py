@@ -1,0 +1,335 @@
+"""Each way in which reading can fail: the error's type, the field it names, and the remedy."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqVaultUnavailable
+from airflow_provider_bloq.testing.openbao import LocalVault
+
+
+def failure(source: Any) -> tuple[str, str]:
+    """Load, and return field and text of the one problem that comes of it."""
+    with pytest.raises(BloqConfigurationError) as caught:
+        source.load()
+    (field,) = caught.value.fields
+    return field, str(caught.value)
+
+
+def test_permission_denied_shows_the_rule_to_add(
+    vault: LocalVault, stored: Any, connect: Any, source_of: Any
+) -> None:
+    role = vault.approle("no-policy", ["default"])
+    connect(login=role.role_id, password=role.secret_id, extra={"auth_type": "approle"})
+    field, text = failure(source_of(stored.path))
+    assert field == "vault_path"
+    assert f'path "secret/data/{stored.path}" {{ capabilities = ["read"] }}' in text
+    assert "is a mount" in text, "a login that may read nothing below the mount cannot tell if it exists"
+
+
+def test_the_rule_for_a_v1_engine_has_no_data_in_it(vault: LocalVault, connect: Any, source_of: Any) -> None:
+    vault.write_policy("kv1-other", 'path "kv1/other" { capabilities = ["read"] }')
+    connect(schema="kv1", password=vault.token("kv1-other"), extra={"kv_engine_version": 1})
+    field, text = failure(source_of("bloq"))
+    assert field == "vault_path"
+    assert 'path "kv1/bloq" {' in text
+    assert "is a mount" not in text
+
+
+def test_a_token_that_vault_does_not_know(stored: Any, connect: Any, source_of: Any) -> None:
+    connect(password="s.unknownunknownunknown")
+    field, text = failure(source_of(stored.path))
+    assert field == "vault_conn_id"
+    assert "does not know its token" in text
+
+
+def test_a_token_that_lives_but_lacks_the_permission(
+    vault: LocalVault, stored: Any, connect: Any, source_of: Any
+) -> None:
+    connect(password=vault.token("default"))
+    assert failure(source_of(stored.path))[0] == "vault_path"
+
+
+@pytest.mark.parametrize(
+    ("extra", "login", "password"),
+    [
+        ({"auth_type": "approle"}, "no-such-role", "no-such-secret"),
+        ({"auth_type": "userpass"}, "nobody", "wrong"),
+        ({"auth_type": "approle", "auth_mount_point": "not-mounted"}, "role", "secret"),
+    ],
+)
+def test_a_refused_login(
+    vault: LocalVault,
+    connect: Any,
+    source_of: Any,
+    extra: dict[str, str],
+    login: str,
+    password: str,
+) -> None:
+    vault.approle("exists", [])
+    vault.userpass("somebody", "right", [])
+    connect(login=login, password=password, extra=extra)
+    field, text = failure(source_of("bloq"))
+    assert field == "vault_conn_id"
+    assert f"refuses the login by '{extra['auth_type']}'" in text
+
+
+@pytest.mark.parametrize(
+    ("auth_type", "extra"),
+    [
+        ("azure", {"azure_tenant_id": "tenant", "azure_resource": "resource"}),
+        ("radius", {"radius_host": "radius.example"}),
+    ],
+)
+def test_auth_types_that_the_hook_only_configures(
+    vault: LocalVault, connect: Any, source_of: Any, auth_type: str, extra: dict[str, str]
+) -> None:
+    connect(login="id", password="not-a-secret", extra={"auth_type": auth_type} | extra)
+    field, text = failure(source_of("bloq"))
+    assert field == "vault_conn_id"
+    assert f"does not log in with auth_type '{auth_type}'" in text
+
+
+def test_an_auth_type_whose_package_is_missing(connect: Any, source_of: Any) -> None:
+    pytest.importorskip("hvac")
+    try:
+        import boto3  # noqa: F401
+    except ImportError:
+        connect(extra={"auth_type": "aws_iam"})
+        field, text = failure(source_of("bloq"))
+        assert field == "vault_conn_id"
+        assert "needs the Python package boto3" in text
+    else:
+        pytest.skip("boto3 is installed here")
+
+
+@pytest.mark.parametrize(
+    "extra", [{"auth_type": "magic"}, {"auth_type": "approle"}, {"kv_engine_version": "two"}]
+)
+def test_an_incomplete_vault_connection(connect: Any, source_of: Any, extra: dict[str, str]) -> None:
+    connect(password="token", extra=extra)
+    field, text = failure(source_of("bloq"))
+    assert field == "vault_conn_id"
+    assert "is not complete" in text
+
+
+def test_client_kwargs_of_the_wrong_kind(connect: Any, source_of: Any) -> None:
+    connect(password="token", extra={"client_kwargs": "canary"})
+    field, text = failure(source_of("bloq"))
+    assert field == "vault_conn_id"
+    assert "canary" not in text
+
+
+def test_client_kwargs_that_hvac_does_not_know(connect: Any, source_of: Any) -> None:
+    connect(password="token", extra={"client_kwargs": {"no_such_option": 1}})
+    field, text = failure(source_of("bloq"))
+    assert field == "vault_conn_id"
+    assert "client_kwargs" in text
+
+
+def test_a_missing_vault_connection(source_of: Any) -> None:
+    field, text = failure(source_of("bloq"))
+    assert field == "vault_conn_id"
+    assert "Airflow has no connection 'vault_under_test'" in text
+
+
+def test_a_token_file_that_is_missing(connect: Any, source_of: Any, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    connect(extra={"auth_type": "jwt", "jwt_role": "r", "jwt_token_path": str(missing)})
+    field, text = failure(source_of("bloq"))
+    assert field == "vault_conn_id"
+    assert str(missing) in text
+
+
+def test_no_secret_at_the_path(vault: LocalVault, connect: Any, source_of: Any) -> None:
+    connect(password=vault.root_token)
+    field, text = failure(source_of("bloq/nowhere"))
+    assert field == "vault_path"
+    assert "there is no secret at 'secret/data/bloq/nowhere'" in text
+
+
+def test_nothing_mounted(vault: LocalVault, connect: Any, source_of: Any) -> None:
+    connect(password=vault.root_token, schema="nothing")
+    field, text = failure(source_of("bloq"))
+    assert field == "vault_conn_id"
+    assert "nothing is mounted at 'nothing'" in text
+
+
+def test_a_deleted_version(vault: LocalVault, stored: Any, connect: Any, source_of: Any) -> None:
+    vault.put(stored.path, {"clientId": "x", "clientSecret": "y"})
+    vault.delete_version(stored.path, 2)
+    connect(password=vault.token(stored.policy))
+    field, text = failure(source_of(stored.path))
+    assert field == "vault_path"
+    assert "version 2" in text
+    assert "is deleted" in text
+    assert "undelete" in text
+
+
+def test_a_destroyed_version(vault: LocalVault, stored: Any, connect: Any, source_of: Any) -> None:
+    vault.destroy(stored.path, 1)
+    connect(password=vault.token(stored.policy))
+    field, text = failure(source_of(stored.path))
+    assert field == "vault_path"
+    assert "is destroyed" in text
+    assert "undelete" not in text
+
+
+@pytest.mark.parametrize("prefix", ["secret/", "data/"])
+@pytest.mark.parametrize("privileged", [True, False])
+def test_a_path_that_repeats_what_is_put_before_it(
+    vault: LocalVault, stored: Any, connect: Any, source_of: Any, prefix: str, privileged: bool
+) -> None:
+    connect(password=vault.root_token if privileged else vault.token(stored.policy))
+    field, text = failure(source_of(prefix + stored.path))
+    assert field == "vault_path"
+    assert f"Write '{stored.path}'" in text
+
+
+def test_a_path_that_begins_like_the_mount_but_exists_is_read(
+    vault: LocalVault, connect: Any, source_of: Any
+) -> None:
+    vault.put("secret/bloq", {"clientId": "an-id", "clientSecret": "a-secret"})
+    connect(password=vault.root_token)
+    assert source_of("secret/bloq").load().keys.client_id == "an-id"
+
+
+@pytest.mark.parametrize("privileged", [True, False])
+def test_a_v1_engine_read_as_v2(
+    vault: LocalVault, connect: Any, source_of: Any, privileged: bool
+) -> None:
+    vault.put("bloq", {"clientId": "x", "clientSecret": "y"}, mount="kv1")
+    vault.write_policy("kv1-bloq", 'path "kv1/bloq" { capabilities = ["read"] }')
+    connect(schema="kv1", password=vault.root_token if privileged else vault.token("kv1-bloq"))
+    field, text = failure(source_of("bloq"))
+    assert field == "vault_conn_id"
+    assert '"kv_engine_version": 1' in text
+
+
+@pytest.mark.parametrize("privileged", [True, False])
+def test_a_v2_engine_read_as_v1(
+    vault: LocalVault, stored: Any, connect: Any, source_of: Any, privileged: bool
+) -> None:
+    connect(
+        password=vault.root_token if privileged else vault.token(stored.policy),
+        extra={"kv_engine_version": 1},
+    )
+    field, text = failure(source_of(stored.path))
+    assert field == "vault_conn_id"
+    assert '"kv_engine_version": 2' in text
+
+
+def test_a_v1_secret_that_lies_below_data(vault: LocalVault, connect: Any, source_of: Any) -> None:
+    vault.put("data/bloq", {"clientId": "x", "clientSecret": "y"}, mount="kv1")
+    connect(schema="kv1", password=vault.root_token)
+    assert '"kv_engine_version": 1' in failure(source_of("bloq"))[1]
+
+
+def test_fields_are_checked_and_named(vault: LocalVault, stored: Any, connect: Any, source_of: Any) -> None:
+    connect(password=vault.token(stored.policy))
+    field, text = failure(source_of(stored.path, key_field="password"))
+    assert field == "vault_key_field"
+    assert "it has 'clientId', 'clientSecret'" in text
+    assert stored.client_secret not in text
+
+
+def test_plain_http_to_another_machine_is_refused_before_anything_is_sent(
+    connect: Any, source_of: Any
+) -> None:
+    connect(host="vault.example.com", password="token")
+    field, text = failure(source_of("bloq"))
+    assert field == "vault_conn_id"
+    assert '"use_tls": true' in text
+
+
+def test_an_unreachable_vault(connect: Any, source_of: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    connect(port=port, password="token")
+    with pytest.raises(BloqVaultUnavailable, match="cannot be reached: .*refused"):
+        source_of("bloq").load()
+
+
+def test_a_vault_that_does_not_answer_in_time(connect: Any) -> None:
+    from airflow_provider_bloq.vault.location import VaultLocation
+    from airflow_provider_bloq.vault.source import VaultKeySource
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connect(port=silent.getsockname()[1], password="token")
+        with pytest.raises(BloqVaultUnavailable, match="cannot be reached: .*timed out"):
+            VaultKeySource(VaultLocation("vault_under_test", "bloq"), timeout=0.05).load()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, {"errors": ["internal error"]}),
+        (502, "<html>bad gateway</html>"),
+        (503, {"errors": ["service unavailable"]}),
+        (501, {"errors": ["not initialized"]}),
+        (429, {"errors": ["too many requests"]}),
+        (472, {"errors": []}),
+        (473, {"errors": []}),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["/v1/secret", "/v1/auth"])
+def test_a_vault_in_trouble_is_unavailable(
+    vault: LocalVault,
+    stored: Any,
+    connect: Any,
+    source_of: Any,
+    relay: Any,
+    status: int,
+    body: Any,
+    prefix: str,
+) -> None:
+    role = vault.approle("trouble", [stored.policy])
+    connect(
+        port=relay.port, login=role.role_id, password=role.secret_id, extra={"auth_type": "approle"}
+    )
+    relay.spoil(prefix, status, body, "application/json" if isinstance(body, dict) else "text/html")
+    with pytest.raises(BloqVaultUnavailable) as caught:
+        source_of(stored.path).load()
+    assert "html" not in str(caught.value)
+
+
+def test_a_rate_limit_of_the_vault_is_unavailable(vault: LocalVault, connect: Any, source_of: Any) -> None:
+    vault.enable_kv(2, "limited")
+    vault.put("bloq", {"clientId": "x", "clientSecret": "y"}, mount="limited")
+    vault.client.write_data(
+        "sys/quotas/rate-limit/limited", data={"path": "limited/", "rate": 1, "interval": "1h"}
+    )
+    connect(schema="limited", password=vault.root_token)
+    source = source_of("bloq")
+    source.load()
+    with pytest.raises(BloqVaultUnavailable, match="asks for fewer requests"):
+        source.load()
+
+
+@pytest.mark.parametrize("prefix", ["/v1/auth", "/v1/secret"])
+@pytest.mark.parametrize("body", ["<html>welcome</html>", {"status": "ok"}, {"data": None, "auth": None}])
+def test_something_that_is_no_vault(
+    vault: LocalVault, stored: Any, connect: Any, source_of: Any, relay: Any, prefix: str, body: Any
+) -> None:
+    role = vault.approle("no-vault", [stored.policy])
+    connect(
+        port=relay.port, login=role.role_id, password=role.secret_id, extra={"auth_type": "approle"}
+    )
+    relay.spoil(prefix, 200, body)
+    field, text = failure(source_of(stored.path))
+    assert field == "vault_conn_id"
+    assert "does not answer like a Vault" in text
+
+
+def test_a_request_that_vault_refuses_for_another_reason(
+    vault: LocalVault, connect: Any, source_of: Any, relay: Any
+) -> None:
+    relay.spoil("/v1/secret", 400, {"errors": ["something else"]})
+    connect(port=relay.port, password=vault.root_token)
+    field, text = failure(source_of("bloq"))
+    assert field == "vault_path"
+    assert "something else" in text
