@@ -1,0 +1,140 @@
+"""``bloq-local``: runs the local Bloq service until it is interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_bloq.testing.local import Account, IssuedKeys, LocalBloq
+
+__all__ = ["main"]
+
+_REMEDY = "bloq-local needs the extra 'testing': pip install 'airflow-provider-bloq[testing]'"
+_MODULES_OF_THE_EXTRA = ("aiohttp", "cryptography", "jwt")
+_EMAIL = "demo@example.com"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the service in the foreground.
+
+    :param arguments: Command line; None for that of the process.
+    :return: 0 after SIGINT or SIGTERM, 1 if a port is taken, 2 if the extra is missing or the
+        arguments are wrong.
+    """
+    wanted = _parser().parse_args(arguments)
+    try:
+        from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqError, LocalBloqOptions
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in _MODULES_OF_THE_EXTRA:
+            raise
+        print(_REMEDY, file=sys.stderr)
+        return 2
+    try:
+        options = LocalBloqOptions(
+            host=wanted.host,
+            accounts_port=wanted.accounts_port,
+            nodes_port=wanted.nodes_port,
+            admin_port=wanted.admin_port,
+            gateway_port=wanted.gateway_port,
+            account_token_seconds=wanted.account_token_seconds,
+            access_token_seconds=wanted.access_token_seconds,
+            refresh_token_seconds=wanted.refresh_token_seconds,
+            rotate_refresh=wanted.rotate_refresh,
+            error_shape=wanted.error_shape,
+            expiry_body=wanted.expiry_body,
+            expired_status=wanted.expired_status,
+            provision_seconds=wanted.provision_seconds,
+            node_quota=wanted.node_quota,
+            legacy_create=wanted.legacy_create,
+            node_address=wanted.node_address,
+            upstreams={} if wanted.no_chains else None,
+        )
+    except LocalBloqError as error:
+        print(f"bloq-local: {error}", file=sys.stderr)
+        return 2
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        with LocalBloq(options) as bloq:
+            account = bloq.create_account(_EMAIL, secrets.token_urlsafe(12), manager=True)
+            keys = bloq.create_client_keys(account.id)
+            print(_as_json(bloq, account, keys) if wanted.json else _as_text(bloq, account, keys), flush=True)
+            stopped.wait()
+    except LocalBloqError as error:
+        print(f"bloq-local: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bloq-local",
+        description="Run a local Bloq service (Accounts and Nodes) on loopback until Ctrl-C.",
+    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)")
+    add("--accounts-port", type=int, default=4000, help="0 takes a free one (default: %(default)s)")
+    add("--nodes-port", type=int, default=4002, help="0 takes a free one (default: %(default)s)")
+    add("--admin-port", type=int, default=0, help="port of the admin API (default: a free one)")
+    add("--gateway-port", type=int, help="also serve /accounts/v1 and /nodes/v1 on this port")
+    add("--account-token-seconds", type=int, default=43_200, metavar="S", help="default: %(default)s")
+    add("--access-token-seconds", type=int, default=3_600, metavar="S", help="default: %(default)s")
+    add("--refresh-token-seconds", type=int, default=31_536_000, metavar="S", help="default: %(default)s")
+    add("--rotate-refresh", action="store_true", help="each refresh ends the refresh token and gives another")
+    add("--error-shape", choices=("problem", "code"), default="problem", help="default: %(default)s")
+    add("--expiry-body", choices=("plain", "problem"), default="plain", help="default: %(default)s")
+    add("--expired-status", type=int, choices=(401, 403), default=401, help="default: %(default)s")
+    add("--provision-seconds", type=float, default=0.0, metavar="S", help="how long new nodes take to start")
+    add("--node-quota", type=int, default=10, help="nodes a user may run at once (default: %(default)s)")
+    add(
+        "--legacy-create", action="store_true", help="also accept the create body {image, large, jwt} of 2019"
+    )
+    add("--node-address", choices=("own-ip", "port-in-ip"), default="own-ip", help="default: %(default)s")
+    add("--no-chains", action="store_true", help="run nothing behind the nodes")
+    add("--json", action="store_true", help="print one line of JSON instead of text")
+    return parser
+
+
+def _facts(bloq: LocalBloq, account: Account, keys: IssuedKeys) -> dict[str, str]:
+    facts = {
+        "accounts_url": bloq.accounts_url,
+        "nodes_url": bloq.nodes_url,
+        "user": account.email,
+        "password": account.password,
+        "client_id": keys.client_id,
+        "client_secret": keys.client_secret,
+        "admin_url": bloq.admin_url,
+        "admin_bearer": bloq.admin_bearer,
+        "ca_bundle": str(bloq.ca_bundle),
+    }
+    if bloq.gateway_url is not None:
+        facts["gateway_url"] = bloq.gateway_url
+    return facts
+
+
+def _as_json(bloq: LocalBloq, account: Account, keys: IssuedKeys) -> str:
+    return json.dumps(_facts(bloq, account, keys))
+
+
+def _as_text(bloq: LocalBloq, account: Account, keys: IssuedKeys) -> str:
+    rows = [f"  {name.replace('_', ' '):14} {value}" for name, value in _facts(bloq, account, keys).items()]
+    return "\n".join(
+        ["The local Bloq service runs. Everything below ends with it.", *rows, "Ctrl-C stops it."]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""A faithful local Bloq service: Accounts and Nodes with real chains behind the nodes.
+
+It imports nothing of the provider's own layers, so that it can be held against them. What Bloq does not
+document is a switch of :class:`LocalBloqOptions`.
+
+Ethereum-like nodes run on anvil. For other chains (Bitcoin and its kin, Avalanche, Algorand) nothing is
+brought along: such nodes exist and can be listed, but their RPC answers 503, unless something is plugged
+in by :attr:`LocalBloqOptions.upstreams`.
+"""
+
+from __future__ import annotations
+
+from airflow_provider_bloq.testing.local.control import Account, IssuedKeys
+from airflow_provider_bloq.testing.local.counters import CounterSnapshot
+from airflow_provider_bloq.testing.local.errors import (
+    LocalBloqConfigurationError,
+    LocalBloqError,
+    UnknownThing,
+)
+from airflow_provider_bloq.testing.local.faults import Fault, FaultKind
+from airflow_provider_bloq.testing.local.options import LocalBloqOptions, Upstream
+from airflow_provider_bloq.testing.local.server import LocalBloq
+from airflow_provider_bloq.testing.local.users import Mail
+
+__all__ = [
+    "Account",
+    "CounterSnapshot",
+    "Fault",
+    "FaultKind",
+    "IssuedKeys",
+    "LocalBloq",
+    "LocalBloqConfigurationError",
+    "LocalBloqError",
+    "LocalBloqOptions",
+    "Mail",
+    "UnknownThing",
+    "Upstream",
+]

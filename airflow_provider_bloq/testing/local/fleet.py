@@ -1,0 +1,164 @@
+"""Nodes and clusters: what they are, the state they are in, and the list of all of them."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import uuid
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from airflow_provider_bloq.testing.local.catalogue import Offer
+
+__all__ = ["AuthType", "Cluster", "Deployment", "Fleet", "Node", "RpcAuth", "ServiceUpdate", "running"]
+
+AuthType = Literal["basic", "jwt", "none"]
+
+_LOG_LINES_KEPT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class RpcAuth:
+    """How a node wants its callers to show who they are; user and password only for ``basic``."""
+
+    type: AuthType
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def make(cls, kind: AuthType) -> RpcAuth:
+        """Make the authentication of a new node; ``basic`` gets a random user and password."""
+        if kind == "basic":
+            return cls("basic", secrets.token_hex(5), secrets.token_hex(10))
+        return cls(kind)
+
+    def accepts_login(self, user: str, password: str) -> bool:
+        """Tell whether these are the user and the password."""
+        expected = f"{self.user}:{self.password}"
+        return hmac.compare_digest(expected.encode(), f"{user}:{password}".encode())
+
+
+@dataclass(slots=True, kw_only=True)
+class Deployment:
+    """What nodes and clusters have in common. Times are seconds since the epoch.
+
+    :param ready_at: When provisioning ends.
+    :param chain_ready: Whether what runs behind it has been started (or nothing ever will).
+    """
+
+    id: str
+    owner_id: str
+    offer: Offer
+    auth: RpcAuth
+    address: str
+    created_at: float
+    updated_at: float
+    ready_at: float
+    chain_ready: bool = False
+    stopped_at: float | None = None
+    log: deque[str] = field(default_factory=lambda: deque(maxlen=_LOG_LINES_KEPT), repr=False)
+
+    def is_provisioning(self, now: float) -> bool:
+        """Tell whether it is still being brought up at a moment."""
+        return self.stopped_at is None and not (self.chain_ready and now >= self.ready_at)
+
+    def state(self, now: float, provisioning_state: str) -> str:
+        """Return the state's name at a moment."""
+        if self.stopped_at is not None:
+            return "stopped"
+        return provisioning_state if self.is_provisioning(now) else "started"
+
+
+@dataclass(slots=True, kw_only=True)
+class Node(Deployment):
+    """A single node."""
+
+    image: str | None = None
+
+    @staticmethod
+    def new_id() -> str:
+        """Make the id of a new node."""
+        return f"node-{uuid.uuid4()}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceUpdate:
+    """A cluster's move to another service; it ends at ``done_at``, or by hand where that is None."""
+
+    offer: Offer
+    done_at: float | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Cluster(Deployment):
+    """Several nodes behind one domain."""
+
+    name: str
+    alias: str | None
+    capacity: int
+    update: ServiceUpdate | None = None
+
+    @staticmethod
+    def new_id() -> str:
+        """Make the id of a new cluster."""
+        return f"cluster-{uuid.uuid4()}"
+
+    def settle(self, now: float) -> None:
+        """Complete the service update if its time has come."""
+        if self.update and self.update.done_at is not None and now >= self.update.done_at:
+            self.complete_update(now)
+
+    def complete_update(self, now: float) -> None:
+        """Move to the service that the running update leads to."""
+        if self.update is not None:
+            self.offer, self.update, self.updated_at = self.update.offer, None, now
+
+    def healthy(self, state: str) -> int:
+        """Return how many members are healthy; an update takes them out one by one."""
+        if state != "started":
+            return 0
+        return self.capacity - 1 if self.update else self.capacity
+
+
+class Fleet:
+    """All nodes and clusters, stopped ones included. Touched on the event loop only."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, Node] = {}
+        self._clusters: dict[str, Cluster] = {}
+
+    def add(self, deployment: Node | Cluster) -> None:
+        """Enter a new node or cluster."""
+        if isinstance(deployment, Node):
+            self._nodes[deployment.id] = deployment
+        else:
+            self._clusters[deployment.id] = deployment
+
+    def node(self, node_id: str, owner_id: str | None = None) -> Node | None:
+        """Return the node of that id, if it is the owner's (or anybody's, where none is given)."""
+        node = self._nodes.get(node_id)
+        return node if node and owner_id in (None, node.owner_id) else None
+
+    def cluster(self, cluster_id: str, owner_id: str | None = None) -> Cluster | None:
+        """Return the cluster of that id, if it is the owner's (or anybody's, where none is given)."""
+        cluster = self._clusters.get(cluster_id)
+        return cluster if cluster and owner_id in (None, cluster.owner_id) else None
+
+    def nodes(self, owner_id: str | None = None) -> list[Node]:
+        """Return an owner's nodes, or everybody's, the oldest first."""
+        return [node for node in self._nodes.values() if owner_id in (None, node.owner_id)]
+
+    def clusters(self, owner_id: str | None = None) -> list[Cluster]:
+        """Return an owner's clusters, or everybody's, the oldest first."""
+        return [cluster for cluster in self._clusters.values() if owner_id in (None, cluster.owner_id)]
+
+    def everything(self) -> list[Node | Cluster]:
+        """Return all nodes and clusters."""
+        return [*self._nodes.values(), *self._clusters.values()]
+
+
+def running(deployments: Iterable[Deployment]) -> int:
+    """Count those that are not stopped."""
+    return sum(deployment.stopped_at is None for deployment in deployments)

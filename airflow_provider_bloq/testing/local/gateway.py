@@ -1,0 +1,155 @@
+"""The door of one node or cluster: TLS, the node's own authentication, and the chain behind it."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from airflow_provider_bloq.testing.local.addresses import Place
+from airflow_provider_bloq.testing.local.authentication import ANY_ACCESS, bearer_grant
+from airflow_provider_bloq.testing.local.backend import Backend
+from airflow_provider_bloq.testing.local.catalogue import SIDECAR_PORT, rpc_port
+from airflow_provider_bloq.testing.local.certificates import KeyedCertificate, load_into, server_context
+from airflow_provider_bloq.testing.local.fleet import Cluster, Node
+from airflow_provider_bloq.testing.local.inbound import basic_login, positive_integer
+from airflow_provider_bloq.testing.local.listener import Listener
+from airflow_provider_bloq.testing.local.pipeline import service_application
+from airflow_provider_bloq.testing.local.problems import ApiProblem
+from airflow_provider_bloq.testing.local.upstreams import RunningUpstream
+
+__all__ = ["Gateway"]
+
+
+class Gateway:
+    """Serves one deployment's RPC port and, on 8080, its management sidecar.
+
+    :param deployment: The node or cluster.
+    :param place: Its bound sockets; the gateway owns them.
+    :param certificate: What it shows.
+    :param upstream: What runs behind it.
+    :param session: For the calls to the upstream.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        deployment: Node | Cluster,
+        place: Place,
+        certificate: KeyedCertificate,
+        upstream: RunningUpstream,
+        session: aiohttp.ClientSession,
+    ) -> None:
+        self.ip = place.ip
+        self.upstream = upstream
+        self.certificate = certificate
+        self._backend = backend
+        self._deployment = deployment
+        self._session = session
+        self._context: ssl.SSLContext = server_context(certificate)
+        port = rpc_port(deployment.offer.chain, deployment.offer.network)
+        self._listeners = [
+            Listener(
+                service_application(backend, "rpc", self._routes(asked, port), listener=deployment.id),
+                [bound],
+                self._context,
+            )
+            for asked, bound in place.sockets.items()
+        ]
+
+    async def open(self) -> None:
+        """Begin to answer."""
+        for listener in self._listeners:
+            await listener.open()
+
+    async def close(self) -> None:
+        """Give up the address and stop what runs behind it."""
+        for listener in self._listeners:
+            await listener.close()
+        await self.upstream.stop()
+
+    def show(self, certificate: KeyedCertificate) -> None:
+        """Show another certificate from now on; open connections, which saw the old one, are closed."""
+        self.certificate = certificate
+        load_into(self._context, certificate)
+        for listener in self._listeners:
+            listener.drop_connections()
+
+    def _routes(self, port: int, rpc: int) -> list[web.RouteDef]:
+        routes: list[web.RouteDef] = []
+        if port == SIDECAR_PORT:
+            routes += [web.get("/status", self._status), web.get("/logs", self._logs)]
+        if port == rpc:
+            routes += [web.route("*", "/", self._proxy), web.route("*", "/{path:.+}", self._proxy)]
+        return routes
+
+    async def _status(self, request: web.Request) -> web.Response:
+        self._admit(request)
+        return web.json_response("healthy" if self._state() == "started" else self._state())
+
+    async def _logs(self, request: web.Request) -> web.Response:
+        self._admit(request)
+        lines = list(self._deployment.log)
+        wanted = request.headers.get("lines")
+        return web.json_response(lines if wanted is None else lines[-positive_integer(wanted, "lines") :])
+
+    async def _proxy(self, request: web.Request) -> web.Response:
+        self._admit(request)
+        body = await request.read()
+        for method in _rpc_methods(body):
+            self._backend.counters.rpc(self._deployment.id, method)
+            self._deployment.log.append(f"rpc {method}")
+        if self._state() != "started":
+            raise ApiProblem(503, "NodeNotReady", f"The node is {self._state()}")
+        if self.upstream.url is None:
+            raise ApiProblem(503, "NoChain", self.upstream.absence)
+        try:
+            return await self._forward(request, self.upstream.url.rstrip("/"), body)
+        except aiohttp.ClientError as error:
+            raise ApiProblem(502, "ChainFailed", "The chain behind this node does not answer") from error
+
+    async def _forward(self, request: web.Request, base: str, body: bytes) -> web.Response:
+        async with self._session.request(
+            request.method,
+            base + request.path_qs,
+            data=body or None,
+            headers={"Content-Type": "application/json"},
+            allow_redirects=False,
+        ) as answer:
+            return web.Response(
+                status=answer.status,
+                body=await answer.read(),
+                headers={"Content-Type": answer.headers.get("Content-Type", "application/json")},
+            )
+
+    def _admit(self, request: web.Request) -> None:
+        auth = self._deployment.auth
+        header = request.headers.get("Authorization")
+        if auth.type == "basic":
+            login = basic_login(header)
+            if login is None or not auth.accepts_login(*login):
+                raise ApiProblem(
+                    401,
+                    "Unauthorized",
+                    "The node's user and password are required",
+                    headers={"WWW-Authenticate": 'Basic realm="node"'},
+                )
+        elif auth.type == "jwt":
+            grant = bearer_grant(self._backend, header, ANY_ACCESS)
+            if grant.user_id != self._deployment.owner_id:
+                raise ApiProblem(403, "Forbidden", "The token belongs to another account")
+
+    def _state(self) -> str:
+        return self._deployment.state(self._backend.clock.now(), self._backend.options.provisioning_state)
+
+
+def _rpc_methods(body: bytes) -> list[str]:
+    try:
+        parsed: Any = json.loads(body)
+    except ValueError:
+        return []
+    calls = parsed if isinstance(parsed, list) else [parsed]
+    return [str(call["method"]) for call in calls if isinstance(call, dict) and "method" in call]

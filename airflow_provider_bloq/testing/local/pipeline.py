@@ -1,0 +1,119 @@
+"""What happens to every request of a listener: faults, error shapes, the Date header, counts, events."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from airflow_provider_bloq.testing.local.authentication import bearer_token
+from airflow_provider_bloq.testing.local.backend import Backend
+from airflow_provider_bloq.testing.local.clock import http_date
+from airflow_provider_bloq.testing.local.misbehave import Withheld, carry_out
+from airflow_provider_bloq.testing.local.problems import ApiProblem, problem_response
+from airflow_provider_bloq.testing.local.users import Event
+
+__all__ = ["Pipeline", "service_application"]
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_LARGEST_BODY = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The way of a request through one listener.
+
+    :param service: ``accounts``, ``nodes`` or ``rpc``: what faults and counts call it.
+    :param listener: The name that credentials are noted under.
+    :param prefix: What stands before the service's own paths.
+    """
+
+    backend: Backend
+    service: str
+    listener: str
+    prefix: str = ""
+
+    async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer one request."""
+        backend = self.backend
+        started_at = backend.clock.now()
+        backend.counters.arrived(self.listener, request.headers.get("Authorization"))
+        path = request.path.removeprefix(self.prefix) or "/"
+
+        async def proceed() -> web.Response:
+            return await self._handled(request, handler)
+
+        armed = backend.faults.take(self.service, request.method, path)
+        try:
+            answer = await (carry_out(armed, request, backend, proceed) if armed else proceed())
+        except ApiProblem as problem:
+            answer = problem_response(problem, backend.options)
+        self._record(request, answer, path, started_at)
+        return answer
+
+    async def _handled(self, request: web.Request, handler: Handler) -> web.Response:
+        try:
+            answer = await handler(request)
+        except ApiProblem as problem:
+            return problem_response(problem, self.backend.options)
+        except web.HTTPException as refusal:
+            refused = ApiProblem(refusal.status, refusal.reason.replace(" ", ""), refusal.reason)
+            return problem_response(refused, self.backend.options)
+        if not isinstance(answer, web.Response):
+            raise TypeError(
+                f"a handler answered with {type(answer).__name__}, which cannot be broken by a fault"
+            )
+        return answer
+
+    def _record(self, request: web.Request, answer: web.Response, path: str, started_at: float) -> None:
+        backend = self.backend
+        resource = request.match_info.route.resource
+        template = resource.canonical.removeprefix(self.prefix) or "/" if resource else "unmatched"
+        status = None if isinstance(answer, Withheld) else answer.status
+        backend.counters.answered(self.service, request.method, template, status)
+        token = bearer_token(request.headers.get("Authorization"))
+        grant = backend.tokens.find(token) if token else None
+        user = backend.users.find(grant.user_id) if grant else None
+        if user is None or answer.status == 401:
+            return
+        user.events.append(
+            Event(
+                id=f"event-{uuid.uuid4()}",
+                service=self.service,
+                method=request.method,
+                path=path,
+                started_at=started_at,
+                ended_at=backend.clock.now(),
+                status=answer.status,
+                bytes_out=len(answer.body) if isinstance(answer.body, bytes) else 0,
+            )
+        )
+
+
+def service_application(
+    backend: Backend, service: str, routes: list[web.RouteDef], *, listener: str = "", prefix: str = ""
+) -> web.Application:
+    """Make the application of one listener.
+
+    :param service: ``accounts``, ``nodes`` or ``rpc``.
+    :param routes: Its routes, with paths of its own.
+    :param listener: The name that credentials are noted under; the service's by default.
+    :param prefix: What stands before the paths when the application is mounted under another.
+    """
+    pipeline = Pipeline(backend, service, listener or service, prefix)
+
+    @web.middleware
+    async def through_pipeline(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await pipeline.run(request, handler)
+
+    async def stamp(request: web.Request, answer: web.StreamResponse) -> None:
+        # Clients judge the age of a token by this header, so it must follow the service's clock.
+        answer.headers["Date"] = http_date(backend.clock.now())
+        answer.headers["Server"] = "bloq-local"
+
+    application = web.Application(middlewares=[through_pipeline], client_max_size=_LARGEST_BODY)
+    application.add_routes(routes)
+    application.on_response_prepare.append(stamp)
+    return application

@@ -1,0 +1,229 @@
+"""The local Bloq service as a context manager: one event loop in one background thread."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self, TypeVar
+
+from airflow_provider_bloq.testing.local.catalogue import OfferKind
+from airflow_provider_bloq.testing.local.control import Account, Control, IssuedKeys
+from airflow_provider_bloq.testing.local.counters import CounterSnapshot
+from airflow_provider_bloq.testing.local.errors import LocalBloqError
+from airflow_provider_bloq.testing.local.faults import Fault
+from airflow_provider_bloq.testing.local.options import LocalBloqOptions
+from airflow_provider_bloq.testing.local.running import RunningService, Urls
+from airflow_provider_bloq.testing.local.users import Mail
+
+__all__ = ["LocalBloq"]
+
+T = TypeVar("T")
+
+
+class LocalBloq:
+    """A local Bloq service: Accounts, Nodes, real chains behind its nodes, and levers for tests.
+
+    ::
+
+        with LocalBloq() as bloq:
+            account = bloq.create_account("a@example.com", "password", manager=True)
+            keys = bloq.create_client_keys(account.id)
+            requests.post(bloq.accounts_url + "/auth/token", json={...})
+
+    Every method may be called from any thread.
+
+    :param options: The switches; None for the defaults.
+    """
+
+    def __init__(self, options: LocalBloqOptions | None = None) -> None:
+        self.options = options or LocalBloqOptions()
+        self.admin_bearer = secrets.token_urlsafe(32)
+        self._stack = ExitStack()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._service: RunningService | None = None
+        self._urls: Urls | None = None
+        self._ca_bundle: Path | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start all listeners and return when they answer.
+
+        :raises LocalBloqError: It runs already, or a port is taken.
+        """
+        if self._loop is not None:
+            raise LocalBloqError("this service runs already")
+        with ExitStack() as stack:
+            directory = stack.enter_context(TemporaryDirectory(prefix="bloq-local-"))
+            ca_bundle = Path(directory, "ca.pem")
+            loop = asyncio.new_event_loop()
+            stack.callback(loop.close)
+            thread = threading.Thread(target=loop.run_forever, name="bloq-local", daemon=True)
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(loop.call_soon_threadsafe, loop.stop)
+            service = _on(loop, lambda: _made(RunningService, self.options, self.admin_bearer, ca_bundle))
+            stack.callback(lambda: _on(loop, service.close))
+            urls = _on(loop, service.open)
+            self._loop, self._service, self._urls, self._ca_bundle = (loop, service, urls, ca_bundle)
+            self._stack = stack.pop_all()
+
+    def stop(self) -> None:
+        """Stop all listeners, nodes and chains. Does nothing if the service does not run."""
+        self._stack.close()
+        self._loop = self._service = self._urls = self._ca_bundle = None
+
+    @property
+    def accounts_url(self) -> str:
+        """Base URL of Accounts."""
+        return self._running(self._urls).accounts
+
+    @property
+    def nodes_url(self) -> str:
+        """Base URL of Nodes."""
+        return self._running(self._urls).nodes
+
+    @property
+    def admin_url(self) -> str:
+        """Base URL of the admin API; see :attr:`admin_bearer`."""
+        return self._running(self._urls).admin
+
+    @property
+    def gateway_url(self) -> str | None:
+        """Base URL of the port that serves both services under prefixes, if there is one."""
+        return self._running(self._urls).gateway
+
+    @property
+    def ca_bundle(self) -> Path:
+        """PEM file of the CA that signs the certificates of clusters."""
+        return self._running(self._ca_bundle)
+
+    def create_account(self, email: str, password: str, *, manager: bool = False) -> Account:
+        """Open a verified account.
+
+        :param manager: Whether its account tokens carry ``manager`` in ``aud``.
+        :raises LocalBloqConfigurationError: There is one of that e-mail address already.
+        """
+        return self._call(lambda control: control.create_account(email, password, manager))
+
+    def create_client_keys(self, user: str) -> IssuedKeys:
+        """Make client keys for a user, given by id or e-mail address.
+
+        :raises UnknownThing: There is no such user.
+        """
+        return self._call(lambda control: control.create_client_keys(user))
+
+    def delete_client_keys(self, client_id: str) -> None:
+        """Delete client keys; their refresh tokens die at once.
+
+        :raises UnknownThing: There are no such keys.
+        """
+        self._call(lambda control: control.delete_client_keys(client_id))
+
+    def revoke_refresh_tokens(self, client_id: str | None = None) -> int:
+        """End live refresh tokens, all or those of one client key; returns how many."""
+        return self._call(lambda control: control.revoke_refresh_tokens(client_id))
+
+    def revoke_access_tokens(self, client_id: str | None = None) -> int:
+        """End live access tokens: those of one client key, or all, accounts' included; returns how many."""
+        return self._call(lambda control: control.revoke_access_tokens(client_id))
+
+    def counters(self) -> CounterSnapshot:
+        """Return the counts as they stand."""
+        return self._call(Control.counters)
+
+    def reset_counters(self) -> None:
+        """Begin to count anew."""
+        self._call(Control.reset_counters)
+
+    def where_seen(self, token: str) -> frozenset[str]:
+        """Return the listeners (``accounts``, ``nodes``, ids of nodes) that a bearer token arrived at."""
+        return self._call(lambda control: control.where_seen(token))
+
+    def add_fault(self, fault: Fault) -> str:
+        """Put a fault in force and return its id."""
+        return self._call(lambda control: control.add_fault(fault))
+
+    def clear_faults(self, fault_id: str | None = None) -> None:
+        """Take one fault, or all, out of force; what it holds up is let go.
+
+        :raises UnknownThing: There is no such fault.
+        """
+        self._call(lambda control: control.clear_faults(fault_id))
+
+    def faults_struck(self) -> dict[str, int]:
+        """Return how often each fault has struck, by its id."""
+        return self._call(lambda control: {armed.id: armed.struck for armed in control.faults()})
+
+    def now(self) -> float:
+        """Return the service's time in seconds since the epoch."""
+        return self._call(lambda control: control.backend.clock.now())
+
+    def advance_clock(self, seconds: float) -> float:
+        """Move the service's clock forward, or back, and return its new time."""
+        return self._call(lambda control: control.advance_clock(seconds))
+
+    def finish_provisioning(self, deployment_id: str | None = None) -> int:
+        """End the provisioning of one, or all, nodes and clusters now; returns how many there were."""
+        return self._await(lambda control: control.finish_provisioning(deployment_id))
+
+    def finish_updates(self, cluster_id: str | None = None) -> int:
+        """Complete the service update of one, or all, clusters now; returns how many there were."""
+        return self._call(lambda control: control.finish_updates(cluster_id))
+
+    def replace_node_certificate(self, deployment_id: str) -> str:
+        """Give a running node or cluster a new certificate and return its SHA-256 fingerprint."""
+        return self._call(lambda control: control.replace_node_certificate(deployment_id))
+
+    def node_fingerprint(self, deployment_id: str) -> str:
+        """Return the SHA-256 fingerprint of the certificate that a running node or cluster shows."""
+        return self._call(lambda control: control.node_fingerprint(deployment_id))
+
+    def service_id(self, chain: str = "eth", network: str = "mainnet", kind: OfferKind = "nodes") -> str:
+        """Return the id of a service to order."""
+        return self._call(lambda control: control.service_id(chain, network, kind))
+
+    def disable_service(self, service_id: str) -> None:
+        """Take a service off the market."""
+        self._call(lambda control: control.disable_service(service_id))
+
+    def outbox(self) -> list[Mail]:
+        """Return the verification mails that Bloq would have sent."""
+        return self._call(Control.outbox)
+
+    def _call(self, act: Callable[[Control], T]) -> T:
+        return self._await(lambda control: _made(act, control))
+
+    def _await(self, act: Callable[[Control], Awaitable[T]]) -> T:
+        control = self._running(self._service).control
+        return _on(self._running(self._loop), lambda: act(control))
+
+    @staticmethod
+    def _running(part: T | None) -> T:
+        if part is None:
+            raise LocalBloqError("this service does not run: use it as a context manager, or call start()")
+        return part
+
+
+async def _made(make: Callable[..., T], *arguments: object) -> T:
+    return make(*arguments)
+
+
+def _on(loop: asyncio.AbstractEventLoop, act: Callable[[], Awaitable[T]]) -> T:
+    async def acting() -> T:
+        return await act()
+
+    return asyncio.run_coroutine_threadsafe(acting(), loop).result()

@@ -1,0 +1,156 @@
+"""The JSON objects of the two services, field for field as documents and clients have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from airflow_provider_bloq.testing.local.catalogue import Offer
+from airflow_provider_bloq.testing.local.clock import iso
+from airflow_provider_bloq.testing.local.fleet import Cluster, Deployment, Node, RpcAuth
+from airflow_provider_bloq.testing.local.users import ClientKey, Event, User
+
+__all__ = ["chain_views", "cluster_view", "event_view", "key_view", "node_view", "offer_view", "user_view"]
+
+_INSTANCE_TYPE = "t2.large"
+
+
+def user_view(user: User) -> dict[str, Any]:
+    """Write an account as ``GET /users/me`` does."""
+    return {
+        "id": user.id,
+        "email": user.email,
+        "displayName": user.display_name,
+        "entityType": "individual",
+        "billingAddress": user.billing_address,
+        "verifiedAt": iso(user.verified_at) if user.verified_at is not None else None,
+        "createdAt": iso(user.created_at),
+        "updatedAt": iso(user.updated_at),
+    }
+
+
+def key_view(key: ClientKey) -> dict[str, Any]:
+    """Write a client key as lists do: without its secret."""
+    return {"id": key.client_id, "createdAt": iso(key.created_at)}
+
+
+def event_view(event: Event, user_id: str) -> dict[str, Any]:
+    """Write one of the daily events."""
+    return {
+        "id": event.id,
+        "user": user_id,
+        "service": event.service,
+        "serviceData": {},
+        "input": {"method": event.method, "path": event.path},
+        "output": {
+            "startTime": iso(event.started_at),
+            "endTime": iso(event.ended_at),
+            "httpStatusCode": event.status,
+            "bytesOut": event.bytes_out,
+        },
+        "createdAt": iso(event.ended_at),
+    }
+
+
+def chain_views(offers: Iterable[Offer]) -> list[dict[str, Any]]:
+    """Write the chains that offers cover, each once."""
+    distinct = dict.fromkeys((offer.chain, offer.network, offer.software) for offer in offers)
+    return [
+        {"chain": chain, "network": network, "software": software} for chain, network, software in distinct
+    ]
+
+
+def offer_view(offer: Offer) -> dict[str, Any]:
+    """Write a service that can be ordered."""
+    view: dict[str, Any] = {
+        "id": offer.id,
+        "chain": offer.chain,
+        "network": offer.network,
+        "metadata": _service_data(offer),
+        "vendor": {"region": offer.region},
+    }
+    if offer.disabled:
+        view["disabled"] = True
+    return view
+
+
+def node_view(node: Node, now: float, provisioning_state: str) -> dict[str, Any]:
+    """Write a node; one that was made by the create body of 2019 shows the fields of that time, too."""
+    view = {
+        **_common_view(node, now, provisioning_state),
+        "ip": node.address,
+        "ttl": None,
+        "userPlanData": {},
+        "instance": _instance_view(node),
+        "vendor": {"region": node.offer.region},
+    }
+    if node.image is not None:
+        view |= {
+            "image": node.image,
+            "version": node.offer.software,
+            "nodeUser": node.auth.user or "-",
+            "nodePass": node.auth.password or "-",
+            "startedAt": iso(node.created_at),
+        }
+    return view
+
+
+def cluster_view(
+    cluster: Cluster, now: float, provisioning_state: str, owner: User | None = None
+) -> dict[str, Any]:
+    """Write a cluster.
+
+    :param owner: Writes ``user`` as an object with the e-mail address, as administrators see it.
+    """
+    view = _common_view(cluster, now, provisioning_state)
+    view |= {
+        "name": cluster.name,
+        "alias": cluster.alias,
+        "domain": cluster.address,
+        "capacity": cluster.capacity,
+        "healthCount": cluster.healthy(view["state"]),
+        "region": cluster.offer.region,
+    }
+    if cluster.update is not None:
+        view["updatingService"] = cluster.update.offer.id
+    if owner is not None:
+        view["user"] = {"id": owner.id, "email": owner.email, "displayName": owner.display_name}
+    return view
+
+
+def _common_view(deployment: Deployment, now: float, provisioning_state: str) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "id": deployment.id,
+        "user": deployment.owner_id,
+        "chain": deployment.offer.chain,
+        "network": deployment.offer.network,
+        "state": deployment.state(now, provisioning_state),
+        "service": deployment.offer.id,
+        "serviceData": _service_data(deployment.offer),
+        "auth": _auth_view(deployment.auth),
+        "createdAt": iso(deployment.created_at),
+        "updatedAt": iso(deployment.updated_at),
+    }
+    if deployment.stopped_at is not None:
+        view["stoppedAt"] = iso(deployment.stopped_at)
+    return view
+
+
+def _instance_view(node: Node) -> dict[str, Any]:
+    # Made up from the node's and the offer's own ids: no machine at Amazon stands behind it.
+    return {
+        "vendor": "aws",
+        "id": f"i-{node.id[-12:]}",
+        "imageId": f"ami-{node.offer.id[-12:]}",
+        "type": _INSTANCE_TYPE,
+    }
+
+
+def _service_data(offer: Offer) -> dict[str, Any]:
+    return {"software": offer.software, "performance": offer.performance, "amiPrefix": offer.chain}
+
+
+def _auth_view(auth: RpcAuth) -> dict[str, Any]:
+    if auth.type == "basic":
+        return {"type": "basic", "user": auth.user, "pass": auth.password}
+    return {"type": auth.type}

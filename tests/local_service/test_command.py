@@ -1,0 +1,115 @@
+"""The command ``bloq-local``."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.local_service.service_caller import call
+
+_COMMAND = [sys.executable, "-m", "airflow_provider_bloq.testing.command"]
+_FREE_PORTS = ["--accounts-port", "0", "--nodes-port", "0"]
+
+
+@contextmanager
+def _running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [*_COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        try:
+            yield run
+        finally:
+            run.kill()
+
+
+def _finished(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_prints_one_line_of_json_works_and_ends_with_0_on_a_signal(stop: signal.Signals) -> None:
+    with _running(*_FREE_PORTS, "--json", "--no-chains") as run:
+        assert run.stdout is not None
+        facts = json.loads(run.stdout.readline())
+        keys = {"clientId": facts["client_id"], "clientSecret": facts["client_secret"]}
+        minted = call(
+            "POST", facts["accounts_url"] + "/auth/token", json={"grantType": "clientCredentials", **keys}
+        )
+        token = minted.json()["accessToken"]
+        assert call("GET", facts["nodes_url"] + "/users/me/nodes", token).json() == []
+        login = (facts["user"], facts["password"])
+        assert call("POST", facts["accounts_url"] + "/auth", auth=login).status_code == 200
+        assert call("GET", facts["admin_url"] + "/counters", facts["admin_bearer"]).json()["mints"] == 1
+        assert "BEGIN CERTIFICATE" in Path(facts["ca_bundle"]).read_text()
+        run.send_signal(stop)
+        assert run.wait(30) == 0
+        assert run.stderr is not None
+        assert run.stderr.read() == ""
+    assert not Path(facts["ca_bundle"]).exists()
+
+
+def test_the_text_names_all_that_a_person_needs() -> None:
+    with _running(*_FREE_PORTS, "--no-chains") as run:
+        assert run.stdout is not None
+        text = ""
+        while "Ctrl-C" not in text:
+            line = run.stdout.readline()
+            assert line, text
+            text += line
+    for name in (
+        "accounts url",
+        "nodes url",
+        "user",
+        "password",
+        "client id",
+        "client secret",
+        "admin bearer",
+    ):
+        assert name in text
+
+
+def test_a_taken_port_ends_it_with_1_and_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = _finished(*_COMMAND, "--accounts-port", port, "--nodes-port", "0")
+    assert done.returncode == 1
+    assert f"port {port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_address_that_is_not_loopback_ends_it_with_2() -> None:
+    done = _finished(*_COMMAND, "--host", "0.0.0.0")
+    assert (done.returncode, "loopback" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("missing", ["cryptography", "jwt", "aiohttp"])
+def test_without_the_extra_it_prints_the_remedy_and_ends_with_2(missing: str) -> None:
+    # None in sys.modules makes an import fail as that of a package that is not installed.
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from airflow_provider_bloq.testing.command import main\n"
+        "sys.exit(main([]))"
+    )
+    done = _finished(sys.executable, "-c", code)
+    assert done.returncode == 2
+    assert "pip install 'airflow-provider-bloq[testing]'" in done.stderr
+
+
+def test_another_import_that_fails_is_not_taken_for_the_missing_extra() -> None:
+    code = (
+        "import sys; sys.modules['fnmatch'] = None\n"
+        "from airflow_provider_bloq.testing.command import main\n"
+        "sys.exit(main([]))"
+    )
+    done = _finished(sys.executable, "-c", code)
+    assert done.returncode == 1
+    assert "fnmatch" in done.stderr
+    assert "pip install" not in done.stderr
