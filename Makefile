@@ -1,0 +1,51 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv from the lock.
+PYTHON ?= python3
+BIN := .venv/bin
+# Bytecode saves seconds at every start of Airflow.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup demo up test test-full lint format types layers unit lock build clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: ## Install everything into .venv
+	@$(PYTHON) tools/bootstrap.py
+
+demo: setup ## Run the quickstart DAG in a real Airflow, through expiry, revocation and key rotation
+	@$(BIN)/python tools/demo.py
+
+up: setup ## Keep Airflow, Vault and the local Bloq service running until Ctrl-C
+	@$(BIN)/python tools/demo.py --up
+
+test: lint types layers unit ## Everything that a change must pass
+
+test-full: setup ## The slower suites
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: setup ## Put the code into its format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: setup
+	$(BIN)/mypy
+
+layers: setup
+	$(BIN)/python tools/layers.py
+
+unit: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+lock: setup ## Make the lock anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --quiet --output-file requirements/dev.txt
+
+build: setup ## Build wheel and sdist
+	$(BIN)/python -m hatchling build
+
+clean:
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache
