@@ -10,12 +10,12 @@ from typing import Any
 from airflow_provider_bloq.auth.keys import ClientKeys
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.clients.node_tls import NodeFingerprints, NodeTls, normalise_fingerprint
 from airflow_provider_bloq.settings import fields
 from airflow_provider_bloq.settings.addresses import read_accounts_url, read_rpc_origins, read_service_url
 from airflow_provider_bloq.settings.credentials import read_credentials
 from airflow_provider_bloq.settings.environment import Environment
 from airflow_provider_bloq.settings.names import refuse_wrong_names
-from airflow_provider_bloq.clients.node_tls import NodeFingerprints, NodeTls, normalise_fingerprint
 from airflow_provider_bloq.settings.problems import Problems
 from airflow_provider_bloq.settings.redaction import refuse_redacted
 from airflow_provider_bloq.settings.values import ExtraReader, read_port, read_text

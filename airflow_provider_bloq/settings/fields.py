@@ -9,8 +9,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from airflow_provider_bloq.settings.environment import Environment
 from airflow_provider_bloq.clients.node_tls import NodeTls
+from airflow_provider_bloq.settings.environment import Environment
 
 __all__ = [
     "CA_BUNDLE",

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.clients.node_tls import NodeTls
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.settings.connection import BloqSettings
-from airflow_provider_bloq.clients.node_tls import NodeTls
 
 PRINT = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 COLONS = ":".join(PRINT[i : i + 2] for i in range(0, 64, 2))
