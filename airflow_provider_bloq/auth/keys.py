@@ -52,5 +52,8 @@ class KeySource(Protocol):
         :raises BloqVaultUnavailable: The source cannot be reached at present.
         """
 
+    def forget(self) -> None:
+        """Drop whatever makes the next reading cheaper. For a forked child."""
+
     async def aload(self) -> KeyReading:
         """Read the keys now without blocking the event loop; raises what :meth:`load` raises."""

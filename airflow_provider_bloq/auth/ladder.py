@@ -68,18 +68,22 @@ class TokenProvider:
     ) -> None:
         self._endpoint = endpoint
         self._source = source
+        self._flight: SingleFlight[AccessToken] = SingleFlight()
         self._clock = clock
         self._random = random
-        self._flight: SingleFlight[AccessToken] = SingleFlight()
-        self.forget()
+        self._start_empty()
 
     def forget(self) -> None:
         """Drop every token and key, and a renewal under way. For a forked child."""
+        self._start_empty()
+        self._flight.reset()
+        self._source.forget()
+
+    def _start_empty(self) -> None:
         self._token: AccessToken | None = None
         self._refresh_token: Secret | None = None
         self._reading: KeyReading | None = None
         self._early_again_at = float("-inf")
-        self._flight.reset()
 
     @property
     def key_version(self) -> int | None:

@@ -63,6 +63,10 @@ class ConnectionKeySource:
         """Client ID, and a digest of the secret."""
         return self._identity
 
+    def forget(self) -> None:
+        """Have the next reading fetch the connection."""
+        self._just_read = None
+
     def load(self) -> KeyReading:
         """Give the keys that the connection was just read with; from the second time on, read it anew."""
         keys, self._just_read = self._just_read, None

@@ -74,7 +74,8 @@ def _beginning(response: requests.Response) -> bytes:
 
 
 def _rewind(request: requests.PreparedRequest) -> None:
-    if request.body is None or isinstance(request.body, str | bytes):
+    body: Any = request.body
+    if body is None or isinstance(body, str | bytes):
         return
     try:
         rewind_body(request)

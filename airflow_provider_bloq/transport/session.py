@@ -81,7 +81,7 @@ class BloqSession(requests.Session):
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """Take credentials off a request that is redirected to another origin, and add none."""
         redirected_from = response.request.url or ""
-        if self.should_strip_auth(redirected_from, prepared_request.url or ""):
+        if self.should_strip_auth(redirected_from, prepared_request.url or ""):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("Authorization", None)
 
 
