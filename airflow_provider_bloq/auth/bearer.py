@@ -114,7 +114,7 @@ def error_code(body: bytes) -> str | None:
     """Return the ``code`` of an error body; None where it is no JSON object or has none."""
     try:
         fields: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     code = fields.get("code") if isinstance(fields, dict) else None
     return code if isinstance(code, str) and code else None

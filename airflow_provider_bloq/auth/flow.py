@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from airflow_provider_bloq.auth.flight import SingleFlight
+    from airflow_provider_bloq.auth.flight import Ticket
     from airflow_provider_bloq.auth.keys import KeyReading, KeySource
     from airflow_provider_bloq.auth.secret import Secret
 
@@ -124,9 +124,9 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """Run the flight's flow and settle the flight with what comes of it; gives the result."""
+    """Run the flight's flow and end the flight with what comes of it; gives the result."""
 
-    flight: SingleFlight[Any]
+    ticket: Ticket[Any]
     flow: Flow[Any]
 
 
@@ -134,8 +134,7 @@ class Lead:
 class Follow:
     """Wait for a flight that another leads; gives its :class:`~.flight.Landing`."""
 
-    flight: SingleFlight[Any]
-    ticket: Any
+    ticket: Ticket[Any]
 
 
 Effect: TypeAlias = Send | Sleep | LoadKeys | Mask | Lead | Follow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -13,13 +14,14 @@ from airflow_provider_bloq.auth.flow import Flow, load_keys
 from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading, KeySource
 from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.auth.token import AccessToken, TokenReply
-from airflow_provider_bloq.exceptions import BloqClientKeysRejected, BloqError
+from airflow_provider_bloq.exceptions import BloqClientKeysRejected, BloqError, BloqRateLimited
 
 __all__ = ["GrantRefused", "TokenEndpoint", "TokenProvider"]
 
 log = logging.getLogger(__name__)
 
-#: After an early refresh failed, the token that still lives is used this long before the next try.
+#: After an early refresh failed, the token that still lives is used this long before the next try, in
+#: seconds; longer where Accounts asks for it.
 EARLY_RETRY_PAUSE = 30.0
 
 
@@ -80,6 +82,8 @@ class TokenProvider:
         self._source.forget()
 
     def _start_empty(self) -> None:
+        # Reentrant: a signal handler may come by here while its own thread holds the lock.
+        self._lock = threading.RLock()
         self._token: AccessToken | None = None
         self._refresh_token: Secret | None = None
         self._reading: KeyReading | None = None
@@ -116,9 +120,10 @@ class TokenProvider:
 
         :param secret: The token that was sent.
         """
-        held = self._token
-        if held is not None and held.secret == secret:
-            self._token = None
+        with self._lock:
+            held = self._token
+            if held is not None and held.secret == secret:
+                self._token = None
 
     def _climb(self) -> Flow[AccessToken]:
         held, now = self._token, self._clock()
@@ -128,10 +133,12 @@ class TokenProvider:
             return held
         try:
             return (yield from self._renew(patient=False))
-        except BloqError as error:
-            if not held.is_alive(self._clock()) or self._token is not held:
+        except Exception as error:
+            now = self._clock()
+            if not held.is_alive(now) or self._token is not held:
                 raise
-            self._early_again_at = self._clock() + EARLY_RETRY_PAUSE
+            told = error.retry_after if isinstance(error, BloqRateLimited) else None
+            self._early_again_at = now + max(EARLY_RETRY_PAUSE, told or 0.0)
             log.warning("An early renewal failed (%s); the access token still lives and is used on.", error)
             return held
 
@@ -167,7 +174,10 @@ class TokenProvider:
                 f"{self._source.description} still holds the same ones{_version(reading)}. Create a new pair of "
                 "client keys at Bloq and store it there."
             )
-        log.info("Client keys version %s -> %s", reading.version or "?", newer.version or "?")
+        if reading.version == newer.version:
+            log.info("Client keys changed in %s", self._source.description)
+        else:
+            log.info("Client keys version %s -> %s", reading.version, newer.version)
         self._reading = newer
         try:
             return (yield from self._mint_with(newer, patient=patient))
@@ -185,10 +195,11 @@ class TokenProvider:
     def _keep(self, reply: TokenReply, how: str) -> AccessToken:
         now = self._clock()
         token = AccessToken.from_reply(reply, now, self._random)
-        self._token = token
-        if reply.refresh_token is not None:
-            self._refresh_token = reply.refresh_token
-        log.info("Access token %s, lives %.0f min", how, (token.expires_at - now) / 60)
+        with self._lock:
+            self._token = token
+            if reply.refresh_token is not None:
+                self._refresh_token = reply.refresh_token
+        log.debug("Access token %s, lives %.0f min", how, (token.expires_at - now) / 60)
         return token
 
 

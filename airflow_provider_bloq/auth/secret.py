@@ -42,6 +42,10 @@ class Secret(str):
             return False
         return hmac.compare_digest(self._hidden.encode(), other._hidden.encode())
 
+    def __ne__(self, other: object) -> bool:
+        # Not left to Python: str has one of its own, to which all secrets are equal.
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(self._hidden)
 

@@ -67,10 +67,7 @@ class ChildProcess:
             raise RuntimeError(f"{self._name} was started before")
         self._process = launch(self._spawn)
         self._reader = threading.Thread(
-            target=self._read,
-            args=(self._process,),
-            name=f"{self._name}-output",
-            daemon=True,
+            target=self._read, args=(self._process,), name=f"{self._name}-output", daemon=True
         )
         self._reader.start()
         return self
@@ -157,14 +154,7 @@ class ChildProcess:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-I",
-                "-S",
-                tether.__file__,
-                str(os.getpid()),
-                *self._argv,
-            ],
+            [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *self._argv],
             env=self._env,
             cwd=self._cwd,
             stdin=subprocess.DEVNULL,

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import aiohttp
-from requests.utils import get_environ_proxies, select_proxy
+from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
-from airflow_provider_bloq.auth.flight import Landing, SingleFlight
+from airflow_provider_bloq.auth.flight import Landing, Ticket
 from airflow_provider_bloq.auth.flow import (
     Effect,
     Flow,
@@ -34,6 +34,9 @@ from airflow_provider_bloq.transport.network import USER_AGENT, Network, no_answ
 __all__ = ["AwaitingDriver"]
 
 T = TypeVar("T")
+
+#: Seconds after which a waiting task looks whether its leader's event loop still runs.
+LOOK_AROUND = 1.0
 
 
 class AwaitingDriver:
@@ -97,24 +100,23 @@ class AwaitingDriver:
                 for secret in secrets:
                     await self._mask(secret.reveal())
                 return None
-            case Lead(flight, flow):
-                flight.led_on(asyncio.get_running_loop())
+            case Lead(ticket, flow):
+                ticket.led_on(asyncio.get_running_loop())
                 # A task of its own: a caller that is cancelled must not take the token from all who
                 # wait for it.
-                task = asyncio.create_task(self._lead(flight, flow))
-                await _until_done(task)
+                task = asyncio.create_task(self._lead(ticket, flow))
+                await _is_done(task)
                 return task.result()
-            case Follow(_, ticket):
-                await _until_done(asyncio.wrap_future(ticket))
-                return Landing.ABANDONED if ticket.cancelled() else Landing.ARRIVED
+            case Follow(ticket):
+                return await _landing(ticket)
 
-    async def _lead(self, flight: SingleFlight[T], flow: Flow[T]) -> T:
+    async def _lead(self, ticket: Ticket[T], flow: Flow[T]) -> T:
         try:
             result = await self.run(flow)
         except BaseException as error:
-            flight.crash(error)
+            ticket.crash(error)
             raise
-        flight.land(result)
+        ticket.land(result)
         return result
 
     async def _send(self, request: Request) -> Response:
@@ -134,12 +136,12 @@ class AwaitingDriver:
                 data=request.body,
                 allow_redirects=False,
                 ssl=tls,
-                proxy=select_proxy(request.url, get_environ_proxies(request.url)),
+                proxy=_proxy_for(request.url),
             ) as response:
                 body = await response.read()
         except aiohttp.ServerFingerprintMismatch as mismatch:
             raise wrong_certificate(request, mismatch.got.hex()) from None
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise no_answer(request, error, acted=not _surely_unsent(error)) from error
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Response(response.status, headers, body, time.monotonic() - started)
@@ -167,13 +169,39 @@ class AwaitingDriver:
         return self._tls
 
 
-async def _until_done(future: asyncio.Future[Any]) -> None:
-    """Wait without being bound to it: it goes on when the waiting task is cancelled."""
+def _proxy_for(url: str) -> str | None:
+    """Return the environment's proxy for a URL, by the rules of ``requests``."""
+    proxy = select_proxy(url, get_environ_proxies(url))
+    return prepend_scheme_if_needed(proxy, "http") if proxy else None
+
+
+async def _landing(ticket: Ticket[Any]) -> Landing:
+    """Wait until a flight that another leads has ended."""
+    arrival = asyncio.wrap_future(ticket.future)
+    while not ticket.is_lost:
+        if await _is_done(arrival, timeout=LOOK_AROUND):
+            return Landing.ABANDONED if arrival.cancelled() else Landing.ARRIVED
+    ticket.abandon()
+    return Landing.ABANDONED
+
+
+async def _is_done(future: asyncio.Future[Any], *, timeout: float | None = None) -> bool:
+    """Wait without being bound to it: it goes on when the waiting task is cancelled.
+
+    :param future: What to wait for.
+    :param timeout: For how many seconds at most.
+    """
     # Its error is told to whoever asks for the result; asyncio need not report that nobody did.
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    future.add_done_callback(_take_note)
     _under_way.add(future)
     future.add_done_callback(_under_way.discard)
-    await asyncio.wait([future])
+    done, _ = await asyncio.wait([future], timeout=timeout)
+    return bool(done)
+
+
+def _take_note(done: asyncio.Future[Any]) -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 #: The event loop itself holds its tasks weakly.

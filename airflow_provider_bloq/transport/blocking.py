@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -13,7 +11,7 @@ from typing import Any, TypeVar
 import requests
 import urllib3
 
-from airflow_provider_bloq.auth.flight import Landing
+from airflow_provider_bloq.auth.flight import Landing, Ticket
 from airflow_provider_bloq.auth.flow import (
     Effect,
     Flow,
@@ -35,6 +33,9 @@ __all__ = ["BlockingDriver"]
 
 T = TypeVar("T")
 
+#: Seconds after which a waiting thread looks whether its leader's event loop still runs.
+LOOK_AROUND = 1.0
+
 
 class BlockingDriver:
     """Runs flows in the calling thread. Safe to be used by many threads at once.
@@ -55,7 +56,6 @@ class BlockingDriver:
         self._mask = mask
         self._sleep = sleep
         self._sessions: dict[Trust, BloqSession] = {}
-        self._lock = threading.Lock()
 
     def run(self, flow: Flow[T], /) -> T:
         """Run a flow to its end.
@@ -81,8 +81,7 @@ class BlockingDriver:
 
     def close(self) -> None:
         """Close the connections that are kept open."""
-        with self._lock:
-            sessions, self._sessions = self._sessions, {}
+        sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             session.close()
 
@@ -98,22 +97,16 @@ class BlockingDriver:
                 for secret in secrets:
                     self._mask(secret.reveal())
                 return None
-            case Lead(flight, flow):
+            case Lead(ticket, flow):
                 try:
                     result = self.run(flow)
                 except BaseException as error:
-                    flight.crash(error)
+                    ticket.crash(error)
                     raise
-                flight.land(result)
+                ticket.land(result)
                 return result
-            case Follow(flight, ticket):
-                if flight.is_led_on(_loop_of_this_thread()):
-                    return Landing.CANNOT_WAIT
-                try:
-                    ticket.exception()
-                except CancelledError:
-                    return Landing.ABANDONED
-                return Landing.ARRIVED
+            case Follow(ticket):
+                return _landing(ticket)
 
     def _send(self, request: Request) -> Response:
         started = time.monotonic()
@@ -134,21 +127,32 @@ class BlockingDriver:
         except OSError as error:
             # The CA bundle that the environment names does not exist.
             raise no_answer(request, error, acted=False) from error
+        except ValueError as error:
+            # Though no redirect is followed, requests reads where it leads and may not be able to.
+            raise no_answer(request, error, acted=True) from error
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Response(response.status_code, headers, response.content, time.monotonic() - started)
 
     def _session(self, trust: Trust) -> BloqSession:
-        with self._lock:
-            if trust not in self._sessions:
-                self._sessions[trust] = BloqSession(self._network, trust=trust)
-            return self._sessions[trust]
+        session = self._sessions.get(trust)
+        # Without a lock, which a forked child might inherit locked: of two made at once one is kept.
+        return session or self._sessions.setdefault(trust, BloqSession(self._network, trust=trust))
 
 
-def _loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+def _landing(ticket: Ticket[Any]) -> Landing:
+    """Wait until a flight that another leads has ended."""
+    if ticket.is_led_here:
+        return Landing.CANNOT_WAIT
+    while not ticket.is_lost:
+        try:
+            ticket.future.exception(timeout=LOOK_AROUND)
+        except CancelledError:
+            return Landing.ABANDONED
+        except TimeoutError:
+            continue
+        return Landing.ARRIVED
+    ticket.abandon()
+    return Landing.ABANDONED
 
 
 def _mismatch(error: requests.RequestException) -> PinMismatch | None:
@@ -158,13 +162,8 @@ def _mismatch(error: requests.RequestException) -> PinMismatch | None:
 
 def _surely_unsent(error: requests.RequestException) -> bool:
     """Tell whether the connection never came about, so that the service cannot have acted."""
-    if isinstance(
-        error,
-        requests.exceptions.ConnectTimeout
-        | requests.exceptions.ProxyError
-        | requests.exceptions.InvalidURL
-        | requests.exceptions.InvalidHeader,
-    ):
+    # What is a ValueError, too, speaks of the URL, the proxy's URL or a header.
+    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError | ValueError):
         return True
     reason = _reason(error)
     if isinstance(reason, urllib3.exceptions.SSLError):

@@ -16,6 +16,7 @@ def ca_context(ca_bundle: str | None) -> ssl.SSLContext:
 
     :param ca_bundle: File or folder of CA certificates; None for REQUESTS_CA_BUNDLE or
         CURL_CA_BUNDLE of the environment, else those of ``certifi``, as ``requests`` does.
+    :raises OSError: The bundle does not exist or holds no certificates; names it.
     """
     bundle = (
         ca_bundle
@@ -23,6 +24,10 @@ def ca_context(ca_bundle: str | None) -> ssl.SSLContext:
         or os.environ.get("CURL_CA_BUNDLE")
         or certifi.where()
     )
-    if Path(bundle).is_dir():
-        return ssl.create_default_context(capath=bundle)
-    return ssl.create_default_context(cafile=bundle)
+    try:
+        if Path(bundle).is_dir():
+            return ssl.create_default_context(capath=bundle)
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        # Python's own error does not name the file.
+        raise OSError(f"the CA bundle {bundle} cannot be used: {error}") from None

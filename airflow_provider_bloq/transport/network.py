@@ -57,11 +57,13 @@ def wrong_certificate(request: Request, fingerprint: str) -> BloqCertificateErro
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Follow the causes down: the outer ones only wrap, and quote whole URLs while at it."""
+    """Follow the causes down: the outer ones only wrap, and quote whole URLs while at it.
+
+    Not the context: that may be an error of the user, who calls while handling it.
+    """
     while True:
-        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
-        if not isinstance(inner, BaseException):
-            inner = next((part for part in error.args if isinstance(part, BaseException)), None)
+        parts = (getattr(error, "reason", None), error.__cause__, *error.args)
+        inner = next((part for part in parts if isinstance(part, BaseException)), None)
         if inner is None:
             return error
         error = inner

@@ -18,7 +18,8 @@ __all__ = ["VaultConnection", "VaultEndpoint", "read_endpoint"]
 _DEFAULT_MOUNT = "secret"
 _DEFAULT_KV_VERSION = 2
 _DEFAULT_AUTH_TYPE = "token"
-_TRUE_WORDS = frozenset({"true", "t", "y", "yes", "1"})
+#: The words that VaultHook takes for "use TLS"; it takes every other word for plain http.
+_TRUE_WORDS = frozenset({"on", "t", "true", "y", "yes", "1"})
 _FALSE_WORDS = frozenset({"false", "f", "n", "no", "0", "off", ""})
 _TLS_TYPES = frozenset({"vaults", "https"})
 
@@ -92,7 +93,7 @@ def _url(connection: VaultConnection, extra: Mapping[str, Any]) -> str:
     if use_tls is None:
         tls = connection.conn_type in _TLS_TYPES
     else:
-        tls = use_tls if isinstance(use_tls, bool) else str(use_tls).lower() in _TRUE_WORDS
+        tls = use_tls if isinstance(use_tls, bool) else str(use_tls).strip().lower() in _TRUE_WORDS
     port = f":{connection.port}" if connection.port else ""
     return f"{'https' if tls else 'http'}://{connection.host or ''}{port}"
 

@@ -49,7 +49,9 @@ class Relay(ThreadingHTTPServer):
         self.vault_port = vault.port
         self.seen: list[tuple[str, str]] = []
         self.spoiled: tuple[str, int, bytes, str] | None = None
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread = threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
 
     def spoil(self, prefix: str, status: int, body: Any, content_type: str = "application/json") -> None:
         """Answer every path that begins with ``prefix`` with this from now on."""

@@ -38,9 +38,7 @@ def test_two_at_once_are_two_vaults() -> None:
             two.client.secrets.kv.v2.read_secret_version("where", raise_on_deleted_version=True)
 
 
-def test_close_leaves_neither_process_nor_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_close_leaves_neither_process_nor_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with LocalVault() as vault:
         assert list(tmp_path.iterdir())
@@ -129,8 +127,9 @@ def test_a_port_that_is_taken_meanwhile_is_given_up_for_another(monkeypatch: pyt
 
 
 def test_a_wrong_configuration_is_an_error_with_the_servers_words(tmp_path: Path) -> None:
-    with pytest.raises(TestingSetupError, match=r"missing\.pem"), LocalVault(
-        certificate=tmp_path / "missing.pem", private_key=tmp_path / "missing.key"
+    with (
+        pytest.raises(TestingSetupError, match=r"missing\.pem"),
+        LocalVault(certificate=tmp_path / "missing.pem", private_key=tmp_path / "missing.key"),
     ):
         pytest.fail("it started")
 

@@ -20,7 +20,7 @@ def endpoint_of(connect: Any, **fields: Any) -> Any:
 
 
 @pytest.mark.parametrize("conn_type", ["vault", "vaults", "http", "https"])
-@pytest.mark.parametrize("use_tls", [None, True, False, "true", "True", "yes", "1", "no", "false", "on"])
+@pytest.mark.parametrize("use_tls", [None, True, False, "true", "True", "yes", "1", "no", "false", " ON "])
 @pytest.mark.parametrize("port", [None, 8200])
 def test_the_url_that_is_checked_is_the_one_that_the_hook_asks(
     connect: Any, conn_type: str, use_tls: Any, port: int | None

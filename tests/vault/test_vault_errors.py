@@ -199,9 +199,7 @@ def test_a_path_that_begins_like_the_mount_but_exists_is_read(
 
 
 @pytest.mark.parametrize("privileged", [True, False])
-def test_a_v1_engine_read_as_v2(
-    vault: LocalVault, connect: Any, source_of: Any, privileged: bool
-) -> None:
+def test_a_v1_engine_read_as_v2(vault: LocalVault, connect: Any, source_of: Any, privileged: bool) -> None:
     vault.put("bloq", {"clientId": "x", "clientSecret": "y"}, mount="kv1")
     vault.write_policy("kv1-bloq", 'path "kv1/bloq" { capabilities = ["read"] }')
     connect(schema="kv1", password=vault.root_token if privileged else vault.token("kv1-bloq"))
@@ -288,9 +286,7 @@ def test_a_vault_in_trouble_is_unavailable(
     prefix: str,
 ) -> None:
     role = vault.approle("trouble", [stored.policy])
-    connect(
-        port=relay.port, login=role.role_id, password=role.secret_id, extra={"auth_type": "approle"}
-    )
+    connect(port=relay.port, login=role.role_id, password=role.secret_id, extra={"auth_type": "approle"})
     relay.spoil(prefix, status, body, "application/json" if isinstance(body, dict) else "text/html")
     with pytest.raises(BloqVaultUnavailable) as caught:
         source_of(stored.path).load()
@@ -316,9 +312,7 @@ def test_something_that_is_no_vault(
     vault: LocalVault, stored: Any, connect: Any, source_of: Any, relay: Any, prefix: str, body: Any
 ) -> None:
     role = vault.approle("no-vault", [stored.policy])
-    connect(
-        port=relay.port, login=role.role_id, password=role.secret_id, extra={"auth_type": "approle"}
-    )
+    connect(port=relay.port, login=role.role_id, password=role.secret_id, extra={"auth_type": "approle"})
     relay.spoil(prefix, 200, body)
     field, text = failure(source_of(stored.path))
     assert field == "vault_conn_id"
