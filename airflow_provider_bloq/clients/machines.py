@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from typing import Any, ClassVar, Generic, TypeVar
 
-from airflow_provider_bloq.auth.flow import Flow
+from airflow_provider_bloq.auth.flow import Flow, mask
 from airflow_provider_bloq.clients.endpoint import Endpoint, Service
 from airflow_provider_bloq.clients.models import STOPPED, Machine, Offer
 from airflow_provider_bloq.clients.operation import operation
@@ -82,7 +82,7 @@ class MachinesApi(Service, Generic[M]):
         """
         before = {machine.id for machine in (yield from self._everything())}
         try:
-            return self.MODEL.from_json((yield from self.call(self.CREATE, body=body)))
+            return (yield from self._read((yield from self.call(self.CREATE, body=body))))
         except BloqUnavailable as lost:
             if not lost.acted:
                 raise
@@ -96,10 +96,19 @@ class MachinesApi(Service, Generic[M]):
             raise _unknown_outcome(lost, [machine.id for machine in new]) from lost
 
     def _everything(self) -> Flow[builtins.list[M]]:
-        return [self.MODEL.from_json(item) for item in _list_of(self.LIST, (yield from self.call(self.LIST)))]
+        items = _list_of(self.LIST, (yield from self.call(self.LIST)))
+        machines = [self.MODEL.from_json(item) for item in items]
+        yield from mask(*(machine.auth.password for machine in machines if machine.auth is not None))
+        return machines
 
     def _one(self, id: str) -> Flow[M]:  # noqa: A002
-        return self.MODEL.from_json((yield from self.call(self.GET, id=id)))
+        return (yield from self._read((yield from self.call(self.GET, id=id))))
+
+    def _read(self, item: Any) -> Flow[M]:
+        machine = self.MODEL.from_json(item)
+        if machine.auth is not None:
+            yield from mask(machine.auth.password)
+        return machine
 
 
 def _fits(machine: Machine, body: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_provider_bloq.auth.bearer import TrustedOrigins
-from airflow_provider_bloq.auth.flow import Flow, Pinned, Request, Trust, Unpinned, mask, send
+from airflow_provider_bloq.auth.flow import Flow, Pinned, Request, Trust, Unpinned, send
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.clients.addresses import rpc_url, rpc_version
 from airflow_provider_bloq.clients.clusters import ClustersApi
@@ -128,7 +128,6 @@ class RpcLocator:
         trust = yield from self._trust(machine, auth, Origin.of(url))
         version = rpc_version(machine.chain)
         if auth.type == "basic":
-            yield from mask(auth.password)
             return RpcTarget(url, version, trust, basic=auth)
         if auth.type == "jwt":
             self._origins.add(Origin.of(url))

@@ -57,9 +57,13 @@ class LocalStack:
     def rotate_keys(self) -> None:
         """Make a new pair of client keys, store it in Vault, and delete the old one with all its tokens."""
         old = self.keys
-        self._store(self.bloq.create_client_keys(self._account_id))
+        self.renew_keys()
         self.bloq.delete_client_keys(old.client_id)
         self.bloq.revoke_access_tokens(old.client_id)
+
+    def renew_keys(self) -> None:
+        """Make a new pair of client keys and store it in Vault; the old one is left as it is."""
+        self._store(self.bloq.create_client_keys(self._account_id))
 
     def revoke_tokens(self) -> None:
         """End every token that was made from the client keys in Vault; the keys themselves stay good."""

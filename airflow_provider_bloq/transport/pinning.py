@@ -21,7 +21,7 @@ class PinMismatch(urllib3.exceptions.SSLError):
 
     def __init__(self, fingerprint: str) -> None:
         self.fingerprint = fingerprint
-        super().__init__(f"certificate {fingerprint} is not pinned")
+        super().__init__(f"the certificate shown, SHA-256 fingerprint {fingerprint}, is not the pinned one")
 
 
 class UncheckedAdapter(HTTPAdapter):
@@ -70,7 +70,7 @@ def _pool_class(fingerprints: frozenset[str]) -> type[HTTPSConnectionPool]:
             certificate: bytes | None = cast(Any, self.sock).getpeercert(binary_form=True)
             shown = hashlib.sha256(certificate or b"").hexdigest()
             if shown not in fingerprints:
-                self.close()
+                # The pool closes it. Closed here, it would be taken for one that never got through its proxy.
                 raise PinMismatch(shown)
             self.is_verified = True
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import requests
+import urllib3
 from requests.auth import AuthBase
 from requests.utils import rewind_body
 
@@ -33,8 +35,7 @@ class BearerRequestsAuth(AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Sign a request that is about to be sent."""
-        signed = self._run(self._bearer().sign(_seen(request)))
-        request.headers.update(signed.headers)
+        _sign(request, self._run(self._bearer().sign(_seen(request))))
         request.register_hook("response", self._answer)
         return request
 
@@ -49,8 +50,7 @@ class BearerRequestsAuth(AuthBase):
             return response
         again = request.copy()
         _rewind(again)
-        response.close()
-        again.headers.update(refusal.headers)
+        _sign(again, refusal)
         second = response.connection.send(again, **sending)
         second.history.append(response)
         second.request = again
@@ -58,14 +58,24 @@ class BearerRequestsAuth(AuthBase):
 
 
 def _seen(request: requests.PreparedRequest) -> Request:
-    headers = {name: str(value) for name, value in request.headers.items()}
-    return Request(request.method or "", request.url or "", headers)
+    sent: Any = request.headers.get("Authorization", "")
+    authorization = sent.decode("latin-1") if isinstance(sent, bytes) else sent
+    return Request(request.method or "", request.url or "", {"Authorization": authorization})
+
+
+def _sign(request: requests.PreparedRequest, signed: Request) -> None:
+    if signed.headers["Authorization"]:
+        request.headers["Authorization"] = signed.headers["Authorization"]
 
 
 def _beginning(response: requests.Response) -> bytes:
     """Read as much of a refusal as the decision needs; a 403 may stand and stays readable."""
     if response.status_code == 401:
-        return response.raw.read(LONGEST_REFUSAL, decode_content=True) or b""
+        # Needed for nothing but to keep the connection; a longer or a broken one costs the connection.
+        with suppress(urllib3.exceptions.HTTPError, OSError):
+            response.raw.read(LONGEST_REFUSAL, decode_content=False)
+        response.close()
+        return b""
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > LONGEST_REFUSAL:
         # An answer about credentials is short. This one has other news, with a code or not.
@@ -80,7 +90,8 @@ def _rewind(request: requests.PreparedRequest) -> None:
     try:
         rewind_body(request)
     except requests.exceptions.UnrewindableBodyError:
+        url = (request.url or "").partition("?")[0]
         raise BloqTokenRejected(
-            f"{request.method} {request.url} refuses the access token, and the body is a stream that cannot be sent "
-            "again. A new token is ready: call again with a new stream, or pass the body as bytes."
+            f"{request.method} {url} refuses the access token, and the body is a stream that cannot be sent again. "
+            "A new token is ready: call again with a new stream, or pass the body as bytes."
         ) from None

@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
 
 from airflow_provider_bloq.auth.flow import Pinned, Trust, Unpinned
@@ -52,16 +52,24 @@ class BloqSession(requests.Session):
         self.auth = auth or NoAuth()
         self.headers["User-Agent"] = f"{USER_AGENT} python-requests/{metadata.version('requests')}"
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.verify = network.ca_bundle or True
         self._trust = trust
-        # With the slash: adapters are chosen by prefix, and port 8545 is one of port 85450.
-        self._trusted = f"{origin}/" if origin is not None else "https://"
+        self._origin = origin
         self._mount()
 
     def _mount(self) -> None:
         self._pid = os.getpid()
         self.mount("http://", HTTPAdapter(POOL_SIZE, POOL_SIZE))
         self.mount("https://", HTTPAdapter(POOL_SIZE, POOL_SIZE))
-        self.mount(self._trusted, _adapter(self._trust))
+        # With the slash: adapters are chosen by prefix, and port 8545 is one of port 85450.
+        self._trusting = _adapter(self._trust)
+        self.mount(f"{self._origin}/" if self._origin is not None else "https://", self._trusting)
+
+    def get_adapter(self, url: str) -> BaseAdapter:
+        """Choose by origin, of which the prefix is only one spelling: it may come with port 443, too."""
+        if self._origin is not None and _origin_of(url) == self._origin:
+            return self._trusting
+        return super().get_adapter(url)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send a request, within the connection's timeout unless one is given."""
@@ -73,16 +81,24 @@ class BloqSession(requests.Session):
         return super().send(request, **kwargs)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """Let the connection's CA bundle go before REQUESTS_CA_BUNDLE."""
-        if verify is None and self.network.ca_bundle is not None:
-            verify = self.network.ca_bundle
+        """Let the session's CA bundle, which is the connection's, go before REQUESTS_CA_BUNDLE."""
+        if (verify is None or verify is True) and self.verify is not True:
+            verify = self.verify
         return super().merge_environment_settings(url, proxies, stream, verify, cert)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """Take credentials off a request that is redirected to another origin, and add none."""
-        redirected_from = response.request.url or ""
-        if self.should_strip_auth(redirected_from, prepared_request.url or ""):  # type: ignore[no-untyped-call]
+        # By itself requests lets http on port 80 hand them on to https.
+        origin = _origin_of(prepared_request.url)
+        if origin is None or origin != _origin_of(response.request.url):
             prepared_request.headers.pop("Authorization", None)
+
+
+def _origin_of(url: object) -> Origin | None:
+    try:
+        return Origin.of(url) if isinstance(url, str) else None
+    except ValueError:
+        return None
 
 
 def _adapter(trust: Trust) -> HTTPAdapter:

@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import jwt
@@ -360,11 +359,11 @@ def test_a_secret_shows_itself_to_nobody(bloq: Bloq) -> None:
 
 
 @pytest.fixture
-def forked_cache(provider: TokenProvider) -> Iterator[ProviderCache]:
+def forked_cache(provider: TokenProvider) -> ProviderCache:
     cache = ProviderCache()
     os.register_at_fork(after_in_child=cache.forget)
     cache.hold(credential_key(ACCOUNTS, ("a",)), lambda: provider)
-    yield cache
+    return cache
 
 
 def test_a_forked_child_starts_with_an_empty_cache(
