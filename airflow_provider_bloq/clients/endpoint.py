@@ -47,12 +47,21 @@ class Endpoint:
 
 
 def json_request(method: str, url: str, body: Any = None) -> Request:
-    """Make a request that takes JSON and, where there is a body, sends it as JSON."""
+    """Make a request that takes JSON and, where there is a body, sends it as JSON.
+
+    :raises BloqConfigurationError: The body holds what JSON does not know.
+    """
     headers = {"Accept": "application/json"}
     if body is None:
         return Request(method, url, headers)
     headers["Content-Type"] = "application/json"
-    return Request(method, url, headers, json.dumps(body, separators=(",", ":")).encode())
+    try:
+        text = json.dumps(body, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BloqConfigurationError.of(
+            "body", f"it cannot be written as JSON: {error}", "Pass texts, numbers, lists and dicts only."
+        ) from None
+    return Request(method, url, headers, text.encode())
 
 
 class Service:

@@ -46,13 +46,13 @@ def error_of(request: Request, response: Response) -> BloqApiError:
         "method": request.method,
         "url": url,
     }
+    if response.status == 429:
+        return BloqRateLimited(message, retry_after=retry_after(response), **fields)
     if code == "LimitExceeded":
         remedy = "The account already runs as many nodes as its plan allows. Delete one or ask Bloq for a larger plan."
         return BloqQuotaExceeded(f"{message}. {remedy}", **fields)
     if response.status == 404:
         return BloqNotFound(message, **fields)
-    if response.status == 429:
-        return BloqRateLimited(message, retry_after=retry_after(response), **fields)
     if response.status >= 500 or response.status in (408, 425):
         return BloqUnavailable(message, **fields)
     return BloqApiError(message, **fields)
@@ -68,7 +68,7 @@ def json_of(request: Request, response: Response) -> Any:
         return None
     try:
         return json.loads(response.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         kind = response.headers.get("content-type", "no content type")
         url = request.url.partition("?")[0]
         raise BloqUnavailable(
@@ -83,7 +83,7 @@ def json_of(request: Request, response: Response) -> Any:
 def _object_of(response: Response) -> dict[str, Any]:
     try:
         body = json.loads(response.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 

@@ -9,7 +9,13 @@ from airflow_provider_bloq.auth.flow import Flow, mask
 from airflow_provider_bloq.clients.endpoint import Endpoint, Service
 from airflow_provider_bloq.clients.models import STOPPED, Machine, Offer
 from airflow_provider_bloq.clients.operation import operation
-from airflow_provider_bloq.exceptions import BloqAmbiguousCreate, BloqNotFound, BloqUnavailable
+from airflow_provider_bloq.exceptions import (
+    BloqAmbiguousCreate,
+    BloqApiError,
+    BloqError,
+    BloqNotFound,
+    BloqUnavailable,
+)
 
 __all__ = ["MachinesApi"]
 
@@ -69,7 +75,8 @@ class MachinesApi(Service, Generic[M]):
             yield from self.call(self.DELETE, id=id)
         except BloqNotFound:
             # Also the answer to a second request, sent because the first one's answer was lost.
-            if (yield from self._one(id)).state != STOPPED:
+            everything = yield from self._everything()
+            if not any(machine.id == id.strip() and machine.state == STOPPED for machine in everything):
                 raise
 
     def create_once(self, body: dict[str, Any], *, serialised: bool) -> Flow[M]:
@@ -83,17 +90,37 @@ class MachinesApi(Service, Generic[M]):
         before = {machine.id for machine in (yield from self._everything())}
         try:
             return (yield from self._read((yield from self.call(self.CREATE, body=body))))
-        except BloqUnavailable as lost:
-            if not lost.acted:
+        except BloqApiError as lost:
+            if not self._may_have_created(lost):
                 raise
-            new = [
-                machine
-                for machine in (yield from self._everything())
-                if machine.id not in before and _fits(machine, body)
-            ]
-            if serialised and len(new) == 1:
-                return new[0]
-            raise _unknown_outcome(lost, [machine.id for machine in new]) from lost
+            return (yield from self._found_again(lost, before, body, serialised=serialised))
+
+    def _may_have_created(self, error: BloqApiError) -> bool:
+        # A token that could not be had is an error of Accounts: its URL is another.
+        if error.url not in (None, self.CREATE.url(self.url, {})):
+            return False
+        if isinstance(error, BloqUnavailable):
+            return error.acted
+        return error.status is not None and error.status < 400
+
+    def _found_again(
+        self, lost: BloqApiError, before: set[str], body: dict[str, Any], *, serialised: bool
+    ) -> Flow[M]:
+        try:
+            everything = yield from self._everything()
+        except BloqError as second:
+            # Raised as it is, it would have the task retried, and that would create again.
+            raise _unknown_outcome(lost, f"Nor could be looked for what came of it ({second}).") from lost
+        new = [machine for machine in everything if machine.id not in before and _fits(machine, body)]
+        if serialised and len(new) == 1:
+            return new[0]
+        ids = [machine.id for machine in new]
+        found = (
+            f"New since then and fitting: {', '.join(ids)}; nothing was deleted."
+            if ids
+            else "None that fits has appeared since, but it may still."
+        )
+        raise _unknown_outcome(lost, found, ids) from lost
 
     def _everything(self) -> Flow[builtins.list[M]]:
         items = _list_of(self.LIST, (yield from self.call(self.LIST)))
@@ -119,17 +146,14 @@ def _fits(machine: Machine, body: dict[str, Any]) -> bool:
     )
 
 
-def _unknown_outcome(lost: BloqUnavailable, candidates: list[str]) -> BloqAmbiguousCreate:
-    found = (
-        f"New since then and fitting: {', '.join(candidates)}; nothing was deleted."
-        if candidates
-        else "None that fits has appeared since, but it may still."
-    )
+def _unknown_outcome(
+    lost: BloqApiError, found: str, candidates: list[str] | None = None
+) -> BloqAmbiguousCreate:
     return BloqAmbiguousCreate(
         f"The answer to the create was lost ({lost}), and the API has no idempotency key. {found} Look which is "
         "yours and delete the others before you create again. Creates that run one at a time can be told apart: "
         "serialised=True.",
-        candidates=candidates,
+        candidates=candidates or (),
         status=lost.status,
         method=lost.method,
         url=lost.url,
@@ -138,5 +162,7 @@ def _unknown_outcome(lost: BloqUnavailable, candidates: list[str]) -> BloqAmbigu
 
 def _list_of(endpoint: Endpoint, answer: Any) -> list[Any]:
     if not isinstance(answer, list):
-        raise BloqUnavailable(f"{endpoint.method} {endpoint.path} gave something that is no list.")
+        raise BloqUnavailable(
+            f"{endpoint.method} {endpoint.path} gave something that is no list.", method=endpoint.method
+        )
     return answer

@@ -5,7 +5,9 @@ The API's objects are read tolerantly: a field that is missing or new is no erro
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -29,7 +31,7 @@ class NodeAuth:
     """
 
     type: str
-    user: str | None = None
+    user: Secret | None = None
     password: Secret | None = None
 
     @classmethod
@@ -37,17 +39,23 @@ class NodeAuth:
         """Read the ``auth`` of a node or cluster; None where it has none."""
         if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
             return None
-        password = fields.get("pass")
         return cls(
-            type=fields["type"].lower(),
-            user=_text(fields, "user"),
-            password=Secret(password) if isinstance(password, str) and password else None,
+            type=fields["type"].lower(), user=_secret(fields, "user"), password=_secret(fields, "pass")
         )
+
+    def basic_header(self) -> str:
+        """Return what the Authorization header says for user and password. A secret itself."""
+        user, password = (part.reveal() if part else "" for part in (self.user, self.password))
+        return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What nodes and clusters have in common."""
+    """What nodes and clusters have in common.
+
+    Holds a password at most as a :class:`~airflow_provider_bloq.auth.secret.Secret`: Airflow writes
+    every field of a dataclass that a task returns into its database.
+    """
 
     #: The fields that :meth:`public` gives on: all that Bloq documents, except those whose contents
     #: nobody has described, since a password may stand in them.
@@ -65,8 +73,10 @@ class Machine:
     service: str | None
     auth: NodeAuth | None
     created_at: str | None
-    #: The object as the API gave it, passwords included: out of ``repr``, never to be returned from a task.
-    raw: Mapping[str, Any] = field(repr=False)
+    #: Where it is: a node's IP address, a cluster's domain; None while it has none.
+    address: str | None
+    #: What :meth:`public` gives.
+    shown: Mapping[str, Any] = field(repr=False, hash=False)
 
     @classmethod
     def from_json(cls, fields: Any) -> Self:
@@ -76,30 +86,22 @@ class Machine:
         """
         if not isinstance(fields, dict) or not _text(fields, "id"):
             raise BloqUnavailable(f"The service gave something that is no {cls.KIND} (it has no id).")
+        auth = NodeAuth.from_json(fields.get("auth"))
         return cls(
             id=fields["id"],
             chain=(_text(fields, "chain") or "").lower(),
             network=(_text(fields, "network") or "").lower(),
             state=_text(fields, "state") or "",
             service=_text(fields, "service"),
-            auth=NodeAuth.from_json(fields.get("auth")),
+            auth=auth,
             created_at=_text(fields, "createdAt"),
-            raw=fields,
+            address=_text(fields, cls.ADDRESS),
+            shown=_shown(fields, cls.PUBLIC, auth),
         )
-
-    @property
-    def address(self) -> str | None:
-        """Where it is: a node's IP address, a cluster's domain; None while it has none."""
-        return _text(self.raw, self.ADDRESS)
 
     def public(self) -> dict[str, Any]:
         """Return the object as the API names its fields, without anything secret: fit for XCom."""
-        shown = {name: self.raw[name] for name in self.PUBLIC if name in self.raw}
-        if isinstance(shown.get("user"), dict):
-            shown["user"] = {name: value for name, value in shown["user"].items() if name in ("id", "email")}
-        if self.auth is not None:
-            shown["auth"] = {"type": self.auth.type}
-        return shown
+        return deepcopy(dict(self.shown))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,20 @@ class Offer:
             region=_text(vendor, "region"),
             disabled=fields.get("disabled") is True,
         )
+
+
+def _shown(fields: dict[str, Any], names: tuple[str, ...], auth: NodeAuth | None) -> dict[str, Any]:
+    shown = {name: fields[name] for name in names if name in fields}
+    if isinstance(shown.get("user"), dict):
+        shown["user"] = {name: value for name, value in shown["user"].items() if name in ("id", "email")}
+    if auth is not None:
+        shown["auth"] = {"type": auth.type}
+    return shown
+
+
+def _secret(fields: Mapping[str, Any], name: str) -> Secret | None:
+    value = _text(fields, name)
+    return Secret(value) if value is not None else None
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str | None:

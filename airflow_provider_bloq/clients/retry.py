@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from airflow_provider_bloq.auth.flow import Flow, Request, Response, send, sleep
@@ -104,6 +105,8 @@ def retry_after(response: Response) -> float | None:
 def http_date(value: str) -> float | None:
     """Return an HTTP date in epoch seconds; None where it is none."""
     try:
-        return parsedate_to_datetime(value).timestamp()
+        date = parsedate_to_datetime(value)
+        # Its oldest form names no zone. It means UTC all the same, not the time zone of this machine.
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None

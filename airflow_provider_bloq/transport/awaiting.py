@@ -141,6 +141,9 @@ class AwaitingDriver:
                 body = await response.read()
         except aiohttp.ServerFingerprintMismatch as mismatch:
             raise wrong_certificate(request, mismatch.got.hex()) from None
+        except (aiohttp.ClientHttpProxyError, aiohttp.InvalidURL) as error:
+            # Not chained: they quote the proxy's URL, with its password.
+            raise no_answer(request, error, acted=False) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise no_answer(request, error, acted=not _surely_unsent(error)) from error
         headers = {name.lower(): value for name, value in response.headers.items()}
@@ -234,9 +237,5 @@ def _surely_unsent(error: Exception) -> bool:
     """Tell whether the connection never came about, so that the service cannot have acted."""
     return isinstance(
         error,
-        aiohttp.ClientConnectorError
-        | aiohttp.ConnectionTimeoutError
-        | aiohttp.ClientHttpProxyError
-        | aiohttp.InvalidURL
-        | ValueError,
+        aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ValueError,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from airflow_provider_bloq import __version__
@@ -9,6 +10,9 @@ from airflow_provider_bloq.auth.flow import Request
 from airflow_provider_bloq.exceptions import BloqCertificateError, BloqUnavailable
 
 __all__ = ["USER_AGENT", "Network", "no_answer", "wrong_certificate"]
+
+#: User and password in a URL that an error quotes, such as that of a proxy.
+_USERINFO = re.compile(r"\S+@")
 
 USER_AGENT = f"airflow-provider-bloq/{__version__}"
 
@@ -36,7 +40,7 @@ def no_answer(request: Request, cause: BaseException, *, acted: bool) -> BloqUna
     reason = _innermost(cause)
     what = "got no answer" if acted else "could not be sent"
     return BloqUnavailable(
-        f"{request.method} {url} {what}: {type(reason).__name__} {str(reason)[:200]}".rstrip(),
+        f"{request.method} {url} {what}: {type(reason).__name__} {_USERINFO.sub('***@', str(reason))[:200]}".rstrip(),
         acted=acted,
         method=request.method,
         url=url,

@@ -31,7 +31,7 @@ class UncheckedAdapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Set the connection up without checks by CA."""
-        super().cert_verify(conn, url, verify=False, cert=cert)  # type: ignore[no-untyped-call]
+        super().cert_verify(conn, url, verify=False, cert=cert)
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
         """Keep the pool of unchecked connections apart from others."""

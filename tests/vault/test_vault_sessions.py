@@ -163,7 +163,7 @@ def test_threads_share_one_login(
 
     def load(_: int) -> str:
         together.wait()
-        return source.load().keys.client_id
+        return str(source.load().keys.client_id)
 
     with watch() as seen, ThreadPoolExecutor(8) as pool:
         assert set(pool.map(load, range(8))) == {stored.client_id}
@@ -194,8 +194,12 @@ def test_a_forked_child_that_forgets_logs_in_by_itself(
     with watch() as seen:
         child = os.fork()
         if child == 0:
-            source.forget()
-            os._exit(0 if source.load().keys.client_id == stored.client_id else 1)
+            status = 1
+            try:
+                source.forget()
+                status = 0 if source.load().keys.client_id == stored.client_id else 1
+            finally:
+                os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert seen[0] == LOGIN
 

@@ -1,0 +1,163 @@
+"""What counts as a refusal of the token, and how it is answered once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins, is_auth_refusal
+from airflow_provider_bloq.auth.flow import Request, Response
+from airflow_provider_bloq.auth.ladder import TokenProvider
+from airflow_provider_bloq.auth.origin import Origin
+from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.exceptions import BloqTokenRejected
+from tests.support.scripted_bloq import MINUTE, NODES, ScriptedBloq
+
+Call = Callable[..., Response]
+
+
+@pytest.mark.parametrize("body", [b"", b"jwt expired", b'"jwt expired"', b'{"code": "LimitExceeded"}'])
+def test_a_401_always_refuses_the_token(body: bytes) -> None:
+    assert is_auth_refusal(401, body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"jwt expired",
+        b"<html><h1>403</h1></html>",
+        b"[]",
+        b'[{"code": "LimitExceeded"}]',
+        b"null",
+        b'{"message": "Forbidden"}',
+        b'{"code": ""}',
+        b'{"code": 403}',
+        b'{"code": "TokenExpired"}',
+        b'{"code": "invalid_token"}',
+        b'{"code": "InvalidCredentials"}',
+        b'{"code": "jwt expired"}',
+        b'{"code": "Unauthorized"}',
+        b'{"code": "UNAUTHORISED"}',
+        b"\xff\xfe",
+        b"[" * 60_000,
+    ],
+    ids=lambda body: body[:30].decode("latin-1"),
+)
+def test_a_403_without_a_code_or_with_one_about_credentials_refuses_the_token(body: bytes) -> None:
+    assert is_auth_refusal(403, body)
+
+
+@pytest.mark.parametrize("code", ["LimitExceeded", "Forbidden", "UserNotVerified", "ServiceDisabled"])
+def test_a_403_with_a_business_code_does_not(code: str) -> None:
+    assert not is_auth_refusal(403, json.dumps({"status": 403, "code": code}).encode())
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 302, 400, 404, 407, 409, 429, 500, 503])
+def test_no_other_status_does(status: int) -> None:
+    assert not is_auth_refusal(status, b'{"code": "TokenExpired"}')
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_a_refused_request_is_sent_again_with_another_token_and_the_same_body(
+    bloq: ScriptedBloq, provider: TokenProvider, call: Call, method: str
+) -> None:
+    first = bloq.run(provider.token()).secret
+    bloq.revoked.add(first.reveal())
+    assert call(method=method, body=b'{"n": 1}').status == 200
+    refused, repeated = bloq.sent
+    assert refused.body == repeated.body == b'{"n": 1}'
+    assert refused.headers["Authorization"] == f"Bearer {first.reveal()}"
+    assert repeated.headers["Authorization"] != refused.headers["Authorization"]
+    assert (bloq.mints, bloq.refreshes) == (1, 1)
+
+
+def test_a_second_refusal_is_an_error_and_not_answered(bloq: ScriptedBloq, call: Call) -> None:
+    bloq.service_answers.extend([Response(401), Response(401), Response(200)])
+    with pytest.raises(BloqTokenRejected) as refusal:
+        call(f"{NODES}/x?secret=hush")
+    assert bloq.calls == 2
+    assert "hush" not in str(refusal.value)
+    assert not refusal.value.retryable
+
+
+def test_a_business_403_comes_through_as_it_is(bloq: ScriptedBloq, call: Call) -> None:
+    bloq.service_answers.append(Response(403, body=b'{"code": "LimitExceeded"}'))
+    assert call(method="POST").body == b'{"code": "LimitExceeded"}'
+    assert (bloq.calls, bloq.mints, bloq.refreshes) == (1, 1, 0)
+
+
+def test_an_error_of_the_second_answer_that_is_no_refusal_comes_through(
+    bloq: ScriptedBloq, call: Call
+) -> None:
+    bloq.service_answers.extend([Response(401), Response(500)])
+    assert call().status == 500
+
+
+def test_a_refused_token_that_was_replaced_meanwhile_costs_no_refresh(
+    bloq: ScriptedBloq, bearer: BearerAuth, provider: TokenProvider
+) -> None:
+    request = Request("GET", NODES)
+    old = bloq.run(bearer.sign(request))
+    provider.reject(bloq.run(provider.token()).secret)
+    new = bloq.run(provider.token()).secret
+    assert bloq.refreshes == 1
+    again = bloq.run(bearer.answer(old, Response(401)))
+    assert again.headers["Authorization"] == f"Bearer {new.reveal()}"
+    assert bloq.refreshes == 1
+
+
+def test_only_the_current_token_can_be_rejected(
+    bloq: ScriptedBloq, provider: TokenProvider, call: Call
+) -> None:
+    call()
+    provider.reject(Secret("another"))
+    call()
+    assert (bloq.mints, bloq.refreshes) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{NODES}.evil.example/",
+        f"{NODES}:8443/",
+        NODES.replace("https:", "http:"),
+        f"{NODES}@evil.example/",
+        "https://evil.example/?https://nodes.example/",
+        f"{NODES}\\@evil.example/",
+    ],
+)
+def test_another_origin_gets_no_token_and_its_401_no_answer(bloq: ScriptedBloq, call: Call, url: str) -> None:
+    assert call(url).status == 401
+    assert [request.headers for request in bloq.sent] == [{}]
+    assert bloq.grants == []
+
+
+def test_an_origin_is_trusted_in_any_spelling_once_it_was_named(
+    bloq: ScriptedBloq, provider: TokenProvider
+) -> None:
+    origins = TrustedOrigins([])
+    bearer = BearerAuth(provider, origins)
+    request = Request("GET", "HTTPS://Node.Example:443/rpc")
+    assert bloq.run(bearer.sign(request)) is request
+    origins.add(Origin.of("https://node.example"))
+    assert "Authorization" in bloq.run(bearer.sign(request)).headers
+
+
+def test_requests_and_responses_do_not_show_what_they_carry(bloq: ScriptedBloq, bearer: BearerAuth) -> None:
+    signed = bloq.run(bearer.sign(Request("POST", NODES, body=b"hush")))
+    token = signed.headers["Authorization"]
+    assert token not in repr(signed)
+    assert "hush" not in repr(signed)
+    assert "hush" not in repr(Response(200, {"x": "hush"}, b"hush"))
+    assert token not in repr(bloq.run(bearer.provider.token()))
+
+
+def test_a_long_poll_outlives_its_tokens(bloq: ScriptedBloq, call: Call) -> None:
+    for _ in range(30):
+        assert call().status == 200
+        bloq.time += 10 * MINUTE
+    assert bloq.mints == 1
+    assert all(request.headers["Authorization"] for request in bloq.sent)

@@ -1,0 +1,89 @@
+"""Tokens without a service, and a session that signs with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
+from airflow_provider_bloq.auth.flow import Flow
+from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
+from airflow_provider_bloq.auth.ladder import GrantRefused, TokenProvider
+from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.token import TokenReply
+from airflow_provider_bloq.transport.network import Network
+from airflow_provider_bloq.transport.requests_auth import BearerRequestsAuth
+from airflow_provider_bloq.transport.session import BloqSession
+from tests.support.drivers import blocking_driver
+from tests.support.raw_server import RawConnection, SeenRequest
+
+__all__ = ["FixedKeys", "Guard", "NumberedTokens", "Signed", "signing_session"]
+
+
+class FixedKeys:
+    """Client keys that do not change."""
+
+    description = "a test"
+    identity = ("test",)
+
+    def load(self) -> KeyReading:
+        return KeyReading(ClientKeys("id", Secret("secret")))
+
+    async def aload(self) -> KeyReading:
+        return self.load()
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+
+@dataclass
+class NumberedTokens:
+    """A token endpoint that hands out ``token-1``, ``token-2``, ... and refuses when told to."""
+
+    count: int = 0
+    refuses: bool = False
+
+    def mint(self, keys: ClientKeys, *, patient: bool) -> Flow[TokenReply]:
+        yield from ()
+        if self.refuses:
+            raise GrantRefused(401)
+        self.count += 1
+        return TokenReply(Secret(f"token-{self.count}"))
+
+    def refresh(self, refresh_token: Secret, *, patient: bool) -> Flow[TokenReply]:
+        raise AssertionError("no refresh token was given")
+
+
+@dataclass
+class Guard:
+    """A service that refuses the tokens it is told to."""
+
+    refused: set[str] = field(default_factory=lambda: {"Bearer token-1"})
+    status: int = 401
+    body: bytes = b"jwt expired"
+
+    def __call__(self, connection: RawConnection, request: SeenRequest) -> None:
+        if request.authorization is None or request.authorization in self.refused:
+            connection.reply(self.status, self.body)
+        else:
+            connection.reply(200, request.body)
+
+
+@dataclass
+class Signed:
+    """A session that signs, and where its tokens come from."""
+
+    tokens: NumberedTokens
+    origins: TrustedOrigins
+    session: BloqSession
+
+
+@contextmanager
+def signing_session() -> Iterator[Signed]:
+    """Open a session with tokens of its own, which trusts no origin yet."""
+    tokens, origins = NumberedTokens(), TrustedOrigins([])
+    bearer = BearerAuth(TokenProvider(tokens, FixedKeys()), origins)
+    driver = blocking_driver()
+    with BloqSession(Network(), BearerRequestsAuth(lambda: bearer, driver.run)) as session:
+        yield Signed(tokens, origins, session)
