@@ -1,0 +1,72 @@
+"""A token endpoint whose grants wait until a test lets them go."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_bloq.auth.flow import Flow, LoadKeys
+from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
+from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.token import TokenReply
+from tests.support.scripted_bloq import signed_token
+
+__all__ = ["GatedEndpoint", "Holdup"]
+
+#: No test waits this long; it only keeps one that fails from hanging.
+LONGEST = 60.0
+
+
+@dataclass
+class Holdup:
+    """Stands in the place of a key source, so that a flow can be held up with either driver."""
+
+    entered: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+    #: The thread that was held up.
+    thread: int | None = None
+    #: Raised, once, instead of going on.
+    failure: BaseException | None = None
+
+    description: str = "a holdup"
+    identity: tuple[str, ...] = ("holdup",)
+
+    def load(self) -> KeyReading:
+        self.thread = threading.get_ident()
+        self.entered.set()
+        assert self.released.wait(LONGEST)
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
+        return KeyReading(ClientKeys("id", Secret("secret")))
+
+    async def aload(self) -> KeyReading:
+        return await asyncio.to_thread(self.load)
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+
+@dataclass
+class GatedEndpoint:
+    """Grants ``iat``–``exp`` tokens of an hour, each of its own, and counts both grants."""
+
+    holdup: Holdup = field(default_factory=Holdup)
+    mints: int = 0
+    refreshes: int = 0
+
+    def mint(self, keys: ClientKeys, *, patient: bool) -> Flow[TokenReply]:
+        yield LoadKeys(self.holdup)
+        self.mints += 1
+        return self._reply()
+
+    def refresh(self, refresh_token: Secret, *, patient: bool) -> Flow[TokenReply]:
+        yield LoadKeys(self.holdup)
+        self.refreshes += 1
+        return self._reply()
+
+    def _reply(self) -> TokenReply:
+        claims: dict[str, Any] = {"iat": 0, "exp": 3600, "n": self.mints + self.refreshes}
+        return TokenReply(Secret(signed_token(**claims)), Secret("refresh"))
