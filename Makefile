@@ -37,8 +37,10 @@ types: setup
 layers: setup
 	$(BIN)/python tools/layers.py
 
+# Airflow in a process of its own: it changes settings of the interpreter, such as the recursion limit.
 unit: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --ignore=tests/airflow
+	$(BIN)/python -m pytest -m "not slow" tests/airflow
 
 lock: setup ## Make the lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
