@@ -135,7 +135,7 @@ def test_a_wrong_configuration_is_an_error_with_the_servers_words(tmp_path: Path
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="POSIX only")
-def test_a_parent_that_is_killed_takes_the_server_with_it() -> None:
+def test_a_parent_that_is_killed_takes_the_server_with_it(tmp_path: Path) -> None:
     code = """
 from airflow_provider_bloq.testing.openbao import LocalVault
 vault = LocalVault().start()
@@ -143,7 +143,12 @@ print(vault._process.pid, vault.url, flush=True)
 input()
 """
     parent = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Nobody is left to remove the files of a parent that was killed.
+        env=os.environ | {"TMPDIR": str(tmp_path)},
     )
     assert parent.stdout is not None
     pid, url = parent.stdout.readline().split()
