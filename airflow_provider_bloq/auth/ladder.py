@@ -90,6 +90,11 @@ class TokenProvider:
         self._early_again_at = float("-inf")
 
     @property
+    def has_keys(self) -> bool:
+        """Whether the client keys have been read."""
+        return self._reading is not None
+
+    @property
     def key_version(self) -> int | None:
         """KV version of the client keys in use; None before the first reading or without versions."""
         return self._reading.version if self._reading else None

@@ -86,6 +86,7 @@ class ClustersApi(MachinesApi[Cluster]):
         """Stop a change of service that is under way.
 
         :param id: The cluster's id.
+        :raises BloqNotFound: There is no such cluster, or no change is under way (any more).
         """
         yield from self.call(self.ABORT_UPDATE, id=id)
 

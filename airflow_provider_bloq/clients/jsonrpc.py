@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from airflow_provider_bloq.auth.bearer import BearerAuth
 from airflow_provider_bloq.auth.flow import Flow, Request, Response
 from airflow_provider_bloq.clients.endpoint import json_request
+from airflow_provider_bloq.clients.limits import require_whole_number
 from airflow_provider_bloq.clients.operation import RunsAsync, RunsBlocking, operation
 from airflow_provider_bloq.clients.retry import RetryPolicy, sent_with_retries
 from airflow_provider_bloq.clients.rpc_answers import BatchTooLarge, outcomes_of
@@ -24,8 +24,10 @@ __all__ = ["AsyncRpcClient", "RpcApi", "RpcCall", "RpcClient"]
 #: Calls in one HTTP request. Some nodes refuse more than 100.
 BATCH_LIMIT = 50
 
-#: Methods that only read: to send them again is harmless when an answer was lost.
+#: Methods that only read: to send them again is harmless when an answer was lost. That of a filter's
+#: changes is not among them: it gives each change once.
 _READS = re.compile(
+    r"(?!eth_getFilterChanges|getnewaddress|getrawchangeaddress)"
     r"(?:eth_(?:get\w+|call|blockNumber|chainId|estimateGas|gasPrice|maxPriorityFeePerGas|feeHistory|syncing|"
     r"accounts|blobBaseFee|protocolVersion|createAccessList)|net_\w+|web3_\w+|trace_\w+|debug_trace\w+|"
     r"txpool_\w+|rpc_modules|info\.\w+|get\w+|decode\w+|estimate\w+|validateaddress|verifychain|uptime|help)"
@@ -123,13 +125,16 @@ class RpcApi:
         :raises BloqRpcError: A node answered one of the calls with an error object.
         :raises BloqApiError: The node could not be reached or gave no JSON-RPC answer.
         """
+        require_whole_number("limit", limit, least=1)
+        if isinstance(calls, str | Mapping):
+            raise _wrong_call("batch", calls)
         outcomes = yield from self._batch([RpcCall.of(call) for call in calls], limit, repeatable)
         return outcomes if return_errors else [_result(outcome) for outcome in outcomes]
 
     def _batch(self, calls: list[RpcCall], limit: int, repeatable: bool | None) -> Flow[list[Any]]:
         outcomes: list[Any] = []
         while len(outcomes) < len(calls):
-            chunk = calls[len(outcomes) : len(outcomes) + max(1, limit)]
+            chunk = calls[len(outcomes) : len(outcomes) + limit]
             try:
                 outcomes += yield from self._exchange(chunk, repeatable)
             except BatchTooLarge as refusal:
@@ -152,21 +157,23 @@ class RpcApi:
         return outcomes_of(request, response, {number: call.method for number, call in numbered.items()})
 
     def _sent(self, request: Request, target: RpcTarget, repeatable: bool) -> Flow[Response]:
-        once = partial(sent_with_retries, policy=self.policy, repeatable=repeatable)
-        if target.basic is None:
-            return (yield from self.bearer.send(_trusted(request, target), once))
-        response = yield from once(_with_basic(request, target))
-        if response.status != 401:
+        response = yield from self._sent_to(request, target, repeatable)
+        if target.basic is None or response.status != 401:
             return response
         # Says nothing of the access token: the node's own password may have been changed.
         newer = yield from self.locator.locate(anew=True)
-        if newer.basic != target.basic:
-            response = yield from once(_with_basic(request, newer))
+        if newer != target:
+            response = yield from self._sent_to(request, newer, repeatable)
         if response.status == 401:
-            raise BloqAuthError(
-                f"{request.url} refuses the user and password that the Nodes API gives for it."
-            )
+            raise BloqAuthError(f"{newer.url} refuses the user and password that the Nodes API gives for it.")
         return response
+
+    def _sent_to(self, request: Request, target: RpcTarget, repeatable: bool) -> Flow[Response]:
+        once = partial(sent_with_retries, policy=self.policy, repeatable=repeatable)
+        aimed = replace(request, url=target.url, trust=target.trust)
+        if target.basic is None:
+            return (yield from self.bearer.send(aimed, once))
+        return (yield from once(aimed.with_header("Authorization", target.basic.basic_header())))
 
 
 class RpcClient(RunsBlocking, RpcApi):
@@ -187,19 +194,6 @@ def _wrong_call(field: str, value: object) -> BloqConfigurationError:
 
 def _params(call: RpcCall) -> Any:
     return call.params if isinstance(call.params, dict) else list(call.params)
-
-
-def _trusted(request: Request, target: RpcTarget) -> Request:
-    return Request(request.method, request.url, request.headers, request.body, target.trust)
-
-
-def _with_basic(request: Request, target: RpcTarget) -> Request:
-    auth = target.basic
-    if auth is None:
-        return _trusted(request, target)
-    password = auth.password.reveal() if auth.password else ""
-    credentials = base64.b64encode(f"{auth.user or ''}:{password}".encode()).decode()
-    return _trusted(request, target).with_header("Authorization", f"Basic {credentials}")
 
 
 def _result(outcome: Any) -> Any:

@@ -33,30 +33,31 @@ def outcomes_of(request: Request, response: Response, methods: dict[int, str]) -
     """
     if response.status == 413:
         raise BatchTooLarge(error_of(request, response))
-    try:
-        answer: Any = json.loads(response.body)
-    except ValueError:
-        answer = None
-    # Bitcoin's daemon answers an error with HTTP 500 or 404, and the error object in its body.
-    if not _is_rpc(answer):
-        if response.status == 200:
-            raise _unusable(request, "a body that is no JSON-RPC answer")
+    if response.status in (401, 429):
+        # Who the caller is, and how often it calls, is judged by what stands in front of the node, even
+        # where it says so in the words of JSON-RPC.
         raise error_of(request, response)
-    if isinstance(answer, dict):
-        if len(methods) > 1:
-            # One error for the whole batch, commonly because it is too large.
-            error = _rpc_error(answer.get("error"), None)
-            if "batch" in error.message.lower() or "too large" in error.message.lower():
-                raise BatchTooLarge(error)
-            raise error
-        answer = [answer]
-    answers = {item.get("id"): item for item in answer if _is_rpc(item)}
+    items = _answers_in(response.body)
+    # Bitcoin's daemon answers an error with HTTP 500 or 404, and the error object in its body.
+    if not items:
+        if response.status == 200:
+            raise _unusable(request, response, "a body that is no JSON-RPC answer")
+        raise error_of(request, response)
+    if len(methods) > 1 and len(items) == 1 and items[0].get("id") is None and _has_error(items[0]):
+        # One error for the whole batch, commonly because it is too large.
+        error = _rpc_error(items[0]["error"], None)
+        if "batch" in error.message.lower() or "too large" in error.message.lower():
+            raise BatchTooLarge(error)
+        raise error
+    answers = {item.get("id"): item for item in items}
     if len(methods) == 1 and None in answers and _has_error(answers[None]):
         # Allowed where the node could not even read the id.
         answers = dict.fromkeys(methods, answers[None])
     missing = methods.keys() - answers.keys()
-    if missing or len(answer) != len(methods):
-        raise _unusable(request, f"answers that do not belong to the calls ({len(missing)} without one)")
+    if missing or len(items) != len(methods):
+        raise _unusable(
+            request, response, f"answers that do not belong to the calls ({len(missing)} without one)"
+        )
     return [
         _rpc_error(answers[number]["error"], method)
         if _has_error(answers[number])
@@ -65,14 +66,22 @@ def outcomes_of(request: Request, response: Response, methods: dict[int, str]) -
     ]
 
 
-def _is_rpc(answer: Any) -> bool:
-    if isinstance(answer, list):
-        return bool(answer)
+def _answers_in(body: bytes) -> list[dict[str, Any]]:
+    """Return the answer objects of a body; empty where it holds anything else."""
+    try:
+        parsed: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return []
+    items = parsed if isinstance(parsed, list) else [parsed]
+    return items if all(map(_is_answer, items)) else []
+
+
+def _is_answer(item: Any) -> bool:
     # An error page of a gateway may be JSON with an "error" as well, but it has no id.
     return (
-        isinstance(answer, dict)
-        and isinstance(answer.get("id", ""), int | str | None)
-        and ("result" in answer or ("id" in answer and _has_error(answer)))
+        isinstance(item, dict)
+        and isinstance(item.get("id", ""), int | str | None)
+        and ("result" in item or ("id" in item and _has_error(item)))
     )
 
 
@@ -89,5 +98,6 @@ def _rpc_error(error: Any, method: str | None) -> BloqRpcError:
     )
 
 
-def _unusable(request: Request, what: str) -> BloqUnavailable:
-    return BloqUnavailable(f"POST {request.url} gave {what}.", status=200, method="POST", url=request.url)
+def _unusable(request: Request, response: Response, what: str) -> BloqUnavailable:
+    url = request.url.partition("?")[0]
+    return BloqUnavailable(f"POST {url} gave {what}.", status=response.status, method="POST", url=url)

@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_provider_bloq.auth.bearer import TrustedOrigins
-from airflow_provider_bloq.auth.flow import Flow, Pinned, Request, Trust, Unpinned, send
+from airflow_provider_bloq.auth.flow import Flow, Pinned, Trust, Unpinned
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.clients.addresses import rpc_url, rpc_version
 from airflow_provider_bloq.clients.clusters import ClustersApi
+from airflow_provider_bloq.clients.handshake import shown_fingerprint
 from airflow_provider_bloq.clients.models import Cluster, Machine, Node, NodeAuth
 from airflow_provider_bloq.clients.node_tls import NodeTls
 from airflow_provider_bloq.clients.nodes import NodesApi
+from airflow_provider_bloq.clients.retry import IMPATIENT
 from airflow_provider_bloq.exceptions import BloqCertificateError, BloqConfigurationError
 
-__all__ = ["RpcLocator", "RpcTarget", "TlsRules", "shown_fingerprint"]
+__all__ = ["RpcLocator", "RpcTarget", "TlsRules"]
 
 log = logging.getLogger(__name__)
 
@@ -114,17 +116,31 @@ class RpcLocator:
 
     def _raw(self, url: str) -> RpcTarget:
         try:
-            Origin.of(url)
+            origin = Origin.of(url)
         except ValueError as odd:
             raise BloqConfigurationError.of(
                 "node", f"it is no URL that can be used: {odd}", "Correct it."
             ) from None
+        if self._port is not None or self._path is not None:
+            raise BloqConfigurationError.of(
+                "node", "it is a URL, and port or path is given beside it", "Write them into the URL."
+            )
+        if self._fingerprints and origin.scheme != "https":
+            raise BloqConfigurationError.of(
+                "tls_fingerprint",
+                "there is no certificate with http",
+                "Give an https URL, or no fingerprint.",
+            )
         trust: Trust = Pinned(self._fingerprints) if self._fingerprints else Unpinned.VERIFY
         return RpcTarget(url, "2.0", trust)
 
     def _target_of(self, machine: Node | Cluster) -> Flow[RpcTarget]:
         url = rpc_url(machine, local=self._tls.local, port=self._port, path=self._path)
-        auth = machine.auth or NodeAuth("jwt")
+        if machine.auth is None:
+            log.warning(
+                "The API does not say how %s knows its callers: it is shown no credential.", machine.id
+            )
+        auth = machine.auth or NodeAuth("none")
         trust = yield from self._trust(machine, auth, Origin.of(url))
         version = rpc_version(machine.chain)
         if auth.type == "basic":
@@ -142,7 +158,7 @@ class RpcLocator:
             return Unpinned.VERIFY
         if self._tls.mode is NodeTls.INSECURE:
             return self._insecure(machine, auth)
-        seen = yield from shown_fingerprint(origin)
+        seen = yield from shown_fingerprint(origin, IMPATIENT)
         raise BloqCertificateError(
             f"The certificate of {machine.id} is self-signed and not pinned, so nothing was sent. It shows the SHA-256 "
             f"fingerprint {seen}. If you know that to be right, pin it: tls_fingerprint='{seen}' in the call, or "
@@ -159,12 +175,3 @@ class RpcLocator:
                 "Pin the certificate (node_tls 'pinned'), or create the node with auth_type 'basic'.",
             )
         return Unpinned.INSECURE
-
-
-def shown_fingerprint(origin: Origin) -> Flow[str | None]:
-    """Read what certificate a server shows: the handshake ends before anything is sent."""
-    try:
-        yield from send(Request("HEAD", f"{origin}/", trust=Pinned(frozenset())))
-    except BloqCertificateError as refusal:
-        return refusal.fingerprint
-    return None

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from airflow_provider_bloq.auth.flow import Flow, Pinned, Request, sleep
+from airflow_provider_bloq.auth.flow import Flow, sleep
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.clients.addresses import rpc_url
+from airflow_provider_bloq.clients.handshake import shown_fingerprint
 from airflow_provider_bloq.clients.models import STARTED, STOPPED, Node
 from airflow_provider_bloq.clients.nodes import NodesApi
-from airflow_provider_bloq.clients.retry import RetryPolicy, sent_with_retries
-from airflow_provider_bloq.exceptions import (
-    BloqApiError,
-    BloqCertificateError,
-    BloqConfigurationError,
-    BloqUnavailable,
-)
+from airflow_provider_bloq.clients.retry import RetryPolicy
+from airflow_provider_bloq.exceptions import BloqApiError, BloqConfigurationError, BloqUnavailable
 
 __all__ = ["first_fingerprint", "until_started"]
 
@@ -55,15 +51,11 @@ def first_fingerprint(node: Node, *, local: bool, policy: RetryPolicy) -> Flow[s
 
     :param node: The node.
     :param local: As for :func:`~airflow_provider_bloq.clients.addresses.rpc_url`.
-    :param policy: How patiently; a node may answer some time after it is said to have started.
+    :param policy: As for :func:`~airflow_provider_bloq.clients.handshake.shown_fingerprint`.
     :return: SHA-256 fingerprint in lower-case hex; None where it could not be read.
     """
     try:
-        origin = Origin.of(rpc_url(node, local=local))
-        handshake = Request("HEAD", f"{origin}/", trust=Pinned(frozenset()))
-        yield from sent_with_retries(handshake, policy, repeatable=True)
-    except BloqCertificateError as refusal:
-        return refusal.fingerprint
+        return (yield from shown_fingerprint(Origin.of(rpc_url(node, local=local)), policy))
     except (BloqUnavailable, BloqConfigurationError) as problem:
         # The node is there all the same: its id must reach the task that will delete it.
         log.warning("The certificate of %s could not be read, so it is not pinned: %s", node.id, problem)

@@ -174,8 +174,8 @@ class BloqHook(BaseHook):
         """What signs requests: the token provider that this process shares, and whom the token is shown."""
         from airflow_provider_bloq.auth.cache import shared_providers
 
-        account = self._account
         with failing_at_once():
+            account = self._account
             return account.bearer(shared_providers.hold(account.key, account.provider))
 
     @cached_property

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from airflow_provider_bloq.auth.flow import Flow, Request, send
-from airflow_provider_bloq.clients.models import STOPPED, Node
+from airflow_provider_bloq.clients.models import STOPPED
 from airflow_provider_bloq.clients.nodes import NodesApi
 from airflow_provider_bloq.clients.retry import IMPATIENT
 from airflow_provider_bloq.exceptions import BloqError, BloqUnavailable
@@ -23,6 +22,39 @@ __all__ = ["check_connection"]
 TIMEOUT = 10.0
 
 
+@dataclass(slots=True)
+class _Report:
+    """How far the check has come.
+
+    :param stage: The stage under way.
+    :param remedy: What to look at where it fails with an error that names no remedy of its own.
+    :param lines: What was found so far.
+    """
+
+    stage: str = "Connection"
+    remedy: str = ""
+    lines: list[str] = field(default_factory=list)
+
+    def begin(self, stage: str, remedy: str = "") -> None:
+        """Go on to the next stage."""
+        self.stage, self.remedy = stage, remedy
+
+    def passed(self, found: str) -> None:
+        """Note that the stage under way has passed."""
+        self.lines.append(f"{self.stage}: {found}")
+
+    def failed(self, error: Exception) -> None:
+        """Note that the stage under way has ended the check."""
+        remedy = f" {self.remedy}" if self.remedy and isinstance(error, BloqUnavailable) else ""
+        self.lines.append(f"{self.stage}: FAILED. {error}{remedy}")
+
+    def __str__(self) -> str:
+        where = f"host {socket.gethostname()}, process {os.getpid()}"
+        return "\n".join(
+            [*self.lines, f"Checked on {where}; workers may see the network and Vault differently."]
+        )
+
+
 def check_connection(conn_id: str) -> tuple[bool, str]:
     """Check a connection stage by stage, with a client of its own that shares nothing.
 
@@ -34,50 +66,55 @@ def check_connection(conn_id: str) -> tuple[bool, str]:
     """
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-    found: list[str] = []
+    report = _Report()
     driver = None
     try:
         settings = read_settings(conn_id)
         settings = replace(settings, timeout=min(settings.timeout, TIMEOUT))
         account = Account(settings, key_source_of(settings, mask), IMPATIENT)
         driver = BlockingDriver(network_of(settings), mask=mask)
-        driver.run(_stages(account, found))
+        driver.run(_stages(account, report))
     except (BloqError, AirflowNotFoundException) as error:
-        return False, _told([*found, f"FAILED: {error}"])
+        report.failed(error)
+        return False, str(report)
     finally:
         if driver is not None:
             driver.close()
-    return True, _told(found)
+    return True, str(report)
 
 
-def _stages(account: Account, found: list[str]) -> Flow[None]:
+def _stages(account: Account, report: _Report) -> Flow[None]:
     """Go through the stages, noting each; the first that fails raises."""
     settings = account.settings
     provider = account.provider()
-    yield from provider.token()
-    version = f", version {provider.key_version}" if provider.key_version is not None else ""
-    found.append(f"Client keys: found in {account.source.description}{version}.")
-    found.append(f"Access token: minted at {settings.accounts_url}, lives {_minutes(provider.expires_in)}.")
+    report.begin("Client keys")
+    try:
+        yield from provider.token()
+    finally:
+        if provider.has_keys:
+            version = f", version {provider.key_version}" if provider.key_version is not None else ""
+            report.passed(f"found in {account.source.description}{version}.")
+            report.begin("Access token", "Is the host (Accounts) right, and may this machine reach it?")
+    report.passed(f"minted at {settings.accounts_url}, lives {_told(provider.expires_in or 0.0)}.")
+
+    report.begin("Nodes", "Is nodes_url right, and may this machine reach it?")
     api = NodesApi(url=settings.nodes_url, bearer=account.bearer(provider), policy=account.policy)
-    nodes: list[Node] = yield from NodesApi.list.flow(api)
+    nodes = yield from NodesApi.list.flow(api)
     running = sum(node.state != STOPPED for node in nodes)
-    found.append(f"Nodes: {settings.nodes_url} accepts the token; {running} node(s) running.")
-    found.append((yield from _connect(settings.connect_url.replace("{chain}", CONNECT_CHAINS[0]))))
+    report.passed(f"{settings.nodes_url} accepts the token; {running} node(s) running.")
+
+    report.begin("Connect")
+    report.passed((yield from _connect(settings.connect_url.replace("{chain}", CONNECT_CHAINS[0]))))
 
 
 def _connect(url: str) -> Flow[str]:
     """Connect has left Bloq's documentation, so that a connection may do without it."""
     try:
-        response: Any = yield from send(Request("GET", f"{url}/status"))
+        response = yield from send(Request("GET", f"{url}/status"))
     except BloqUnavailable:
-        return f"Connect: {url} is not reachable. That is all right if you do not use it."
-    return f"Connect: {url} answers ({response.status})."
+        return f"{url} is not reachable. That is all right if you do not use it."
+    return f"{url} answers ({response.status})."
 
 
-def _minutes(seconds: float | None) -> str:
-    return f"{(seconds or 0) / 60:.0f} min" if seconds and seconds >= 120 else f"{seconds or 0:.0f} s"
-
-
-def _told(lines: list[str]) -> str:
-    where = f"Checked on host {socket.gethostname()}, process {os.getpid()}; workers may see the network differently."
-    return "\n".join([*lines, where])
+def _told(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"

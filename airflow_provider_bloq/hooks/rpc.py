@@ -6,16 +6,39 @@ from functools import cached_property
 from typing import Any
 
 import requests
-from requests.auth import AuthBase, HTTPBasicAuth
+from requests.auth import AuthBase
 
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.clients.jsonrpc import RpcClient
+from airflow_provider_bloq.clients.models import NodeAuth
 from airflow_provider_bloq.clients.rpc_target import RpcTarget
 from airflow_provider_bloq.transport.network import Network
 from airflow_provider_bloq.transport.requests_auth import BearerRequestsAuth
 from airflow_provider_bloq.transport.session import BloqSession
 
 __all__ = ["HookRpcClient"]
+
+
+class OriginBasicAuth(AuthBase):
+    """A node's user and password for the requests to that node; those to others get none.
+
+    :param credentials: User and password.
+    :param origin: The node.
+    """
+
+    def __init__(self, credentials: NodeAuth, origin: Origin) -> None:
+        self._credentials = credentials
+        self._origin = origin
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Sign a request that is about to be sent."""
+        try:
+            is_to_node = Origin.of(request.url or "") == self._origin
+        except ValueError:
+            is_to_node = False
+        if is_to_node:
+            request.headers["Authorization"] = self._credentials.basic_header()
+        return request
 
 
 class HookRpcClient(RpcClient):
@@ -47,8 +70,8 @@ class HookRpcClient(RpcClient):
     @cached_property
     def _session(self) -> requests.Session:
         target = self._target
+        origin = Origin.of(target.url)
         auth: AuthBase = BearerRequestsAuth(lambda: self.bearer, self.run)
         if target.basic is not None:
-            password = target.basic.password
-            auth = HTTPBasicAuth(target.basic.user or "", password.reveal() if password else "")
-        return BloqSession(self._network, auth, target.trust, Origin.of(target.url))
+            auth = OriginBasicAuth(target.basic, origin)
+        return BloqSession(self._network, auth, target.trust, origin)

@@ -97,14 +97,16 @@ def locator_for(
     :param clusters: Reads clusters.
     :param bearer: Learns which origins may be shown the token.
     :param tls_fingerprint: SHA-256 fingerprints that the node may show.
-    :raises BloqConfigurationError: A fingerprint is none.
+    :raises BloqConfigurationError: The subject or a fingerprint is none.
     """
     if isinstance(subject, Mapping):
         tls_fingerprint = tls_fingerprint or subject.get("tls_fingerprint")
         subject = node_id_of(subject)
+    elif isinstance(subject, str):
+        subject = node_id_of(subject)
     given = [tls_fingerprint] if isinstance(tls_fingerprint, str) else tls_fingerprint or ()
     try:
-        fingerprints = frozenset(map(normalise_fingerprint, given))
+        fingerprints = frozenset(normalise_fingerprint(str(fingerprint)) for fingerprint in given)
     except ValueError as error:
         raise BloqConfigurationError.of(
             "tls_fingerprint", str(error), "Copy it as the create returned it."
@@ -131,6 +133,13 @@ def node_id_of(node: Mapping[str, Any] | str) -> str:
     if not isinstance(node_id, str) or not node_id.strip():
         raise BloqConfigurationError.of(
             "node", "it has no id", "Give the id of the node, or what the create operator returned."
+        )
+    if node_id.lstrip().startswith("{"):
+        # What Jinja makes of a dict unless the DAG renders templates as native objects.
+        raise BloqConfigurationError.of(
+            "node",
+            "it is the text of a dict",
+            "Hand on the output of the task itself (create.output), or its id: \"{{ ti.xcom_pull('create')['id'] }}\".",
         )
     return node_id.strip()
 
