@@ -1,15 +1,25 @@
-"""DAGs run in this process against a real Vault and a real local Bloq service."""
+"""Real Airflow for the tests: DAGs run in this process, and one standalone Airflow for the whole session."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_bloq.auth.cache import shared_providers
+from airflow_provider_bloq.testing.airflow import LocalAirflow
+from airflow_provider_bloq.testing.local import LocalBloqOptions
 from airflow_provider_bloq.testing.stack import LocalStack
+
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
+CANARIES = Path(__file__).parent / "dags"
+
+#: A client secret that Bloq does not know, in the clear in a connection: it is refused, and must not show.
+REFUSED_SECRET = "refused-canary-5b1f0c9a7d3e4286"
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +57,9 @@ def run_dag(airflow_db: None) -> Callable[..., Any]:
         from airflow.serialization.serialized_objects import LazyDeserializedDAG
         from airflow.utils.session import create_session
 
+        bundles: Any = DagBundlesManager
         with create_session() as session:
-            DagBundlesManager().sync_bundles_to_db(session=session)
+            bundles().sync_bundles_to_db(session=session)
             session.flush()
             serialized = LazyDeserializedDAG.from_dag(dag)
             SerializedDAG.bulk_write_to_db("dags-folder", None, [serialized], session=session)
@@ -57,3 +68,33 @@ def run_dag(airflow_db: None) -> Callable[..., Any]:
         return dag.test(**arguments)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def short_lived() -> Iterator[LocalStack]:
+    """A stack whose access tokens live for seconds, so that every task of some length renews its own."""
+    with LocalStack(LocalBloqOptions(access_token_seconds=3)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def airflow(short_lived: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+    """A standalone Airflow with the connections of that stack, the quickstart and the canary DAGs."""
+    dags = tmp_path_factory.mktemp("dags")
+    for path in (EXAMPLES / "bloq_quickstart.py", *CANARIES.glob("*.py")):
+        shutil.copy(path, dags)
+    refused = {
+        **short_lived.connections()["bloq_default"],
+        "login": short_lived.keys.client_id,
+        "password": REFUSED_SECRET,
+        "extra": {"environment": "local", "nodes_url": short_lived.bloq.nodes_url},
+    }
+    with LocalAirflow(dags) as running:
+        for conn_id, fields in {**short_lived.connections(), "bloq_refused": refused}.items():
+            running.add_connection(conn_id, fields)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def refused_secret() -> str:
+    return REFUSED_SECRET

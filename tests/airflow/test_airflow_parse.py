@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import airflow_provider_bloq.operators
+
 EXAMPLES = sorted((Path(__file__).parents[2] / "example_dags").glob("*.py"))
+IMPORTED_BY_DAGS = [
+    "airflow_provider_bloq.hooks.bloq",
+    "airflow_provider_bloq.hooks.bloq_async",
+    *(
+        module.name
+        for module in pkgutil.iter_modules(
+            airflow_provider_bloq.operators.__path__, "airflow_provider_bloq.operators."
+        )
+    ),
+]
 
 PARSE = """
 import runpy, socket, sys
 def refuse(*arguments, **options):
     raise AssertionError("parsing reaches out")
 import airflow.sdk
-socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+for name in ("connect", "connect_ex", "sendto", "sendmsg"):
+    setattr(socket.socket, name, refuse)
+socket.getaddrinfo = socket.create_connection = refuse
 airflow.sdk.BaseHook.get_connection = classmethod(refuse)
 runpy.run_path(sys.argv[1])
 """
@@ -31,28 +46,7 @@ loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
 sys.exit(" ".join(sorted(loaded & heavy)) or 0)
 """
 
-
-def run(code: str, argument: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "AIRFLOW__CORE__UNIT_TEST_MODE": "False"}
-    return subprocess.run(
-        [sys.executable, "-c", code, argument], env=environment, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_parsed_without_reaching_out(path: Path) -> None:
-    done = run(PARSE, str(path))
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("module", ["operators.nodes", "operators.jsonrpc", "hooks.bloq", "hooks.bloq_async"])
-def test_what_dag_files_import_loads_no_http_library(module: str) -> None:
-    done = run(IMPORT, f"airflow_provider_bloq.{module}")
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_lower_layers_work_where_airflow_cannot_be_imported() -> None:
-    code = """
+WITHOUT_AIRFLOW = """
 import sys
 class NoAirflow:
     def find_spec(self, name, path=None, target=None):
@@ -63,5 +57,51 @@ import airflow_provider_bloq.auth.ladder, airflow_provider_bloq.clients.jsonrpc
 import airflow_provider_bloq.transport.blocking, airflow_provider_bloq.transport.awaiting
 assert "airflow" not in sys.modules
 """
-    done = run(code, "")
+
+
+def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "AIRFLOW__CORE__UNIT_TEST_MODE": "False"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_parsed_without_reaching_out(path: Path) -> None:
+    done = run(PARSE, str(path))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "top_level_code",
+    [
+        "from airflow_provider_bloq.hooks.bloq import BloqHook; BloqHook().settings",
+        "import requests; requests.get('http://127.0.0.1:9')",
+    ],
+)
+def test_the_parse_test_notices_a_dag_that_reaches_out(top_level_code: str, tmp_path: Path) -> None:
+    dag = tmp_path / "eager.py"
+    dag.write_text(top_level_code)
+    done = run(PARSE, str(dag))
+    assert done.returncode != 0
+    assert "parsing reaches out" in done.stderr
+
+
+@pytest.mark.parametrize("module", IMPORTED_BY_DAGS)
+def test_what_dag_files_import_loads_no_http_library(module: str) -> None:
+    done = run(IMPORT, module)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_import_test_notices_a_module_that_loads_one() -> None:
+    done = run(IMPORT, "airflow_provider_bloq.transport.blocking")
+    assert done.returncode != 0
+    assert "requests" in done.stderr.split()
+
+
+def test_the_lower_layers_work_where_airflow_cannot_be_imported() -> None:
+    done = run(WITHOUT_AIRFLOW)
     assert done.returncode == 0, done.stderr
