@@ -141,11 +141,8 @@ class AwaitingDriver:
                 body = await response.read()
         except aiohttp.ServerFingerprintMismatch as mismatch:
             raise wrong_certificate(request, mismatch.got.hex()) from None
-        except (aiohttp.ClientHttpProxyError, aiohttp.InvalidURL) as error:
-            # Not chained: they quote the proxy's URL, with its password.
-            raise no_answer(request, error, acted=False) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise no_answer(request, error, acted=not _surely_unsent(error)) from error
+            raise no_answer(request, error, acted=not _surely_unsent(error)) from None
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Response(response.status, headers, body, time.monotonic() - started)
 
@@ -237,5 +234,8 @@ def _surely_unsent(error: Exception) -> bool:
     """Tell whether the connection never came about, so that the service cannot have acted."""
     return isinstance(
         error,
-        aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | ValueError,
+        aiohttp.ClientConnectorError
+        | aiohttp.ConnectionTimeoutError
+        | aiohttp.ClientHttpProxyError
+        | ValueError,
     )

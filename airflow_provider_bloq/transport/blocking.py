@@ -123,13 +123,13 @@ class BlockingDriver:
             mismatch = _mismatch(error)
             if mismatch is not None:
                 raise wrong_certificate(request, mismatch.fingerprint) from None
-            raise no_answer(request, error, acted=not _surely_unsent(error)) from error
+            raise no_answer(request, error, acted=not _surely_unsent(error)) from None
         except OSError as error:
             # The CA bundle that the environment names does not exist.
             raise no_answer(request, error, acted=False) from error
         except ValueError as error:
             # Though no redirect is followed, requests reads where it leads and may not be able to.
-            raise no_answer(request, error, acted=True) from error
+            raise no_answer(request, error, acted=True) from None
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Response(response.status_code, headers, response.content, time.monotonic() - started)
 

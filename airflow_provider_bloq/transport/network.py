@@ -32,6 +32,9 @@ class Network:
 def no_answer(request: Request, cause: BaseException, *, acted: bool) -> BloqUnavailable:
     """Make the error for a request that got no answer.
 
+    Raise it ``from None``: the HTTP libraries quote what they cannot read, which may be the body of the
+    token endpoint, and the URL of a proxy with its password.
+
     :param request: The request.
     :param cause: What the HTTP library raised; told by its innermost cause.
     :param acted: Whether the service may have acted on the request.
@@ -39,8 +42,10 @@ def no_answer(request: Request, cause: BaseException, *, acted: bool) -> BloqUna
     url = request.url.partition("?")[0]
     reason = _innermost(cause)
     what = "got no answer" if acted else "could not be sent"
+    # What the operating system says is quoted: it has not seen what the server sent.
+    said = f" {_USERINFO.sub('***@', str(reason))[:200]}" if isinstance(reason, OSError) else ""
     return BloqUnavailable(
-        f"{request.method} {url} {what}: {type(reason).__name__} {_USERINFO.sub('***@', str(reason))[:200]}".rstrip(),
+        f"{request.method} {url} {what}: {type(reason).__name__}{said}",
         acted=acted,
         method=request.method,
         url=url,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,7 +13,11 @@ from airflow_provider_bloq.auth.ladder import TokenProvider
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
 from airflow_provider_bloq.clients.retry import RetryPolicy
+from tests.support.drivers import blocking_driver
+from tests.support.gated_endpoint import GatedEndpoint, HandClock
+from tests.support.other_loop import OtherLoop
 from tests.support.scripted_bloq import ACCOUNTS, NODES, RotatingKeys, ScriptedBloq
+from tests.support.signing import FixedKeys
 
 
 @pytest.fixture
@@ -45,3 +50,40 @@ def call(bloq: ScriptedBloq, bearer: BearerAuth) -> Callable[..., Response]:
         return response
 
     return called
+
+
+@pytest.fixture
+def endpoint() -> GatedEndpoint:
+    return GatedEndpoint()
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def expired(endpoint: GatedEndpoint, clock: HandClock) -> TokenProvider:
+    """A provider that holds a dead token and a refresh token, with the gate shut again."""
+    provider = TokenProvider(endpoint, FixedKeys(), clock=clock)
+    endpoint.holdup.released.set()
+    blocking_driver().run(provider.token())
+    endpoint.holdup.released.clear()
+    endpoint.holdup.entered.clear()
+    endpoint.holdup.entries = 0
+    clock.now += 4000
+    return provider
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(80) as pool:
+        yield pool
+
+
+@pytest.fixture
+def other_loop(endpoint: GatedEndpoint) -> Iterator[OtherLoop]:
+    other = OtherLoop()
+    yield other
+    endpoint.holdup.released.set()
+    other.close()

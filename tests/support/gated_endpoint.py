@@ -13,10 +13,19 @@ from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.auth.token import TokenReply
 from tests.support.scripted_bloq import signed_token
 
-__all__ = ["GatedEndpoint", "Holdup"]
+__all__ = ["LONGEST", "GatedEndpoint", "HandClock", "Holdup"]
 
 #: No test waits this long; it only keeps one that fails from hanging.
 LONGEST = 60.0
+
+
+class HandClock:
+    """Monotonic time, set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @dataclass
@@ -27,6 +36,8 @@ class Holdup:
     released: threading.Event = field(default_factory=threading.Event)
     #: The thread that was held up.
     thread: int | None = None
+    #: How often something was held up.
+    entries: int = 0
     #: Raised, once, instead of going on.
     failure: BaseException | None = None
 
@@ -35,6 +46,7 @@ class Holdup:
 
     def load(self) -> KeyReading:
         self.thread = threading.get_ident()
+        self.entries += 1
         self.entered.set()
         assert self.released.wait(LONGEST)
         failure, self.failure = self.failure, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def send_once(kind: DriverKind) -> SendOnce:
     """Send requests one after the other on the connections of one driver; gives the last response."""
 
     def sent(*requests: Request, network: Network = PATIENT) -> Response:
-        responses = run_to_end(kind, *(lambda one=one: send(one) for one in requests), network=network)
+        responses = run_to_end(kind, *(partial(send, one) for one in requests), network=network)
         last: Response = responses[-1]
         return last
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 
 import pytest
 import requests
 
-from airflow_provider_bloq.auth.flow import Pinned, Request, Response, Unpinned
+from airflow_provider_bloq.auth.flow import Pinned, Request, Unpinned
 from airflow_provider_bloq.exceptions import BloqCertificateError
 from airflow_provider_bloq.testing.local.certificates import (
     KeyedCertificate,
@@ -129,6 +128,7 @@ def test_connections_are_not_shared_between_different_pins(
     assert len(server.requests) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_an_insecure_connection_is_not_used_for_a_verified_request(
     send_once: SendOnce, serve: Serve, self_signed_tls: ssl.SSLContext
 ) -> None:
@@ -152,7 +152,6 @@ def test_connections_with_equal_pins_are_kept_open(
     send_once: SendOnce, serve: Serve, self_signed_tls: ssl.SSLContext, certificate: KeyedCertificate
 ) -> None:
     server = serve(answering(), self_signed_tls)
-    again: Callable[[], Request] = lambda: _request(server.url, certificate.fingerprint)  # noqa: E731
-    response: Response = send_once(again(), again(), again())
-    assert response.status == 200
+    requests = [_request(server.url, certificate.fingerprint) for _ in range(3)]
+    assert send_once(*requests).status == 200
     assert (server.connections, len(server.requests)) == (1, 3)

@@ -85,7 +85,7 @@ def test_netrc_is_never_read_not_even_for_where_a_redirect_leads(
     target = serve(answering())
     first = serve(answering(302, Location=target.url))
     # What this guards against: by itself requests would.
-    assert requests.get(target.url, timeout=30).request.headers["Authorization"].startswith("Basic ")
+    assert "Authorization" in requests.get(target.url, timeout=30).request.headers
     with BloqSession(Network()) as session:
         session.get(first.url)
     assert [seen.authorization for seen in (*first.requests, *target.requests[1:])] == [None, None]
