@@ -1,0 +1,136 @@
+"""What all tests of the clients share: a real local service, scripted servers, and an account's clients."""
+
+from __future__ import annotations
+
+import ssl
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from airflow_provider_bloq.auth.keys import ClientKeys
+from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.testing.anvil import Anvil
+from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
+from tests.clients.both_ways import BothWays, OpenClients, opened_clients
+from tests.support.drivers import DRIVERS, DriverKind
+from tests.support.raw_server import RawServer, Script, Serve
+
+
+@pytest.fixture(params=DRIVERS)
+def kind(request: pytest.FixtureRequest) -> DriverKind:
+    chosen: DriverKind = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def running_service() -> Iterator[LocalBloq]:
+    """One service for all tests, with nothing behind its nodes; each test has an account of its own."""
+    with LocalBloq(LocalBloqOptions(upstreams={}, node_quota=None)) as running:
+        yield running
+
+
+@pytest.fixture
+def service(running_service: LocalBloq) -> Iterator[LocalBloq]:
+    """The service, with its counters at zero and no fault in force."""
+    running_service.reset_counters()
+    yield running_service
+    running_service.clear_faults()
+
+
+@pytest.fixture
+def open_clients(kind: DriverKind) -> Iterator[OpenClients]:
+    """Open clients of either kind: for a local service a new account's, else for two URLs."""
+    with ExitStack() as opened:
+
+        def clients(
+            accounts: LocalBloq | str,
+            nodes_url: str | None = None,
+            keys: ClientKeys | None = None,
+            **options: Any,
+        ) -> BothWays:
+            if isinstance(accounts, LocalBloq):
+                nodes_url = nodes_url or accounts.nodes_url
+                keys = keys or new_keys(accounts)
+                accounts = accounts.accounts_url
+            return opened.enter_context(
+                opened_clients(kind, accounts, nodes_url or accounts, keys, **options)
+            )
+
+        yield clients
+
+
+@pytest.fixture
+def account(service: LocalBloq) -> ClientKeys:
+    """The client keys of a new account."""
+    return new_keys(service)
+
+
+@pytest.fixture
+def bloq(service: LocalBloq, account: ClientKeys, open_clients: OpenClients) -> BothWays:
+    """That account's clients."""
+    return open_clients(service, keys=account)
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start servers that end with the test."""
+    with ExitStack() as running:
+
+        def started(script: Script, tls: ssl.SSLContext | None = None, **options: Any) -> RawServer:
+            return running.enter_context(RawServer(script, tls, **options))
+
+        yield started
+
+
+class SharedChain:
+    """One chain behind all nodes that are told to have it."""
+
+    def __init__(self, chain: Anvil) -> None:
+        self._chain = chain
+
+    @property
+    def url(self) -> str:
+        return self._chain.url
+
+    def start(self) -> None:
+        """It runs already."""
+
+    def stop(self) -> None:
+        """Others may have use for it."""
+
+
+@pytest.fixture(scope="session")
+def chain() -> Iterator[Anvil]:
+    """A real chain, shared by all tests."""
+    with Anvil() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def running_chains(chain: Anvil) -> Iterator[LocalBloq]:
+    upstreams = {"eth": lambda: SharedChain(chain)}
+    with LocalBloq(LocalBloqOptions(upstreams=upstreams, node_quota=None)) as running:
+        yield running
+
+
+@pytest.fixture
+def chains(running_chains: LocalBloq) -> Iterator[LocalBloq]:
+    """A service whose Ethereum nodes have a real chain behind them, with its counters at zero."""
+    running_chains.reset_counters()
+    yield running_chains
+    running_chains.clear_faults()
+
+
+@pytest.fixture
+def bloq_with_chains(chains: LocalBloq, open_clients: OpenClients) -> BothWays:
+    """The clients of a new account of that service."""
+    return open_clients(chains)
+
+
+def new_keys(service: LocalBloq) -> ClientKeys:
+    account = service.create_account(f"{uuid.uuid4()}@example.com", "a fine password")
+    keys = service.create_client_keys(account.id)
+    return ClientKeys(keys.client_id, Secret(keys.client_secret))
