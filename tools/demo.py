@@ -43,6 +43,8 @@ def main() -> int:
     arguments = parser.parse_args()
     # So that a kill cleans up as well as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # A shell that starts it in the background has it ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     story = Story()
     options = LocalBloqOptions(access_token_seconds=ACCESS_TOKEN_SECONDS) if not arguments.up else None
     try:
