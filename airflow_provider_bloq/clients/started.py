@@ -11,7 +11,7 @@ from airflow_provider_bloq.clients.handshake import shown_fingerprint
 from airflow_provider_bloq.clients.models import STARTED, STOPPED, Node
 from airflow_provider_bloq.clients.nodes import NodesApi
 from airflow_provider_bloq.clients.retry import RetryPolicy
-from airflow_provider_bloq.exceptions import BloqApiError, BloqConfigurationError, BloqUnavailable
+from airflow_provider_bloq.exceptions import BloqApiError, BloqError, BloqUnavailable
 
 __all__ = ["first_fingerprint", "until_started"]
 
@@ -56,7 +56,7 @@ def first_fingerprint(node: Node, *, local: bool, policy: RetryPolicy) -> Flow[s
     """
     try:
         return (yield from shown_fingerprint(Origin.of(rpc_url(node, local=local)), policy))
-    except (BloqUnavailable, BloqConfigurationError) as problem:
+    except BloqError as problem:
         # The node is there all the same: its id must reach the task that will delete it.
         log.warning("The certificate of %s could not be read, so it is not pinned: %s", node.id, problem)
     return None

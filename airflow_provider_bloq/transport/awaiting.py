@@ -59,6 +59,8 @@ class AwaitingDriver:
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
+        self._leading = 0
+        self._is_closed = False
 
     async def run(self, flow: Flow[T], /) -> T:
         """Run a flow to its end.
@@ -83,10 +85,16 @@ class AwaitingDriver:
             flow.close()
 
     async def close(self) -> None:
-        """Close the connections that are kept open."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        """Close the connections that are kept open, at the latest when the last flight led here has ended."""
+        self._is_closed = True
+        await self._close_unless_needed()
+
+    async def _close_unless_needed(self) -> None:
+        # Others may wait for a flight whose own caller was cancelled and has closed this driver.
+        if self._is_closed and not self._leading:
+            session, self._session = self._session, None
+            if session is not None:
+                await session.close()
 
     async def _perform(self, effect: Effect) -> Any:
         match effect:
@@ -111,13 +119,18 @@ class AwaitingDriver:
                 return await _landing(ticket)
 
     async def _lead(self, ticket: Ticket[T], flow: Flow[T]) -> T:
+        self._leading += 1
         try:
             result = await self.run(flow)
         except BaseException as error:
             ticket.crash(error)
             raise
-        ticket.land(result)
-        return result
+        else:
+            ticket.land(result)
+            return result
+        finally:
+            self._leading -= 1
+            await self._close_unless_needed()
 
     async def _send(self, request: Request) -> Response:
         session = self._open_session()

@@ -15,8 +15,10 @@ from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.testing.anvil import Anvil
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.clients.both_ways import BothWays, OpenClients, opened_clients
+from tests.clients.scripted_node import NOWHERE, Answer, ScriptedNode, StartNode, answering_by
 from tests.support.drivers import DRIVERS, DriverKind
 from tests.support.raw_server import RawServer, Script, Serve
+from tests.support.shared_chain import SharedChain
 
 
 @pytest.fixture(params=DRIVERS)
@@ -85,23 +87,6 @@ def serve() -> Iterator[Serve]:
         yield started
 
 
-class SharedChain:
-    """One chain behind all nodes that are told to have it."""
-
-    def __init__(self, chain: Anvil) -> None:
-        self._chain = chain
-
-    @property
-    def url(self) -> str:
-        return self._chain.url
-
-    def start(self) -> None:
-        """It runs already."""
-
-    def stop(self) -> None:
-        """Others may have use for it."""
-
-
 @pytest.fixture(scope="session")
 def chain() -> Iterator[Anvil]:
     """A real chain, shared by all tests."""
@@ -128,6 +113,16 @@ def chains(running_chains: LocalBloq) -> Iterator[LocalBloq]:
 def bloq_with_chains(chains: LocalBloq, open_clients: OpenClients) -> BothWays:
     """The clients of a new account of that service."""
     return open_clients(chains)
+
+
+@pytest.fixture
+def node(open_clients: OpenClients, serve: Serve) -> StartNode:
+    """Start a node that answers the parsed body of each request by a function, with a status."""
+
+    def started(answer: Answer, status: int = 200) -> ScriptedNode:
+        return ScriptedNode(serve(answering_by(answer, status)), open_clients(NOWHERE))
+
+    return started
 
 
 def new_keys(service: LocalBloq) -> ClientKeys:

@@ -115,6 +115,7 @@ def test_a_cluster_can_be_pinned_too(chains: LocalBloq, bloq_with_chains: BothWa
     assert bloq_with_chains.rpc(cluster, pin=pin).call("eth_chainId") == CHAIN_ID
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_insecure_calls_and_warns_each_time(
     bloq_with_chains: BothWays, node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
