@@ -18,6 +18,7 @@ __all__ = [
     "BloqConfigurationError",
     "BloqError",
     "BloqNotFound",
+    "BloqNotStarted",
     "BloqQuotaExceeded",
     "BloqRateLimited",
     "BloqReorg",
@@ -216,6 +217,17 @@ class BloqRpcError(BloqError):
         self.data = data
         self.method = method
         super().__init__(f"{method or 'JSON-RPC'}: {message} (code {code})")
+
+
+class BloqNotStarted(BloqApiError):
+    """A node was created, but it is not known to have started. It still exists, and costs money.
+
+    :param node_id: Its id, by which it can be looked at and deleted.
+    """
+
+    def __init__(self, message: str, *, node_id: str, **fields: Any) -> None:
+        self.node_id = node_id
+        super().__init__(message, **fields)
 
 
 class BloqReorg(BloqError):

@@ -11,7 +11,7 @@ from airflow_provider_bloq.clients.handshake import shown_fingerprint
 from airflow_provider_bloq.clients.models import STARTED, STOPPED, Node
 from airflow_provider_bloq.clients.nodes import NodesApi
 from airflow_provider_bloq.clients.retry import RetryPolicy
-from airflow_provider_bloq.exceptions import BloqApiError, BloqError, BloqUnavailable
+from airflow_provider_bloq.exceptions import BloqError, BloqNotStarted
 
 __all__ = ["first_fingerprint", "until_started"]
 
@@ -27,21 +27,28 @@ def until_started(api: NodesApi, node: Node, *, poll_interval: float, timeout: f
     :param node: The node as it was last seen.
     :param poll_interval: Seconds between two looks.
     :param timeout: Seconds to wait in all.
-    :raises BloqApiError: It was stopped meanwhile.
-    :raises BloqUnavailable: It has not started in time.
+    :raises BloqNotStarted: It has not started in time, was stopped meanwhile, or cannot be read any more.
     """
     waited = 0.0
     while node.state != STARTED:
         if node.state == STOPPED:
-            raise BloqApiError(f"{node.id} was stopped before it had started.")
+            raise _not_started(node, "was stopped before it had started")
         if waited >= timeout:
-            raise BloqUnavailable(
-                f"{node.id} has not started in {timeout:.0f} s; its state is {node.state!r}."
-            )
+            raise _not_started(node, f"has not started in {timeout:.0f} s; its state is {node.state!r}")
         yield from sleep(poll_interval)
         waited += poll_interval
-        node = yield from NodesApi.get.flow(api, node.id)
+        try:
+            node = yield from NodesApi.get.flow(api, node.id)
+        except BloqError as failure:
+            if not failure.retryable:
+                raise _not_started(node, f"could not be read while it started: {failure}") from failure
+            log.warning("%s could not be read, it is waited for on: %s", node.id, failure)
     return node
+
+
+def _not_started(node: Node, what: str) -> BloqNotStarted:
+    # Not an error to retry the task for: that would create a second node beside this one.
+    return BloqNotStarted(f"{node.id} {what}. Look what became of it, and delete it.", node_id=node.id)
 
 
 def first_fingerprint(node: Node, *, local: bool, policy: RetryPolicy) -> Flow[str | None]:

@@ -12,12 +12,14 @@ from airflow_provider_bloq.exceptions import (
     BloqClientKeysRejected,
     BloqConfigurationError,
     BloqError,
+    BloqNotStarted,
 )
 
 __all__ = [
     "BloqAmbiguousCreateFailure",
     "BloqClientKeysRejectedFailure",
     "BloqConfigurationFailure",
+    "BloqNotStartedFailure",
     "failing_at_once",
 ]
 
@@ -34,10 +36,15 @@ class BloqAmbiguousCreateFailure(BloqAmbiguousCreate, AirflowFailException):
     """A create may have made a node that this task does not know of; a retry may make a second one."""
 
 
+class BloqNotStartedFailure(BloqNotStarted, AirflowFailException):
+    """A node was created but did not start; a retry would create a second one."""
+
+
 _FAILURES: tuple[tuple[type[BloqError], type[BloqError]], ...] = (
     (BloqConfigurationError, BloqConfigurationFailure),
     (BloqClientKeysRejected, BloqClientKeysRejectedFailure),
     (BloqAmbiguousCreate, BloqAmbiguousCreateFailure),
+    (BloqNotStarted, BloqNotStartedFailure),
 )
 
 

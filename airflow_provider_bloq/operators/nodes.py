@@ -18,7 +18,8 @@ class BloqCreateNodeOperator(BloqOperator):
     the ``node`` of other operators, which then talk to a server with this certificate only.
 
     Where the answer of the create is lost, the task fails for good, naming the nodes that may have come
-    of it: a retry could make a second one. See ``serialised``.
+    of it: a retry could make a second one. See ``serialised``. So it does, naming the node, where the node
+    does not start.
 
     :param service_id: What to create: an id out of ``BloqHook.nodes.services()``.
     :param auth_type: How the node will know its callers: ``jwt`` (the access token) or ``basic`` (a user

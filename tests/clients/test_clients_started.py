@@ -9,8 +9,8 @@ import pytest
 from airflow_provider_bloq.clients.models import Node
 from airflow_provider_bloq.clients.retry import IMPATIENT
 from airflow_provider_bloq.clients.started import first_fingerprint, until_started
-from airflow_provider_bloq.exceptions import BloqApiError, BloqUnavailable
-from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
+from airflow_provider_bloq.exceptions import BloqNotFound, BloqNotStarted
+from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, LocalBloqOptions
 from tests.clients.both_ways import BothWays, OpenClients
 
 
@@ -68,14 +68,40 @@ def test_a_node_that_has_started_is_not_asked_for(
 
 
 def test_waiting_ends_with_its_time(slow: BothWays, node: Node) -> None:
-    with pytest.raises(BloqUnavailable, match="has not started in 30 s; its state is 'syncing'"):
+    with pytest.raises(BloqNotStarted, match="has not started in 30 s; its state is 'syncing'") as late:
         wait(slow, node, timeout=30.0)
+    assert late.value.node_id == node.id
     assert slow.pauses == [10.0, 10.0, 10.0]
+
+
+def test_a_look_that_fails_for_now_does_not_lose_the_node(
+    slow_service: LocalBloq, slow: BothWays, node: Node
+) -> None:
+    slow_service.add_fault(Fault(kind=FaultKind.STATUS, status=500, service="nodes", method="GET"))
+
+    def ready_after_two() -> None:
+        if len(slow.pauses) == 2:
+            slow_service.finish_provisioning(node.id)
+
+    slow.in_pauses = ready_after_two
+    assert wait(slow, node).state == "started"
+
+
+def test_a_node_that_cannot_be_read_any_more_is_named(
+    slow_service: LocalBloq, slow: BothWays, node: Node
+) -> None:
+    fault = slow_service.add_fault(
+        Fault(kind=FaultKind.STATUS, status=404, service="nodes", method="GET", times=None)
+    )
+    with pytest.raises(BloqNotStarted, match=node.id) as lost:
+        wait(slow, node)
+    slow_service.clear_faults(fault)
+    assert isinstance(lost.value.__cause__, BloqNotFound)
 
 
 def test_a_node_that_was_deleted_meanwhile_is_not_waited_for(slow: BothWays, node: Node) -> None:
     slow.nodes.delete(node.id)
-    with pytest.raises(BloqApiError, match="was stopped"):
+    with pytest.raises(BloqNotStarted, match="was stopped"):
         wait(slow, node)
     assert slow.pauses == [10.0]
 

@@ -19,6 +19,7 @@ from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqError,
     BloqNotFound,
+    BloqNotStarted,
     BloqQuotaExceeded,
     BloqRateLimited,
     BloqReorg,
@@ -49,6 +50,7 @@ def every_error() -> list[BloqError]:
         "BloqUnavailable": {"acted": False},
         "BloqCertificateError": {"fingerprint": "ab" * 32},
         "BloqAmbiguousCreate": {"candidates": ["node-1", "node-2"]},
+        "BloqNotStarted": {"node_id": "node-1"},
     }
     special: dict[str, Callable[[], BloqError]] = {
         "BloqConfigurationError": lambda: BloqConfigurationError(
@@ -87,7 +89,7 @@ def test_every_error_survives_pickle_and_copy(error: BloqError) -> None:
 
 @pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
 def test_only_what_no_retry_can_help_fails_at_once(error: BloqError) -> None:
-    for_good = (BloqConfigurationError, BloqClientKeysRejected, BloqAmbiguousCreate)
+    for_good = (BloqConfigurationError, BloqClientKeysRejected, BloqAmbiguousCreate, BloqNotStarted)
     raised = raised_by_a_hook(error)
     assert isinstance(raised, AirflowFailException) is isinstance(error, for_good)
     assert isinstance(raised, type(error))
