@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from airflow_provider_bloq.auth import safe_json
 from airflow_provider_bloq.auth.flow import Flow, Request, Response, send
 from airflow_provider_bloq.auth.ladder import TokenProvider
 from airflow_provider_bloq.auth.origin import Origin
@@ -113,8 +113,8 @@ def is_auth_refusal(status: int, body: bytes) -> bool:
 def error_code(body: bytes) -> str | None:
     """Return the ``code`` of an error body; None where it is no JSON object or has none."""
     try:
-        fields: Any = json.loads(body)
-    except (ValueError, RecursionError):
+        fields: Any = safe_json.loads(body)
+    except ValueError:
         return None
     code = fields.get("code") if isinstance(fields, dict) else None
     return code if isinstance(code, str) and code else None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from airflow_provider_bloq.auth import safe_json
 from airflow_provider_bloq.auth.flow import Request, Response
 from airflow_provider_bloq.clients.retry import retry_after
 from airflow_provider_bloq.exceptions import (
@@ -67,8 +67,8 @@ def json_of(request: Request, response: Response) -> Any:
     if response.status == 204 or not response.body:
         return None
     try:
-        return json.loads(response.body)
-    except (ValueError, RecursionError):
+        return safe_json.loads(response.body)
+    except ValueError:
         kind = response.headers.get("content-type", "no content type")
         url = request.url.partition("?")[0]
         raise BloqUnavailable(
@@ -82,8 +82,8 @@ def json_of(request: Request, response: Response) -> Any:
 
 def _object_of(response: Response) -> dict[str, Any]:
     try:
-        body = json.loads(response.body)
-    except (ValueError, RecursionError):
+        body = safe_json.loads(response.body)
+    except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
 

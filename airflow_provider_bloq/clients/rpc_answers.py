@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from airflow_provider_bloq.auth import safe_json
 from airflow_provider_bloq.auth.flow import Request, Response
 from airflow_provider_bloq.clients.errors import error_of
 from airflow_provider_bloq.exceptions import BloqError, BloqRpcError, BloqUnavailable
@@ -69,8 +69,8 @@ def outcomes_of(request: Request, response: Response, methods: dict[int, str]) -
 def _answers_in(body: bytes) -> list[dict[str, Any]]:
     """Return the answer objects of a body; empty where it holds anything else."""
     try:
-        parsed: Any = json.loads(body)
-    except (ValueError, RecursionError):
+        parsed: Any = safe_json.loads(body)
+    except ValueError:
         return []
     items = parsed if isinstance(parsed, list) else [parsed]
     return items if all(map(_is_answer, items)) else []

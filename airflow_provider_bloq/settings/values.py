@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_bloq.auth import safe_json
 from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.settings.fields import (
     ChoiceField,
@@ -21,8 +21,6 @@ from airflow_provider_bloq.settings.problems import Problems
 __all__ = ["ExtraReader", "read_number", "read_port", "read_text"]
 
 _SEPARATORS = re.compile(r"[,\n]")
-#: No field needs more than a list in an object; strings may hold brackets, too.
-_DEEPEST = 100
 
 
 def read_text(field: str, value: object, problems: Problems) -> str | None:
@@ -156,26 +154,12 @@ class ExtraReader:
         if not text.startswith(("[", "{")):
             return text or None
         try:
-            _refuse_depth(text)
-            return json.loads(text)
+            return safe_json.loads(text)
         except ValueError:
             self._problems.add(
                 name, "it looks like JSON, but cannot be read as such", "Mend its quotes, commas and brackets"
             )
             return None
-
-
-def _refuse_depth(text: str) -> None:
-    """Refuse JSON that is nested deeper than any field is.
-
-    Not left to ``RecursionError``: libraries raise the recursion limit, and the decoder written in C then
-    runs out of stack, which ends the process.
-    """
-    depth = 0
-    for bracket in re.findall(r"[\[\]{}]", text):
-        depth += 1 if bracket in "[{" else -1
-        if depth > _DEEPEST:
-            raise ValueError("it is nested too deep")
 
 
 def _as_float(value: object) -> float | None:
