@@ -87,6 +87,9 @@ def demonstrate(stack: LocalStack, airflow: LocalAirflow, story: Story) -> int:
     stack.revoke_tokens()
     story.tell("All tokens revoked.")
     until(lambda: bloq.counters().mints > mints, "a token is minted after the revocation")
+    # A second refusal of the very same call would be an error, and rightly: the rotation waits for it.
+    served = answered(stack)
+    until(lambda: answered(stack) > served + 1, "the task's calls are answered again")
     survived_revocation = unauthorized(stack) > refused
     story.tell("The next call was answered 401; a new token was minted from the keys, and the call repeated.")
 
@@ -133,6 +136,10 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 def rpc_calls(stack: LocalStack) -> int:
     return sum(sum(methods.values()) for methods in stack.bloq.counters().rpc_calls.values())
+
+
+def answered(stack: LocalStack) -> int:
+    return stack.bloq.counters().statuses.get("rpc 200", 0)
 
 
 def unauthorized(stack: LocalStack) -> int:
