@@ -1,4 +1,7 @@
-"""The JSON-RPC client of ``BloqHook``, with what other libraries need to make calls of their own."""
+"""The JSON-RPC client of ``BloqHook``, with what other libraries need to make calls of their own.
+
+``BloqHook`` loads this module, and with it ``requests``, when a client is made: never while DAGs are parsed.
+"""
 
 from __future__ import annotations
 

@@ -12,34 +12,17 @@ import pytest
 
 from airflow_provider_bloq.auth.keys import ClientKeys
 from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.testing.anvil import Anvil
-from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
+from airflow_provider_bloq.testing.local import LocalBloq
 from tests.clients.both_ways import BothWays, OpenClients, opened_clients
 from tests.clients.scripted_node import NOWHERE, Answer, ScriptedNode, StartNode, answering_by
 from tests.support.drivers import DRIVERS, DriverKind
 from tests.support.raw_server import RawServer, Script, Serve
-from tests.support.shared_chain import SharedChain
 
 
 @pytest.fixture(params=DRIVERS)
 def kind(request: pytest.FixtureRequest) -> DriverKind:
     chosen: DriverKind = request.param
     return chosen
-
-
-@pytest.fixture(scope="session")
-def running_service() -> Iterator[LocalBloq]:
-    """One service for all tests, with nothing behind its nodes; each test has an account of its own."""
-    with LocalBloq(LocalBloqOptions(upstreams={}, node_quota=None)) as running:
-        yield running
-
-
-@pytest.fixture
-def service(running_service: LocalBloq) -> Iterator[LocalBloq]:
-    """The service, with its counters at zero and no fault in force."""
-    running_service.reset_counters()
-    yield running_service
-    running_service.clear_faults()
 
 
 @pytest.fixture
@@ -85,28 +68,6 @@ def serve() -> Iterator[Serve]:
             return running.enter_context(RawServer(script, tls, **options))
 
         yield started
-
-
-@pytest.fixture(scope="session")
-def chain() -> Iterator[Anvil]:
-    """A real chain, shared by all tests."""
-    with Anvil() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def running_chains(chain: Anvil) -> Iterator[LocalBloq]:
-    upstreams = {"eth": lambda: SharedChain(chain)}
-    with LocalBloq(LocalBloqOptions(upstreams=upstreams, node_quota=None)) as running:
-        yield running
-
-
-@pytest.fixture
-def chains(running_chains: LocalBloq) -> Iterator[LocalBloq]:
-    """A service whose Ethereum nodes have a real chain behind them, with its counters at zero."""
-    running_chains.reset_counters()
-    yield running_chains
-    running_chains.clear_faults()
 
 
 @pytest.fixture

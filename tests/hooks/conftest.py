@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.cache import shared_providers
-from airflow_provider_bloq.testing.anvil import Anvil
-from airflow_provider_bloq.testing.local import IssuedKeys, LocalBloq, LocalBloqOptions
+from airflow_provider_bloq.testing.local import IssuedKeys, LocalBloq
 from tests.support.raw_server import RawServer, Script, Serve
-from tests.support.shared_chain import SharedChain
 
 #: The fixture that defines the connection ``bloq_default``: URLs or parts of it by name.
 Connect = Callable[..., None]
@@ -27,36 +25,6 @@ def no_tokens_of_others() -> Iterator[None]:
     shared_providers.forget()
     yield
     shared_providers.forget()
-
-
-@pytest.fixture(scope="session")
-def running_service() -> Iterator[LocalBloq]:
-    with LocalBloq(LocalBloqOptions(upstreams={}, node_quota=None)) as running:
-        yield running
-
-
-@pytest.fixture
-def service(running_service: LocalBloq) -> Iterator[LocalBloq]:
-    """A service with nothing behind its nodes, its counters at zero and no fault in force."""
-    running_service.reset_counters()
-    yield running_service
-    running_service.clear_faults()
-
-
-@pytest.fixture(scope="session")
-def running_chains() -> Iterator[LocalBloq]:
-    with Anvil() as chain:
-        upstreams = {"eth": lambda: SharedChain(chain)}
-        with LocalBloq(LocalBloqOptions(upstreams=upstreams, node_quota=None)) as running:
-            yield running
-
-
-@pytest.fixture
-def chains(running_chains: LocalBloq) -> Iterator[LocalBloq]:
-    """A service whose Ethereum nodes have a real chain behind them, its counters at zero."""
-    running_chains.reset_counters()
-    yield running_chains
-    running_chains.clear_faults()
 
 
 @pytest.fixture
