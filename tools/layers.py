@@ -11,25 +11,46 @@ PACKAGE = "airflow_provider_bloq"
 ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
 #: The layers, lowest first. Each may import itself, those before it, and the modules in SHARED.
-LAYERS = ("auth", "clients", "transport", "vault", "settings", "hooks", "operators")
+LAYERS = (
+    "auth",
+    "clients",
+    "chains",
+    "conditions",
+    "transport",
+    "vault",
+    "settings",
+    "hooks",
+    "triggers",
+    "operators",
+    "sensors",
+    "assets",
+    "queues",
+    "decorators",
+)
 #: Modules that hold no more than values or errors: any layer may import them.
 SHARED = {PACKAGE, f"{PACKAGE}.exceptions"}
 #: What a layer must never import, at any level of its modules.
 FORBIDDEN = {
     "auth": {"airflow", "hvac", "requests", "aiohttp", "urllib3", "httpx"},
     "clients": {"airflow", "hvac", "requests", "aiohttp", "urllib3", "httpx"},
+    "chains": {"airflow", "hvac", "requests", "aiohttp", "urllib3", "httpx"},
+    "conditions": {"airflow", "hvac", "requests", "aiohttp", "urllib3", "httpx"},
     "transport": {"airflow", "hvac"},
     "settings": {"airflow", "hvac", "requests", "aiohttp", "jwt"},
 }
 #: Modules that DAG files import, or that are imported by them, load none of these at their top level.
 PARSED_WITH_DAGS = (
+    "assets/*.py",
+    "decorators/*.py",
     "hooks/bloq.py",
     "hooks/bloq_async.py",
     "hooks/failures.py",
+    "hooks/retry_policy.py",
     "operators/*.py",
+    "sensors/*.py",
     "settings/*.py",
 )
-HEAVY = {"requests", "aiohttp", "hvac", "jwt", "pyarrow", "httpx", "urllib3", "airflow.triggers"}
+HEAVY = {"requests", "aiohttp", "hvac", "jwt", "pyarrow", "httpx", "urllib3", "jmespath", "airflow.triggers"}
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ blocking calls or on an event loop; a test drives them with a script.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_bloq.auth.secret import Secret
 
 __all__ = [
+    "Block",
     "Effect",
     "Flow",
     "Follow",
@@ -30,6 +31,7 @@ __all__ = [
     "Sleep",
     "Trust",
     "Unpinned",
+    "block",
     "load_keys",
     "mask",
     "send",
@@ -123,6 +125,13 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Call something that blocks, such as a library without an async twin; gives what it returns."""
+
+    call: Callable[[], Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Lead:
     """Run the flight's flow and end the flight with what comes of it; gives the result."""
 
@@ -137,7 +146,7 @@ class Follow:
     ticket: Ticket[Any]
 
 
-Effect: TypeAlias = Send | Sleep | LoadKeys | Mask | Lead | Follow
+Effect: TypeAlias = Send | Sleep | LoadKeys | Mask | Block | Lead | Follow
 Flow: TypeAlias = Generator[Effect, Any, T]
 
 
@@ -153,6 +162,12 @@ def send(request: Request) -> Flow[Response]:
 def sleep(seconds: float) -> Flow[None]:
     """Let ``seconds`` pass."""
     yield Sleep(seconds)
+
+
+def block(call: Callable[[], T]) -> Flow[T]:
+    """Call something that blocks: where an event loop runs, in a thread."""
+    result: T = yield Block(call)
+    return result
 
 
 def load_keys(source: KeySource) -> Flow[KeyReading]:

@@ -14,6 +14,7 @@ from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select
 
 from airflow_provider_bloq.auth.flight import Landing, Ticket
 from airflow_provider_bloq.auth.flow import (
+    Block,
     Effect,
     Flow,
     Follow,
@@ -28,6 +29,7 @@ from airflow_provider_bloq.auth.flow import (
     Trust,
     Unpinned,
 )
+from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.transport.certificates import ca_context
 from airflow_provider_bloq.transport.network import USER_AGENT, Network, no_answer, wrong_certificate
 
@@ -61,6 +63,7 @@ class AwaitingDriver:
         self._tls: ssl.SSLContext | None = None
         self._leading = 0
         self._is_closed = False
+        self._masked: set[Secret] = set()
 
     async def run(self, flow: Flow[T], /) -> T:
         """Run a flow to its end.
@@ -106,8 +109,10 @@ class AwaitingDriver:
                 return await source.aload()
             case Mask(secrets):
                 for secret in secrets:
-                    await self._mask(secret.reveal())
+                    await self._mask_once(secret)
                 return None
+            case Block(call):
+                return await asyncio.to_thread(call)
             case Lead(ticket, flow):
                 ticket.led_on(asyncio.get_running_loop())
                 # A task of its own: a caller that is cancelled must not take the token from all who
@@ -117,6 +122,12 @@ class AwaitingDriver:
                 return task.result()
             case Follow(ticket):
                 return await _landing(ticket)
+
+    async def _mask_once(self, secret: Secret) -> None:
+        # Whoever waits for a node reads the same passwords at every look.
+        if secret not in self._masked:
+            await self._mask(secret.reveal())
+            self._masked.add(secret)
 
     async def _lead(self, ticket: Ticket[T], flow: Flow[T]) -> T:
         self._leading += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import urllib3
 
 from airflow_provider_bloq.auth.flight import Landing, Ticket
 from airflow_provider_bloq.auth.flow import (
+    Block,
     Effect,
     Flow,
     Follow,
@@ -25,6 +27,7 @@ from airflow_provider_bloq.auth.flow import (
     Sleep,
     Trust,
 )
+from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.transport.network import Network, no_answer, wrong_certificate
 from airflow_provider_bloq.transport.pinning import PinMismatch
 from airflow_provider_bloq.transport.session import BloqSession
@@ -56,6 +59,8 @@ class BlockingDriver:
         self._mask = mask
         self._sleep = sleep
         self._sessions: dict[Trust, BloqSession] = {}
+        #: What was masked, and in which process: a forked child has a supervisor of its own to tell.
+        self._masked: tuple[int, set[Secret]] = (os.getpid(), set())
 
     def run(self, flow: Flow[T], /) -> T:
         """Run a flow to its end.
@@ -95,8 +100,10 @@ class BlockingDriver:
                 return source.load()
             case Mask(secrets):
                 for secret in secrets:
-                    self._mask(secret.reveal())
+                    self._mask_once(secret)
                 return None
+            case Block(call):
+                return call()
             case Lead(ticket, flow):
                 try:
                     result = self.run(flow)
@@ -107,6 +114,15 @@ class BlockingDriver:
                 return result
             case Follow(ticket):
                 return _landing(ticket)
+
+    def _mask_once(self, secret: Secret) -> None:
+        # Whoever waits for a node reads the same passwords at every look.
+        if self._masked[0] != os.getpid():
+            self._masked = (os.getpid(), set())
+        _, masked = self._masked
+        if secret not in masked:
+            self._mask(secret.reveal())
+            masked.add(secret)
 
     def _send(self, request: Request) -> Response:
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Read KV secrets, version 1 and 2 of the engine, through an hvac client."""
+"""Read KV secrets, version 1 and 2 of the engine, and write those of version 2, through an hvac client."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["KvSecret", "UnexpectedAnswer", "api_path", "read_kv", "read_kv1", "read_kv2"]
+__all__ = [
+    "KvSecret",
+    "LostRace",
+    "UnexpectedAnswer",
+    "api_path",
+    "read_kv",
+    "read_kv1",
+    "read_kv2",
+    "write_kv2",
+]
 
 
 class UnexpectedAnswer(Exception):
     """A KV read was answered with success, but not in the form of this engine version."""
+
+
+class LostRace(Exception):
+    """A check-and-set write was refused: somebody else has written since the secret was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,37 @@ def read_kv2(client: Any, mount: str, path: str, version: int | None = None) -> 
     if not isinstance(number, int):
         raise UnexpectedAnswer
     return KvSecret(_mapping(body, "data"), number, metadata.get("created_time"))
+
+
+def write_kv2(client: Any, mount: str, path: str, data: Mapping[str, Any], *, cas: int) -> int:
+    """Write a whole secret of a v2 engine, unless it was written since it was read.
+
+    :param client: An :class:`hvac.Client` that is logged in.
+    :param mount: Path that the engine is mounted at.
+    :param path: Path of the secret below the mount.
+    :param data: All of its fields: what is left out is gone from the new version.
+    :param cas: The version that was read; 0 where there was none.
+    :return: The version that was written.
+    :raises LostRace: The current version is another.
+    :raises hvac.exceptions.VaultError: Vault refuses or fails.
+    :raises OSError: Vault cannot be reached (:class:`requests.RequestException`), or a CA file is missing.
+    :raises UnexpectedAnswer: The engine is of the other version, or this is no Vault.
+    """
+    from hvac.exceptions import InvalidRequest
+
+    try:
+        answer = client.secrets.kv.v2.create_or_update_secret(
+            path=path, secret=dict(data), cas=cas, mount_point=mount
+        )
+    except InvalidRequest as refusal:
+        # Vault has no code of its own for it; the words are the same in OpenBao.
+        if "check-and-set" in str(refusal):
+            raise LostRace(f"{api_path(2, mount, path)} is no longer at version {cas}") from None
+        raise
+    version = _mapping(answer, "data").get("version")
+    if not isinstance(version, int):
+        raise UnexpectedAnswer
+    return version
 
 
 def _mapping(holder: Any, name: str) -> Mapping[str, Any]:
