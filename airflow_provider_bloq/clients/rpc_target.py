@@ -32,12 +32,14 @@ class RpcTarget:
     :param trust: What makes the server's certificate acceptable.
     :param basic: User and password of its own, where it has them; else the access token is tried,
         which only trusted origins are shown.
+    :param chain: The chain, such as ``eth``; None for a URL, which does not tell.
     """
 
     url: str
     version: str
     trust: Trust
     basic: NodeAuth | None = None
+    chain: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +146,10 @@ class RpcLocator:
         trust = yield from self._trust(machine, auth, Origin.of(url))
         version = rpc_version(machine.chain)
         if auth.type == "basic":
-            return RpcTarget(url, version, trust, basic=auth)
+            return RpcTarget(url, version, trust, basic=auth, chain=machine.chain)
         if auth.type == "jwt":
             self._origins.add(Origin.of(url))
-        return RpcTarget(url, version, trust)
+        return RpcTarget(url, version, trust, chain=machine.chain)
 
     def _trust(self, machine: Node | Cluster, auth: NodeAuth, origin: Origin) -> Flow[Trust]:
         known = self._fingerprints | self._tls.fingerprints.get(machine.id, frozenset())

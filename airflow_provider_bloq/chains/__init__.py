@@ -1,0 +1,1 @@
+"""What chains tell of themselves: head, sync, transactions; read by flows, for all families of chains alike."""

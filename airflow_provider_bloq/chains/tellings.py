@@ -1,0 +1,222 @@
+"""What a watcher tells of a chain's blocks: of each, of ranges of them, of their logs or their transfers.
+
+An event depends on the blocks it tells of and on nothing else, so that it comes out the same again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeAlias
+
+from airflow_provider_bloq.auth.flow import Flow
+from airflow_provider_bloq.chains.bitcoin_transfers import bitcoin_transfers
+from airflow_provider_bloq.chains.evm_logs import LogFilter, read_logs
+from airflow_provider_bloq.chains.evm_transfers import evm_transfers
+from airflow_provider_bloq.chains.families import Family
+from airflow_provider_bloq.chains.following import Reorg
+from airflow_provider_bloq.chains.headers import Header
+from airflow_provider_bloq.chains.shared_reads import SharedReads
+from airflow_provider_bloq.chains.transfers import TransferFilter
+from airflow_provider_bloq.clients.jsonrpc import RpcApi
+from airflow_provider_bloq.exceptions import BloqConfigurationError
+
+__all__ = [
+    "EVENTS_AT_ONCE",
+    "Blocks",
+    "Event",
+    "Logs",
+    "Telling",
+    "Transfers",
+    "reorg_event",
+    "to_tell_at_once",
+]
+
+#: Plain JSON. Each has ``event`` (what it is) and ``id`` (the same for the same event, another for every other).
+Event: TypeAlias = dict[str, Any]
+
+#: Events that are sent off before those are known to have arrived.
+EVENTS_AT_ONCE = 50
+#: Logs or transfers in one event.
+ITEMS_PER_EVENT = 100
+#: Headers that are read at once: ten requests.
+HEADERS_AT_ONCE = 500
+#: Blocks whose transactions are read at once.
+BODIES_AT_ONCE = 20
+
+
+class Telling(ABC):
+    """What is told of blocks. A subclass is a frozen dataclass."""
+
+    @abstractmethod
+    def last_height(self, passed: int, final: int) -> int | None:
+        """Return up to where blocks are to be told of now; None if nothing is to be told yet.
+
+        :param passed: Height of the last block that was told of.
+        :param final: Height of the last final block.
+        """
+
+    @abstractmethod
+    def events(
+        self, rpc: RpcApi, family: Family, reads: SharedReads, headers: Sequence[Header]
+    ) -> Flow[list[Event]]:
+        """Tell of blocks. The events are in the order of the blocks; each has a ``last`` or a ``height``.
+
+        :param rpc: A node of the chain.
+        :param family: Its family.
+        :param reads: What others have read of it.
+        :param headers: The blocks, linked to one another.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks(Telling):
+    """Ranges of blocks.
+
+    :param every: An event ends at a height that this number divides.
+    :param max_range: Blocks in one event at most, not less than ``every``.
+    """
+
+    every: int
+    max_range: int
+
+    def last_height(self, passed: int, final: int) -> int | None:
+        """See :meth:`Telling.last_height`."""
+        most = max(self.every, min(EVENTS_AT_ONCE * self._longest, HEADERS_AT_ONCE))
+        last = min(final, passed + most) // self.every * self.every
+        return last if last > passed else None
+
+    def events(
+        self, rpc: RpcApi, family: Family, reads: SharedReads, headers: Sequence[Header]
+    ) -> Flow[list[Event]]:
+        """See :meth:`Telling.events`."""
+        yield from ()
+        by_range = groupby(headers, key=lambda header: (header.height - 1) // self._longest)
+        return [_range_event(tuple(blocks)) for _, blocks in by_range]
+
+    @property
+    def _longest(self) -> int:
+        # A multiple of ``every``, so that a range also ends there when it is cut for its length.
+        return self.max_range // self.every * self.every
+
+
+@dataclass(frozen=True, slots=True)
+class Logs(Telling):
+    """The logs of contracts, block by block; EVM chains only.
+
+    :param wanted: Which logs.
+    """
+
+    wanted: LogFilter
+
+    def last_height(self, passed: int, final: int) -> int | None:
+        """See :meth:`Telling.last_height`."""
+        return min(final, passed + HEADERS_AT_ONCE) if final > passed else None
+
+    def events(
+        self, rpc: RpcApi, family: Family, reads: SharedReads, headers: Sequence[Header]
+    ) -> Flow[list[Event]]:
+        """See :meth:`Telling.events`."""
+        if family is not Family.EVM:
+            raise BloqConfigurationError.of(
+                "node", "its chain has no contracts with logs", "Name one of an EVM chain."
+            )
+        return _block_events("logs", headers, (yield from read_logs(rpc, self.wanted, headers)))
+
+
+@dataclass(frozen=True, slots=True)
+class Transfers(Telling):
+    """The transfers to or from addresses, block by block.
+
+    :param wanted: Which transfers.
+    """
+
+    wanted: TransferFilter
+
+    def last_height(self, passed: int, final: int) -> int | None:
+        """See :meth:`Telling.last_height`."""
+        most = BODIES_AT_ONCE if self.wanted.native else HEADERS_AT_ONCE
+        return min(final, passed + most) if final > passed else None
+
+    def events(
+        self, rpc: RpcApi, family: Family, reads: SharedReads, headers: Sequence[Header]
+    ) -> Flow[list[Event]]:
+        """See :meth:`Telling.events`."""
+        read = evm_transfers if family is Family.EVM else bitcoin_transfers
+        found = yield from read(rpc, reads, self.wanted, headers)
+        return _block_events("transfers", headers, found)
+
+
+def to_tell_at_once(
+    headers: Sequence[Header], events: Sequence[Event]
+) -> tuple[Sequence[Header], Sequence[Event]]:
+    """Cut off blocks, and what is told of them, where that is more than should be sent off at once.
+
+    :param headers: The blocks.
+    :param events: What :meth:`Telling.events` gave of them.
+    :return: As many of the first blocks as have no more events, but at least one that has any.
+    """
+    ends = [int(event["last"] if "last" in event else event["height"]) for event in events]
+    if len(events) <= EVENTS_AT_ONCE:
+        return headers, events
+    whole = [end for end in ends[:EVENTS_AT_ONCE] if end < ends[EVENTS_AT_ONCE]]
+    last = whole[-1] if whole else ends[0]
+    told = [event for event, end in zip(events, ends, strict=True) if end <= last]
+    return [header for header in headers if header.height <= last], told
+
+
+def reorg_event(reorg: Reorg, replaced: str) -> Event:
+    """Tell that blocks which had been told of were replaced.
+
+    :param reorg: The reorg.
+    :param replaced: Hash that the last of these blocks had.
+    """
+    return {
+        "event": "reorg",
+        "id": f"reorg:{reorg.first}-{reorg.last}:{replaced}",
+        "first": reorg.first,
+        "last": reorg.last,
+        "complete": reorg.is_complete,
+    }
+
+
+def _range_event(blocks: tuple[Header, ...]) -> Event:
+    first, last = blocks[0], blocks[-1]
+    return {
+        "event": "blocks",
+        "id": f"blocks:{first.height}-{last.height}:{last.hash}",
+        "first": first.height,
+        "last": last.height,
+        "first_hash": first.hash,
+        "last_hash": last.hash,
+        "parent_hash": first.parent,
+        "first_time": first.time,
+        "last_time": last.time,
+    }
+
+
+def _block_events(what: str, headers: Sequence[Header], items: Sequence[dict[str, Any]]) -> list[Event]:
+    times = {header.height: header.time for header in headers}
+    events: list[Event] = []
+    for height, of_block in groupby(items, key=lambda item: int(item["height"])):
+        found = list(of_block)
+        parts = [found[start : start + ITEMS_PER_EVENT] for start in range(0, len(found), ITEMS_PER_EVENT)]
+        for number, part in enumerate(parts, start=1):
+            block_hash = part[0]["block_hash"]
+            events.append(
+                {
+                    "event": what,
+                    "id": f"{what}:{height}:{block_hash}:{number}",
+                    "height": height,
+                    "block_hash": block_hash,
+                    "time": times[height],
+                    "part": number,
+                    "parts": len(parts),
+                    what: [
+                        {n: v for n, v in item.items() if n not in ("height", "block_hash")} for item in part
+                    ],
+                }
+            )
+    return events

@@ -1,0 +1,1 @@
+"""What tasks wait for: conditions on nodes, clusters and chains, decided without I/O."""
