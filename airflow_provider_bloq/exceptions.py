@@ -10,23 +10,38 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
+    "BloqAccountRejected",
     "BloqAmbiguousCreate",
     "BloqApiError",
     "BloqAuthError",
+    "BloqCallsFailed",
     "BloqCertificateError",
     "BloqClientKeysRejected",
     "BloqConfigurationError",
     "BloqError",
+    "BloqForeignEvent",
     "BloqNotFound",
     "BloqNotStarted",
     "BloqQuotaExceeded",
     "BloqRateLimited",
     "BloqReorg",
+    "BloqResultTooLarge",
+    "BloqRotationDisputed",
+    "BloqRotationError",
+    "BloqRotationHalted",
+    "BloqRotationOvertaken",
     "BloqRpcError",
+    "BloqSharedTokenStale",
     "BloqTokenRejected",
+    "BloqTransactionDropped",
+    "BloqTransactionFailed",
+    "BloqTransactionReplaced",
+    "BloqTransactionReverted",
     "BloqUnavailable",
     "BloqUnsafeAddress",
+    "BloqUpdateNotDone",
     "BloqVaultUnavailable",
+    "BloqWaitTimeout",
     "FieldProblem",
 ]
 
@@ -99,6 +114,31 @@ class BloqClientKeysRejected(BloqAuthError):
 
 class BloqTokenRejected(BloqAuthError):
     """A service refuses even a token that was made for this very call."""
+
+
+class BloqAccountRejected(BloqAuthError):
+    """Accounts refuses the account's own user and password, which client keys are managed with."""
+
+
+class BloqSharedTokenStale(BloqAuthError):
+    """The shared path holds no access token that is good, and this connection may only read it.
+
+    Whoever keeps that token fresh, its broker, has not done so in time.
+
+    :param path: Where the token is looked for.
+    :param client_id: Client ID that the token there was minted from; None where there is none.
+    :param age: Seconds since it was written, by Vault's clock; None where there is none.
+    """
+
+    retryable = True
+
+    def __init__(
+        self, message: str, *, path: str, client_id: str | None = None, age: float | None = None
+    ) -> None:
+        self.path = path
+        self.client_id = client_id
+        self.age = age
+        super().__init__(message)
 
 
 class BloqVaultUnavailable(BloqAuthError):
@@ -219,6 +259,39 @@ class BloqRpcError(BloqError):
         super().__init__(f"{method or 'JSON-RPC'}: {message} (code {code})")
 
 
+class BloqCallsFailed(BloqRpcError):
+    """A node answered some of many calls with an error object. Has the fields of the first one.
+
+    :param failures: The position of each such call, counted from 0, and its error.
+    :param total: How many calls were made.
+    """
+
+    def __init__(self, failures: Iterable[tuple[int, BloqRpcError]], total: int) -> None:
+        self.failures = tuple(failures)
+        self.total = total
+        first = self.failures[0][1]
+        shown = "; ".join(f"call {position}, {error}" for position, error in self.failures[:3])
+        more = "; …" if len(self.failures) > 3 else ""
+        super().__init__(first.code, first.message, first.data, first.method)
+        self.args = (f"{len(self.failures)} of {total} calls failed: {shown}{more}",)
+
+
+class BloqResultTooLarge(BloqError):
+    """What a task is to return is larger than its limit. Nothing of it was stored.
+
+    :param size: Its size in bytes, as JSON.
+    :param limit: The most that the task may return.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"The result is {size} bytes of JSON, more than result_limit ({limit}). Give a result_path to store such "
+            "results at, have a response_filter take what is needed of them, or raise the limit."
+        )
+
+
 class BloqNotStarted(BloqApiError):
     """A node was created, but it is not known to have started. It still exists, and costs money.
 
@@ -228,6 +301,54 @@ class BloqNotStarted(BloqApiError):
     def __init__(self, message: str, *, node_id: str, **fields: Any) -> None:
         self.node_id = node_id
         super().__init__(message, **fields)
+
+
+class BloqUpdateNotDone(BloqError):
+    """A cluster's update is over, but the cluster is not what it was to become: it was stopped, or failed.
+
+    :param cluster_id: The cluster's id.
+    """
+
+    def __init__(self, message: str, *, cluster_id: str) -> None:
+        self.cluster_id = cluster_id
+        super().__init__(message)
+
+
+class BloqTransactionFailed(BloqError):
+    """A transaction did not do what it was sent for, or will not.
+
+    :param tx_hash: Its hash.
+    """
+
+    def __init__(self, message: str, *, tx_hash: str) -> None:
+        self.tx_hash = tx_hash
+        super().__init__(message)
+
+
+class BloqTransactionReverted(BloqTransactionFailed):
+    """A transaction is in the chain, but failed when it was executed: it had no effect but its fee.
+
+    :param height: Number of its block.
+    :param block_hash: Hash of its block.
+    """
+
+    def __init__(self, message: str, *, tx_hash: str, height: int, block_hash: str) -> None:
+        self.height = height
+        self.block_hash = block_hash
+        super().__init__(message, tx_hash=tx_hash)
+
+
+class BloqTransactionReplaced(BloqTransactionFailed):
+    """Another transaction came into the chain in the place of this one, with its nonce or an input of it."""
+
+
+class BloqTransactionDropped(BloqTransactionFailed):
+    """A transaction is not known to the node (any more), and nothing has taken its place.
+
+    It can still come: whoever has it may send it again.
+    """
+
+    retryable = True
 
 
 class BloqReorg(BloqError):
@@ -243,3 +364,49 @@ class BloqReorg(BloqError):
         self.first = first
         self.last = last
         super().__init__(f"blocks {first} to {last} were replaced by a reorg")
+
+
+class BloqRotationError(BloqError):
+    """A rotation of client keys has not come to its end; the next try takes it up where it stands."""
+
+    retryable = True
+
+
+class BloqRotationOvertaken(BloqRotationError):
+    """Somebody else wrote the client keys in Vault first. The pair made here was removed again.
+
+    :param winner_version: The version of the secret that stands in Vault instead.
+    """
+
+    def __init__(self, message: str, *, winner_version: int) -> None:
+        self.winner_version = winner_version
+        super().__init__(message)
+
+
+class BloqRotationDisputed(BloqRotationError):
+    """Which of the account's client keys an interrupted rotation made cannot be told; none was deleted.
+
+    :param candidates: Client IDs that may be its own, each with its time of creation as Accounts tells it.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, candidates: Iterable[tuple[str, str | None]]) -> None:
+        self.candidates = tuple(candidates)
+        super().__init__(message)
+
+
+class BloqRotationHalted(BloqRotationError):
+    """Going on would delete client keys that may still be needed; a person has to look."""
+
+    retryable = False
+
+
+class BloqWaitTimeout(BloqError):
+    """What a task waited for has not come in time; the text is what was still missing."""
+
+
+class BloqForeignEvent(BloqError):
+    """The triggerer sent what this version of the provider does not know, as during an upgrade."""
+
+    retryable = True

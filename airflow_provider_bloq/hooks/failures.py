@@ -8,18 +8,32 @@ from contextlib import contextmanager
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_bloq.exceptions import (
+    BloqAccountRejected,
     BloqAmbiguousCreate,
     BloqClientKeysRejected,
     BloqConfigurationError,
     BloqError,
     BloqNotStarted,
+    BloqResultTooLarge,
+    BloqRotationDisputed,
+    BloqRotationHalted,
+    BloqTransactionReplaced,
+    BloqTransactionReverted,
+    BloqUpdateNotDone,
 )
 
 __all__ = [
+    "BloqAccountRejectedFailure",
     "BloqAmbiguousCreateFailure",
     "BloqClientKeysRejectedFailure",
     "BloqConfigurationFailure",
     "BloqNotStartedFailure",
+    "BloqResultTooLargeFailure",
+    "BloqRotationDisputedFailure",
+    "BloqRotationHaltedFailure",
+    "BloqTransactionReplacedFailure",
+    "BloqTransactionRevertedFailure",
+    "BloqUpdateNotDoneFailure",
     "failing_at_once",
 ]
 
@@ -40,11 +54,46 @@ class BloqNotStartedFailure(BloqNotStarted, AirflowFailException):
     """A node was created but did not start; a retry would create a second one."""
 
 
+class BloqResultTooLargeFailure(BloqResultTooLarge, AirflowFailException):
+    """A result is larger than its limit, and would be so again."""
+
+
+class BloqAccountRejectedFailure(BloqAccountRejected, AirflowFailException):
+    """Accounts refuses the account's user and password."""
+
+
+class BloqRotationDisputedFailure(BloqRotationDisputed, AirflowFailException):
+    """Only a person can tell which client keys an interrupted rotation made."""
+
+
+class BloqRotationHaltedFailure(BloqRotationHalted, AirflowFailException):
+    """A rotation stopped before it would delete client keys that may still be needed."""
+
+
+class BloqUpdateNotDoneFailure(BloqUpdateNotDone, AirflowFailException):
+    """A cluster's update ended without an effect; waiting again would not bring it back."""
+
+
+class BloqTransactionRevertedFailure(BloqTransactionReverted, AirflowFailException):
+    """A transaction failed when it was executed, which is final."""
+
+
+class BloqTransactionReplacedFailure(BloqTransactionReplaced, AirflowFailException):
+    """Another transaction took the place of this one, which is final."""
+
+
 _FAILURES: tuple[tuple[type[BloqError], type[BloqError]], ...] = (
     (BloqConfigurationError, BloqConfigurationFailure),
     (BloqClientKeysRejected, BloqClientKeysRejectedFailure),
     (BloqAmbiguousCreate, BloqAmbiguousCreateFailure),
     (BloqNotStarted, BloqNotStartedFailure),
+    (BloqResultTooLarge, BloqResultTooLargeFailure),
+    (BloqAccountRejected, BloqAccountRejectedFailure),
+    (BloqRotationDisputed, BloqRotationDisputedFailure),
+    (BloqRotationHalted, BloqRotationHaltedFailure),
+    (BloqUpdateNotDone, BloqUpdateNotDoneFailure),
+    (BloqTransactionReverted, BloqTransactionRevertedFailure),
+    (BloqTransactionReplaced, BloqTransactionReplacedFailure),
 )
 
 
