@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_bloq.testing.anvil import Anvil
+from airflow_provider_bloq.testing.local import Upstream
 
 __all__ = ["SharedChain"]
 
@@ -10,7 +10,7 @@ __all__ = ["SharedChain"]
 class SharedChain:
     """What stands behind a node of the local service: a chain that others may have use for, too."""
 
-    def __init__(self, chain: Anvil) -> None:
+    def __init__(self, chain: Upstream) -> None:
         self._chain = chain
 
     @property

@@ -1,0 +1,183 @@
+"""How a bitcoind comes onto the machine: by name, by PATH, from Debian; and that apt checks what it brings."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_bloq.testing import debian
+from airflow_provider_bloq.testing.apt_sources import DebianArchive
+from airflow_provider_bloq.testing.bitcoind_program import bitcoind_command
+from airflow_provider_bloq.testing.debian import machine_archive, unpacked
+from airflow_provider_bloq.testing.errors import TestingSetupError
+
+Program = Callable[[str], Path]
+
+
+@pytest.fixture
+def nothing_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and no bitcoind chosen or on PATH, which it returns a folder of."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("BLOQ_TESTING_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("BLOQ_BITCOIND", raising=False)
+    without = [part for part in os.environ["PATH"].split(os.pathsep) if not Path(part, "bitcoind").exists()]
+    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), *without]))
+    return folder
+
+
+def program(path: Path, script: str = "exit 0") -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_one_that_is_named_comes_first(
+    nothing_at_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(nothing_at_hand / "bitcoind")
+    named = program(tmp_path / "mine")
+    monkeypatch.setenv("BLOQ_BITCOIND", str(named))
+    assert bitcoind_command() == [str(named)]
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "not executable"])
+def test_a_name_that_leads_nowhere_is_told(
+    nothing_at_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    named = tmp_path / "mine"
+    if kind == "folder":
+        named.mkdir()
+    elif kind == "not executable":
+        named.touch()
+    monkeypatch.setenv("BLOQ_BITCOIND", str(named))
+    with pytest.raises(TestingSetupError, match="not a program that can be run") as told:
+        bitcoind_command()
+    assert str(named) in str(told.value)
+
+
+def test_the_one_on_path_comes_next(nothing_at_hand: Path, tmp_path: Path) -> None:
+    found = program(nothing_at_hand / "bitcoind")
+    assert bitcoind_command() == [str(found)]
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.bitcoind
+def test_else_it_comes_from_debian_once_and_runs(
+    nothing_at_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        command = bitcoind_command()
+    except TestingSetupError as error:
+        pytest.skip(f"NO PACKAGES OF DEBIAN here: {error}")
+    told = subprocess.run([*command, "--version"], check=True, capture_output=True, text=True)
+    assert "Bitcoin" in told.stdout
+    (kept,) = (path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock")
+    assert {path.name for path in kept.iterdir()} == {"bitcoind", "lib"}
+    program(nothing_at_hand / "apt-get", "exit 1")
+    assert bitcoind_command() == command, "what is cached needs no apt"
+
+
+def test_a_machine_that_is_no_debian_is_told_what_to_install(
+    nothing_at_hand: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "fedora"})
+    with pytest.raises(TestingSetupError, match="on Debian only, not on fedora") as told:
+        bitcoind_command()
+    assert told.value.remedy is not None
+    assert "Bitcoin Core" in told.value.remedy
+    assert "BLOQ_BITCOIND" in told.value.remedy
+
+
+def test_a_machine_without_such_a_file_is_told_the_same(
+    nothing_at_hand: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> dict[str, str]:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(platform, "freedesktop_os_release", missing)
+    with pytest.raises(TestingSetupError, match=f"not on {platform.system()}"):
+        bitcoind_command()
+
+
+def test_sources_that_do_not_name_debian_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(
+        platform, "freedesktop_os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "bookworm"}
+    )
+    monkeypatch.setattr(debian, "_CONFIGURATION", tmp_path)
+    with pytest.raises(TestingSetupError, match="name no archive of Debian bookworm"):
+        machine_archive("a remedy")
+
+
+def test_without_apt_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TestingSetupError, match="there is no apt-get"):
+        unpacked(DebianArchive("file:/nowhere"), "hello", ("trixie",), tmp_path, "a remedy")
+
+
+@pytest.fixture
+def unsigned_archive(tmp_path: Path) -> DebianArchive:
+    """An archive with one good package, ``hello``, that nobody has signed."""
+    if not all(map(shutil.which, ("apt-get", "dpkg-deb", "dpkg"))):
+        pytest.skip("builds an archive with the tools of Debian, which this machine does not have")
+    asked = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True)
+    architecture = asked.stdout.strip()
+    control = (
+        f"Package: hello\nVersion: 1\nArchitecture: {architecture}\nMaintainer: nobody\nDescription: a test\n"
+    )
+    content = tmp_path / "content"
+    (content / "DEBIAN").mkdir(parents=True)
+    (content / "DEBIAN/control").write_text(control)
+    (content / "usr").mkdir()
+    (content / "usr/hello").write_text("hello")
+    lists = tmp_path / f"archive/dists/trixie/main/binary-{architecture}"
+    lists.mkdir(parents=True)
+    package = tmp_path / "archive/hello.deb"
+    subprocess.run(
+        ["dpkg-deb", "--build", "--root-owner-group", content, package], check=True, capture_output=True
+    )
+    described = f"{control}Filename: hello.deb\n{sizes(package)}\n\n"
+    (lists / "Packages").write_text(described)
+    entry = f" {hashlib.sha256(described.encode()).hexdigest()} {len(described)} main/{lists.name}/Packages"
+    (tmp_path / "archive/dists/trixie/Release").write_text(
+        f"Suite: trixie\nCodename: trixie\nArchitectures: {architecture}\nComponents: main\n"
+        f"Date: Sat, 01 Aug 2026 00:00:00 UTC\nSHA256:\n{entry}\n"
+    )
+    return DebianArchive(f"file:{tmp_path}/archive")
+
+
+def sizes(package: Path) -> str:
+    content = package.read_bytes()
+    return f"Size: {len(content)}\nSHA256: {hashlib.sha256(content).hexdigest()}"
+
+
+def test_what_nobody_has_signed_is_not_unpacked(
+    unsigned_archive: DebianArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A machine whose own settings are careless.
+    careless = tmp_path / "careless.conf"
+    careless.write_text(
+        'Acquire::AllowInsecureRepositories "true";\nAPT::Get::AllowUnauthenticated "true";\n'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(careless))
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with pytest.raises(TestingSetupError, match="is not signed") as told:
+        unpacked(unsigned_archive, "hello", ("trixie",), folder, "a remedy")
+    assert told.value.remedy == "a remedy"
+    assert not (folder / "root").exists()
+    assert list(folder.rglob("*.deb")) == []
+
+
+def test_an_archive_that_is_not_there_is_told(tmp_path: Path, unsigned_archive: DebianArchive) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with pytest.raises(TestingSetupError, match="could not fetch hello with apt"):
+        unpacked(DebianArchive("http://127.0.0.1:1/debian"), "hello", ("trixie",), folder, "a remedy")
