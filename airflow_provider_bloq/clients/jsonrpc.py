@@ -87,6 +87,8 @@ class RpcApi:
         self.bearer = bearer
         self.policy = policy
         self._ids = itertools.count(1)
+        #: The most calls that the node takes in one request, as far as it has refused more.
+        self._most_at_once: int | None = None
 
     @operation
     def call(
@@ -134,13 +136,15 @@ class RpcApi:
     def _batch(self, calls: list[RpcCall], limit: int, repeatable: bool | None) -> Flow[list[Any]]:
         outcomes: list[Any] = []
         while len(outcomes) < len(calls):
-            chunk = calls[len(outcomes) : len(outcomes) + limit]
+            size = min(limit, self._most_at_once or limit)
+            chunk = calls[len(outcomes) : len(outcomes) + size]
             try:
                 outcomes += yield from self._exchange(chunk, repeatable)
             except BatchTooLarge as refusal:
                 if len(chunk) == 1:
                     raise refusal.error from None
-                limit = len(chunk) // 2
+                # Of the requests that are under way at a time each may be refused.
+                self._most_at_once = min(self._most_at_once or size, len(chunk) // 2)
         return outcomes
 
     def _exchange(self, calls: list[RpcCall], repeatable: bool | None) -> Flow[list[Any]]:

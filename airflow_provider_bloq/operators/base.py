@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY, policy_argument
+
+if TYPE_CHECKING:
+    from airflow.sdk import RetryPolicy
 
 __all__ = ["BloqOperator"]
 
@@ -17,13 +21,22 @@ class BloqOperator(BaseOperator):
     """An operator that acts through one ``bloq`` connection.
 
     :param bloq_conn_id: Id of the connection.
+    :param retry_policy: Which errors are worth another try, and when. By default
+        :class:`~airflow_provider_bloq.hooks.retry_policy.BloqRetryPolicy`; None for none. Airflow 3.1 and
+        3.2 know no such policies.
     """
 
     template_fields: Sequence[str] = ("bloq_conn_id",)
     ui_color = "#d9e7f5"
 
-    def __init__(self, *, bloq_conn_id: str = BloqHook.default_conn_name, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        *,
+        bloq_conn_id: str = BloqHook.default_conn_name,
+        retry_policy: RetryPolicy | None = DEFAULT_POLICY,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**policy_argument(retry_policy), **kwargs)
         self.bloq_conn_id = bloq_conn_id
 
     @cached_property

@@ -19,10 +19,12 @@ RunDag = Callable[..., Any]
 def by_operator() -> Any:
     from airflow.sdk import DAG
 
+    from airflow_provider_bloq.hooks.retry_policy import BloqRetryPolicy
     from airflow_provider_bloq.operators.nodes import BloqListNodesOperator
 
     with DAG("list_by_operator", schedule=None) as dag:
-        BloqListNodesOperator(task_id="list", **RETRIES)
+        # The policy's own pauses are longer than a test should wait.
+        BloqListNodesOperator(task_id="list", retry_policy=BloqRetryPolicy(first=0.1), **RETRIES)
     return dag
 
 
@@ -145,11 +147,11 @@ def test_a_service_that_is_down_for_long_is_left_to_airflows_retry(
     assert faulty.bloq.faults_struck()[fault] == 1
 
 
-def test_a_quota_is_left_to_airflows_retry(faulty: LocalStack, run_dag: RunDag) -> None:
+def test_a_quota_that_is_used_up_fails_an_operator_at_once(faulty: LocalStack, run_dag: RunDag) -> None:
     faulty.bloq.add_fault(
         Fault(kind=FaultKind.LIMIT_EXCEEDED, service="nodes", method="POST", path="/users/me/nodes")
     )
-    assert outcome(run_dag(create_by_operator()), "create") == ("success", 2)
+    assert outcome(run_dag(create_by_operator()), "create") == ("failed", 1)
 
 
 def test_a_create_whose_answer_is_lost_is_not_repeated(faulty: LocalStack, run_dag: RunDag) -> None:

@@ -1,0 +1,96 @@
+"""What the operators have in common that call the JSON-RPC of a node or cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_bloq.exceptions import BloqRpcError
+from airflow_provider_bloq.operators.base import BloqOperator
+from airflow_provider_bloq.operators.response_filter import Filter, check_filter, load_filter
+from airflow_provider_bloq.operators.results import RESULT_LIMIT, destination_of, returned
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
+__all__ = ["BloqRpcOperator", "error_json"]
+
+
+class BloqRpcOperator(BloqOperator):
+    """An operator that calls one node, cluster or URL, and returns what it answers.
+
+    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, or a URL. A URL is
+        shown the access token only if it is one of the connection's ``rpc_origins``.
+    :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, where ``node`` is only its id
+        and the connection's ``node_fingerprints`` do not have it.
+    :param port: The port, where it is not the usual one of the chain.
+    :param path: The path, likewise.
+    :param response_filter: What is taken of the result of each call: a JMESPath expression, or a function
+        of one argument as ``package.module:function``.
+    :param result_path: URL of the file on object storage that a result over ``result_limit`` goes to; its
+        path is returned then, as text that ``ObjectStoragePath`` takes. Where it ends in ``/`` the file in
+        that folder is named by DAG, run, task and map index. Another try of the task replaces the file.
+    :param result_conn_id: Connection of that storage, where it does not stand in the URL.
+    :param result_limit: The most bytes of JSON that are returned as they are. 0: all go to
+        ``result_path``. None: none do.
+    """
+
+    template_fields: Sequence[str] = (
+        *BloqOperator.template_fields,
+        "node",
+        "tls_fingerprint",
+        "result_path",
+        "result_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        node: str | Mapping[str, Any],
+        tls_fingerprint: str | None = None,
+        port: int | None = None,
+        path: str | None = None,
+        response_filter: str | None = None,
+        result_path: str | None = None,
+        result_conn_id: str | None = None,
+        result_limit: int | None = RESULT_LIMIT,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.node = node
+        self.tls_fingerprint = tls_fingerprint
+        self.port = port
+        self.path = path
+        self.response_filter = response_filter
+        self.result_path = result_path
+        self.result_conn_id = result_conn_id
+        self.result_limit = result_limit
+        self._check_options()
+
+    def _check_options(self) -> None:
+        from airflow_provider_bloq.clients.limits import require_whole_number
+
+        check_filter(self.response_filter, self.task_id)
+        if self.result_limit is not None:
+            require_whole_number("result_limit", self.result_limit, least=0)
+
+    @property
+    def _rpc_options(self) -> dict[str, Any]:
+        return {"tls_fingerprint": self.tls_fingerprint, "port": self.port, "path": self.path}
+
+    def _destination(self, context: Any) -> ObjectStoragePath | None:
+        return destination_of(self.result_path, self.result_conn_id, context, self.task_id)
+
+    def _filter(self) -> Filter:
+        return load_filter(self.response_filter, self.task_id)
+
+    def _returned(self, result: Any, destination: ObjectStoragePath | None) -> Any:
+        value = returned(result, self.result_limit, destination, self.task_id)
+        if value is not result:
+            self.log.info("The result is at %s", value)
+        return value
+
+
+def error_json(error: BloqRpcError) -> dict[str, Any]:
+    """Return what a node answered in place of a result as JSON."""
+    return {"code": error.code, "message": error.message, "data": error.data, "method": error.method}
