@@ -1,0 +1,222 @@
+"""What all sensors of this provider have in common: one condition, waited for in any of three ways."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_bloq.exceptions import BloqError, BloqWaitTimeout
+from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY, policy_argument
+
+if TYPE_CHECKING:
+    from airflow.sdk import RetryPolicy
+
+    from airflow_provider_bloq.conditions.condition import Condition, Met, Waiting
+    from airflow_provider_bloq.sensors.lookout import Lookout
+
+__all__ = ["BloqSensor"]
+
+#: Seconds after its deadline at which Airflow ends a trigger that has not done so itself, as when no
+#: triggerer runs.
+BACKSTOP = 60.0
+
+
+class BloqSensor(BaseSensorOperator):
+    """Waits for a condition. What it decides by is the same in all modes: a subclass says what, nothing more.
+
+    - ``mode="poke"`` keeps the worker slot;
+    - ``mode="reschedule"`` frees it between two looks, each of which is a process of its own. What a look
+      remembers is kept in Airflow's task state store; before Airflow 3.3 there is none, so each look starts
+      anew, also with the count of failures;
+    - ``deferrable=True`` looks once on the worker, then waits in the triggerer, where all tasks that look at
+      the same thing share each request. ``mode``, ``exponential_backoff`` and ``silent_fail`` have no part
+      in it.
+
+    It fails with the error that the condition names if what it waits for will not come any more, and with
+    ``AirflowSensorTimeout`` if it has not come in time: after ``timeout``, or, if deferrable, after the shorter
+    of ``timeout`` and ``execution_timeout``.
+
+    :param bloq_conn_id: Id of the connection.
+    :param deferrable: Whether to wait in the triggerer; by default what Airflow's
+        ``[operators] default_deferrable`` says.
+    :param max_consecutive_failures: Looks that may fail in a row, such as during an outage; one more fails
+        the task. Each has been tried several times already.
+    :param retry_policy: Which errors are worth another try of the task, and when. By default
+        :class:`~airflow_provider_bloq.hooks.retry_policy.BloqRetryPolicy`; None for none. Airflow 3.1 and
+        3.2 know no such policies.
+    """
+
+    template_fields: Sequence[str] = ("bloq_conn_id",)
+    ui_color = "#d9e7f5"
+
+    def __init__(
+        self,
+        *,
+        bloq_conn_id: str = BloqHook.default_conn_name,
+        deferrable: bool | None = None,
+        max_consecutive_failures: int = 5,
+        retry_policy: RetryPolicy | None = DEFAULT_POLICY,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**policy_argument(retry_policy), **kwargs)
+        self.bloq_conn_id = bloq_conn_id
+        if deferrable is None:
+            deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
+        self.deferrable = deferrable
+        self.max_consecutive_failures = max_consecutive_failures
+        self._lookout: Lookout | None = None
+
+    @abstractmethod
+    def condition(self) -> Condition:
+        """Return what is waited for; called when the templates have been rendered.
+
+        :raises BloqConfigurationError: The arguments name nothing that could be waited for.
+        """
+
+    @cached_property
+    def hook(self) -> BloqHook:
+        """The hook of the connection; made when the task runs."""
+        return BloqHook(self.bloq_conn_id)
+
+    def execute(self, context: Any) -> Any:
+        """Wait.
+
+        :return: What the condition tells when it holds.
+        """
+        self._lookout = None
+        if self.deferrable:
+            with self._skipping():
+                return self._looked_or_deferred(context)
+        try:
+            return super().execute(context)
+        except (AirflowSensorTimeout, AirflowSkipException):
+            self._forget()
+            raise
+
+    def poke(self, context: Any) -> PokeReturnValue:
+        """Look once.
+
+        :return: Whether the condition holds, and what it tells then.
+        """
+        from airflow_provider_bloq.conditions.condition import Met
+
+        try:
+            verdict = self._look(context)
+        except BloqError as error:
+            # Airflow's own soft_fail knows AirflowFailException only.
+            if self.soft_fail and not error.retryable:
+                raise AirflowSkipException(f"Skipping, since soft_fail is set: {error}") from error
+            raise
+        if isinstance(verdict, Met):
+            return PokeReturnValue(is_done=True, xcom_value=verdict.result)
+        self.log.info("Waiting: %s", verdict.reason)
+        return PokeReturnValue(is_done=False)
+
+    def execute_complete(self, context: Any, event: Any = None) -> Any:
+        """Go on when the trigger has ended.
+
+        :param context: The task's context.
+        :param event: What the trigger says.
+        :return: What the condition told.
+        """
+        from airflow_provider_bloq.triggers.outcome import result_of
+
+        with self._skipping():
+            try:
+                return result_of(event)
+            except BloqWaitTimeout as late:
+                raise AirflowSensorTimeout(f"It has not come in time: {late}") from None
+
+    def _look(self, context: Any) -> Met | Waiting:
+        from airflow_provider_bloq.conditions.condition import Failed
+        from airflow_provider_bloq.hooks.failures import failing_at_once
+
+        with failing_at_once():
+            verdict = self._lookout_of(context).look()
+            if isinstance(verdict, Failed):
+                raise verdict.error
+        return verdict
+
+    def _lookout_of(self, context: Any) -> Lookout:
+        if self._lookout is None:
+            from airflow_provider_bloq.sensors.lookout import Lookout
+
+            store = context.get("task_state_store") if self.reschedule and not self.deferrable else None
+            self._lookout = Lookout(
+                self.hook,
+                self.condition(),
+                patience=self.max_consecutive_failures,
+                store=store,
+                try_number=context["ti"].try_number if store is not None else 0,
+            )
+        return self._lookout
+
+    def _forget(self) -> None:
+        if self._lookout is not None:
+            self._lookout.forget()
+
+    def _looked_or_deferred(self, context: Any) -> Any:
+        from airflow_provider_bloq.conditions.condition import Met
+
+        started = time.time()
+        verdict = self._look(context)
+        if isinstance(verdict, Met):
+            return verdict.result
+        self.log.info("Waiting: %s", verdict.reason)
+        limits = [self.timeout]
+        if self.execution_timeout is not None:
+            limits.append(self.execution_timeout.total_seconds())
+        deadline = started + min(limits)
+        if deadline <= time.time():
+            raise AirflowSensorTimeout(f"It has not come in time: {verdict.reason}")
+        return self._defer(deadline, verdict)
+
+    def _defer(self, deadline: float, verdict: Waiting) -> NoReturn:
+        from airflow_provider_bloq.conditions.registry import condition_to_json
+        from airflow_provider_bloq.triggers.waiting import BloqWaitTrigger
+
+        self.defer(
+            trigger=BloqWaitTrigger(
+                self.bloq_conn_id,
+                condition_to_json(self.condition()),
+                poll_interval=self.poke_interval,
+                deadline=deadline,
+                memory=verdict.memory,
+                max_consecutive_failures=self.max_consecutive_failures,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=deadline - time.time() + BACKSTOP),
+        )
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Do by ``soft_fail`` and ``never_fail`` what the base class does in its other modes."""
+        try:
+            yield
+        except AirflowSkipException:
+            raise
+        except (AirflowSensorTimeout, AirflowTaskTimeout, AirflowFailException) as failure:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipping instead of failing: {failure}") from failure
+            raise
+        except Exception as failure:
+            final = isinstance(failure, BloqError) and not failure.retryable
+            if self.never_fail or (self.soft_fail and final):
+                raise AirflowSkipException(f"Skipping instead of failing: {failure}") from failure
+            raise

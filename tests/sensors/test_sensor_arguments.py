@@ -1,0 +1,217 @@
+"""What each sensor waits for, by its arguments, and that Airflow can render, store and map them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_bloq.conditions.registry import condition_from_json, condition_to_json
+from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY
+from airflow_provider_bloq.sensors.base import BloqSensor
+from airflow_provider_bloq.sensors.chains import BloqBlockSensor, BloqTransactionSensor
+from airflow_provider_bloq.sensors.clusters import BloqClusterSensor
+from airflow_provider_bloq.sensors.nodes import BloqNodeSensor, BloqNodeSyncedSensor
+from airflow_provider_bloq.sensors.rpc import number_of
+
+PIN = "ab" * 32
+HASH = "0x" + "5c" * 32
+#: As the create operator returns it.
+NODE = {"id": "node-1", "chain": "eth", "network": "mainnet", "tls_fingerprint": PIN}
+SUBJECT = {"node": "node-1", "tls_fingerprint": PIN, "port": None, "path": None, "family": "evm"}
+
+Make = Callable[..., BloqSensor]
+
+
+def condition_of(make: Make, **arguments: Any) -> dict[str, Any]:
+    """Return the condition of a sensor as JSON, as it is after having been stored."""
+    condition = make(task_id="wait", **arguments).condition()
+    assert condition_from_json(condition_to_json(condition)) == condition
+    return condition_to_json(condition)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "condition"),
+    [
+        (BloqNodeSensor, {"node": "node-1"}, {"kind": "node_state", "node_id": "node-1", "state": "started"}),
+        (
+            BloqNodeSensor,
+            {"node": NODE, "state": "stopped"},
+            {"kind": "node_state", "node_id": "node-1", "state": "stopped"},
+        ),
+        (
+            BloqNodeSyncedSensor,
+            {"node": NODE, "within_blocks": 2},
+            {"kind": "node_synced", "subject": SUBJECT, "within_blocks": 2, "within_seconds": None},
+        ),
+        (
+            BloqNodeSyncedSensor,
+            {"node": NODE, "within_seconds": "90.5"},
+            {"kind": "node_synced", "subject": SUBJECT, "within_blocks": None, "within_seconds": 90.5},
+        ),
+        (
+            BloqBlockSensor,
+            {"node": NODE, "height": "0x10", "confirmations": "3"},
+            {"kind": "block_reached", "subject": SUBJECT, "height": 16, "confirmations": 3},
+        ),
+        (
+            BloqBlockSensor,
+            {
+                "node": "node-1",
+                "height": 16,
+                "tls_fingerprint": PIN,
+                "port": 8546,
+                "path": "/rpc",
+                "family": "evm",
+            },
+            {
+                "kind": "block_reached",
+                "subject": {**SUBJECT, "port": 8546, "path": "/rpc"},
+                "height": 16,
+                "confirmations": 1,
+            },
+        ),
+        (
+            BloqTransactionSensor,
+            {"node": NODE, "tx_hash": HASH, "confirmations": 12, "unseen_for": 60},
+            {
+                "kind": "transaction_confirmed",
+                "subject": SUBJECT,
+                "tx_hash": HASH,
+                "confirmations": 12,
+                "unseen_for": 60,
+            },
+        ),
+        (
+            BloqClusterSensor,
+            {"cluster": {"id": "cluster-1"}},
+            {"kind": "cluster_state", "cluster_id": "cluster-1", "state": "started"},
+        ),
+        (
+            BloqClusterSensor,
+            {"cluster": "cluster-1", "state": "stopped"},
+            {"kind": "cluster_state", "cluster_id": "cluster-1", "state": "stopped"},
+        ),
+        (
+            BloqClusterSensor,
+            {"cluster": "cluster-1", "at_least": "2"},
+            {"kind": "cluster_health", "cluster_id": "cluster-1", "at_least": 2},
+        ),
+        (
+            BloqClusterSensor,
+            {"cluster": "cluster-1", "updated": True},
+            {"kind": "cluster_updated", "cluster_id": "cluster-1", "service_id": None, "capacity": None},
+        ),
+        (
+            BloqClusterSensor,
+            {"cluster": "cluster-1", "service_id": "service-2", "capacity": "4"},
+            {"kind": "cluster_updated", "cluster_id": "cluster-1", "service_id": "service-2", "capacity": 4},
+        ),
+    ],
+)
+def test_the_arguments_name_the_condition(
+    make: Make, arguments: dict[str, Any], condition: dict[str, Any]
+) -> None:
+    assert condition_of(make, **arguments) == condition
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "field"),
+    [
+        (BloqNodeSensor, {"node": ""}, "node"),
+        (BloqNodeSensor, {"node": "{'id': 'node-1'}"}, "node"),
+        (BloqNodeSyncedSensor, {"node": NODE}, "within_blocks"),
+        (BloqNodeSyncedSensor, {"node": "https://node.example", "within_blocks": 1}, "family"),
+        (BloqBlockSensor, {"node": NODE, "height": "latest"}, "height"),
+        (BloqBlockSensor, {"node": NODE, "height": 1, "confirmations": 0}, "confirmations"),
+        (BloqTransactionSensor, {"node": NODE, "tx_hash": "0x12"}, "tx_hash"),
+        (BloqClusterSensor, {"cluster": "cluster-1", "state": "started", "at_least": 1}, "state"),
+        (BloqClusterSensor, {"cluster": "cluster-1", "at_least": 1, "capacity": 4}, "state"),
+    ],
+)
+def test_arguments_that_name_nothing_are_refused_by_their_names(
+    make: Make, arguments: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(BloqConfigurationError) as wrong:
+        condition_of(make, **arguments)
+    assert wrong.value.fields == (field,)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("12", 12),
+        (" 0x1F ", 31),
+        ("1.5", 1.5),
+        (12, 12),
+        (1.5, 1.5),
+        (None, None),
+        ("ten", "ten"),
+        ("", ""),
+        ("0x", "0x"),
+    ],
+)
+def test_numbers_are_what_templates_made_texts_of(text: Any, number: Any) -> None:
+    assert number_of(text) == number
+    assert type(number_of(text)) is type(number)
+
+
+SENSORS: list[tuple[Make, dict[str, Any]]] = [
+    (BloqNodeSensor, {"node": "{{ x }}", "state": "{{ x }}"}),
+    (
+        BloqNodeSyncedSensor,
+        {"node": {"id": "{{ x }}"}, "within_blocks": "{{ x }}", "within_seconds": "{{ x }}"},
+    ),
+    (
+        BloqBlockSensor,
+        {"node": "{{ x }}", "height": "{{ x }}", "confirmations": "{{ x }}", "tls_fingerprint": "{{ x }}"},
+    ),
+    (BloqTransactionSensor, {"node": "{{ x }}", "tx_hash": "{{ x }}", "confirmations": "{{ x }}"}),
+    (
+        BloqClusterSensor,
+        {
+            "cluster": "{{ x }}",
+            "state": "{{ x }}",
+            "at_least": "{{ x }}",
+            "service_id": "{{ x }}",
+            "capacity": "{{ x }}",
+        },
+    ),
+]
+EVERY_SENSOR = pytest.mark.parametrize(
+    ("make", "arguments"), SENSORS, ids=lambda value: getattr(value, "__name__", "")
+)
+
+
+@EVERY_SENSOR
+def test_what_it_waits_for_may_be_a_template(make: Make, arguments: dict[str, Any]) -> None:
+    sensor = make(task_id="wait", bloq_conn_id="{{ x }}", **arguments)
+    context: Any = {"x": "rendered"}
+    sensor.render_template_fields(context)
+    for name in ("bloq_conn_id", *arguments):
+        value = getattr(sensor, name)
+        assert (value["id"] if isinstance(value, dict) else value) == "rendered", name
+
+
+@EVERY_SENSOR
+def test_it_has_the_retry_policy_of_the_provider_unless_told_otherwise(
+    make: Make, arguments: dict[str, Any]
+) -> None:
+    assert make(task_id="wait", **arguments).retry_policy == DEFAULT_POLICY
+    assert make(task_id="wait", retry_policy=None, **arguments).retry_policy is None
+
+
+@EVERY_SENSOR
+def test_a_dag_with_it_can_be_stored_and_it_can_be_mapped(make: Make, arguments: dict[str, Any]) -> None:
+    from airflow.sdk import DAG
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    with DAG("sensors", schedule=None) as dag:
+        make(task_id="wait", mode="reschedule", **arguments)
+        first = next(iter(arguments))
+        rest = {name: value for name, value in arguments.items() if name != first}
+        make.partial(task_id="mapped", **rest).expand(**{first: ["one", "two"]})  # type: ignore[attr-defined]
+    stored: Any = DagSerialization.from_dict(DagSerialization.to_dict(dag)).get_task("wait")
+    assert (stored.task_type, stored.reschedule) == (make.__name__, True)

@@ -1,0 +1,96 @@
+"""The arguments of event triggers: checked where they are given, stored as JSON, and what they make of a place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.triggers.base import BaseEventTrigger
+
+from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
+from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
+from airflow_provider_bloq.triggers.chain_events import BloqChainTrigger
+from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
+
+NODE = {"id": "node-1", "chain": "eth", "auth": {"type": "jwt"}, "tls_fingerprint": "AB" * 32}
+ADDRESS = "0x" + "Cd" * 20
+TRIGGERS = [
+    BloqBlockTrigger(node=NODE, every=10, max_range=20, finality="finalized", start=5, label="mine"),
+    BloqBlockTrigger(node="node-2"),
+    BloqAddressTrigger(node=NODE, addresses=ADDRESS, direction="to", tokens=[ADDRESS], confirmations=2),
+    BloqLogsTrigger(
+        node="https://node.example.com", family="evm", addresses=ADDRESS, topics=[None, "0x" + "11" * 32]
+    ),
+]
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS, ids=lambda trigger: type(trigger).__name__)
+def test_a_trigger_survives_being_stored(trigger: BloqChainTrigger) -> None:
+    classpath, arguments = trigger.serialize()
+    stored = json.loads(json.dumps(arguments))
+    assert stored == arguments
+    anew = type(trigger)(**stored)
+    assert anew.serialize() == (classpath, arguments)
+    assert anew.place_key == trigger.place_key
+    assert BaseEventTrigger.hash(classpath, stored) == BaseEventTrigger.hash(*anew.serialize())
+
+
+def test_each_trigger_has_a_stream_of_its_own() -> None:
+    same, other = BloqBlockTrigger(node=NODE), BloqBlockTrigger(node=NODE)
+    same.trigger_id, other.trigger_id = 1, 2
+    assert same.shared_stream_key() != other.shared_stream_key()
+    assert same.shared_stream_key() == same.shared_stream_key()
+
+
+@pytest.mark.parametrize(
+    ("changed", "stays"),
+    [
+        ({"bloq_conn_id": "other"}, True),
+        ({"poll_interval": 3.0}, True),
+        ({"max_range": 7}, True),
+        ({"start": 5}, True),
+        ({"node": {**NODE, "tls_fingerprint": "CD" * 32}}, True),
+        ({"node": "node-2"}, False),
+        ({"confirmations": 3}, False),
+        ({"every": 3}, False),
+        ({"label": "named"}, False),
+    ],
+)
+def test_its_place_belongs_to_what_is_watched(changed: dict[str, Any], stays: bool) -> None:
+    before, after = BloqBlockTrigger(node=NODE), BloqBlockTrigger(**{"node": NODE, **changed})
+    assert (before.place_key == after.place_key) is stays
+
+
+def test_a_label_keeps_the_place_whatever_changes() -> None:
+    one = BloqBlockTrigger(node=NODE, label="mine")
+    other = BloqBlockTrigger(node="node-2", every=3, label="mine")
+    logs = BloqLogsTrigger(node=NODE, label="mine")
+    assert one.place_key == other.place_key != logs.place_key
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "field"),
+    [
+        (BloqBlockTrigger, {"every": 0}, "every"),
+        (BloqBlockTrigger, {"every": 5, "max_range": 4}, "max_range"),
+        (BloqBlockTrigger, {"max_range": 10_001}, "max_range"),
+        (BloqBlockTrigger, {"start": -1}, "start"),
+        (BloqBlockTrigger, {"start": "earliest"}, "start"),
+        (BloqBlockTrigger, {"poll_interval": 0}, "poll_interval"),
+        (BloqBlockTrigger, {"poll_interval": "10"}, "poll_interval"),
+        (BloqBlockTrigger, {"label": "a/b"}, "label"),
+        (BloqBlockTrigger, {"confirmations": 0}, "confirmations"),
+        (BloqBlockTrigger, {"finality": "safe", "confirmations": 1}, "finality"),
+        (BloqBlockTrigger, {"node": "https://node.example.com"}, "family"),
+        (BloqAddressTrigger, {"addresses": []}, "addresses"),
+        (BloqLogsTrigger, {"topics": ["0x1"]}, "topics"),
+    ],
+)
+def test_what_cannot_be_is_refused_where_it_is_written(
+    kind: type[BloqChainTrigger], arguments: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(BloqConfigurationError) as wrong:
+        kind(**{"node": NODE, **arguments})
+    assert wrong.value.fields == (field,)

@@ -1,0 +1,134 @@
+"""How failures of looks are judged, and how long a service is let be after one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+
+from airflow_provider_bloq.conditions.condition import (
+    Condition,
+    Failed,
+    Memory,
+    Met,
+    Target,
+    Verdict,
+    Waiting,
+)
+from airflow_provider_bloq.conditions.nodes import NodeList
+from airflow_provider_bloq.exceptions import (
+    BloqCertificateError,
+    BloqClientKeysRejected,
+    BloqConfigurationError,
+    BloqError,
+    BloqNotFound,
+    BloqRateLimited,
+    BloqRpcError,
+    BloqUnavailable,
+    BloqVaultUnavailable,
+)
+from airflow_provider_bloq.triggers.patience import Wait
+from airflow_provider_bloq.triggers.pauses import may_pass, pause_after
+
+AWAY = BloqUnavailable("away")
+
+
+@dataclass(frozen=True)
+class Counted(Condition):
+    """Holds at the look of that number, and remembers how many there were."""
+
+    kind: ClassVar[str] = "counted"
+
+    wanted: int
+
+    @property
+    def target(self) -> Target:
+        return NodeList()
+
+    def judge(self, seen: Any, memory: Memory | None) -> Verdict:
+        looks = (memory or {"looks": 0})["looks"] + 1
+        return Met(seen) if looks == self.wanted else Waiting(f"look {looks}", {"looks": looks})
+
+
+def test_a_wait_hands_on_what_each_look_must_remember() -> None:
+    wait = Wait(Counted(3))
+    assert [wait.saw(1), wait.saw(2)] == [Waiting("look 1", {"looks": 1}), Waiting("look 2", {"looks": 2})]
+    assert wait.reason == "look 2"
+    assert wait.saw("three") == Met("three")
+
+
+def test_a_wait_goes_on_with_what_was_remembered_elsewhere() -> None:
+    assert Wait(Counted(3), {"looks": 2}).saw("three") == Met("three")
+
+
+def test_a_failed_look_takes_nothing_from_the_memory() -> None:
+    wait = Wait(Counted(2))
+    wait.saw(1)
+    wait.missed(AWAY)
+    assert wait.saw("two") == Met("two")
+
+
+@pytest.mark.parametrize("patience", [0, 1, 5])
+def test_so_many_failures_in_a_row_are_borne_and_one_more_is_not(patience: int) -> None:
+    wait = Wait(Counted(100), patience=patience)
+    assert all(isinstance(wait.missed(AWAY), Waiting) for _ in range(patience))
+    assert wait.missed(AWAY) == Failed(AWAY)
+
+
+def test_a_look_that_succeeds_begins_the_count_anew() -> None:
+    wait = Wait(Counted(100), patience=1)
+    for _ in range(5):
+        assert isinstance(wait.missed(AWAY), Waiting)
+        wait.saw(1)
+    assert wait.failures == 0
+
+
+def test_failures_before_are_counted() -> None:
+    assert Wait(Counted(1), failures=5, patience=5).missed(AWAY) == Failed(AWAY)
+
+
+def test_what_cannot_pass_is_not_borne() -> None:
+    gone = BloqNotFound("gone")
+    assert Wait(Counted(1)).missed(gone) == Failed(gone)
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (BloqUnavailable("away"), True),
+        (BloqVaultUnavailable("sealed"), True),
+        (BloqRateLimited("slowly"), True),
+        (BloqRateLimited("slowly", retry_after=1.0), True),
+        (BloqRpcError(-32000, "header not found"), True),
+        (BloqRpcError(-32005, "limit exceeded"), True),
+        (BloqRpcError(-32601, "no such method"), False),
+        (BloqNotFound("gone"), False),
+        (BloqClientKeysRejected("refused"), False),
+        (BloqCertificateError("another"), False),
+        (BloqConfigurationError.of("host", "it is none", "Correct it."), False),
+        (BloqError("something"), False),
+        (ValueError("a bug"), False),
+    ],
+    ids=str,
+)
+def test_which_errors_may_pass(error: Exception, *, passes: bool) -> None:
+    assert may_pass(error) is passes
+
+
+@pytest.mark.parametrize(
+    ("failures", "least", "most"),
+    [(1, 0.5, 1.0), (2, 1.0, 2.0), (3, 2.0, 4.0), (7, 30.0, 60.0), (10_000, 30.0, 60.0)],
+)
+def test_pauses_double_up_to_a_minute(failures: int, least: float, most: float) -> None:
+    assert pause_after(failures, AWAY, random=lambda: 0.0) == least
+    assert pause_after(failures, AWAY, random=lambda: 1.0) == most
+
+
+@pytest.mark.parametrize(
+    ("told", "least", "most"), [(0.0, 0.5, 1.0), (120.0, 120.0, 150.0), (1e9, 3600.0, 3600.0)]
+)
+def test_a_pause_is_at_least_what_the_service_asks_for(told: float, least: float, most: float) -> None:
+    error = BloqRateLimited("slowly", retry_after=told)
+    assert least <= pause_after(1, error, random=lambda: 0.0)
+    assert pause_after(1, error, random=lambda: 1.0) <= most

@@ -1,0 +1,251 @@
+"""The waiting trigger against the local service: each way to end, and what it costs that many wait."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_bloq.auth.cache import shared_providers
+from airflow_provider_bloq.conditions.nodes import NodeState
+from airflow_provider_bloq.conditions.registry import condition_to_json
+from airflow_provider_bloq.exceptions import BloqNotFound, BloqUnavailable, BloqWaitTimeout
+from airflow_provider_bloq.hooks import connection
+from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.hooks.failures import BloqClientKeysRejectedFailure, BloqConfigurationFailure
+from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
+from airflow_provider_bloq.testing.local.faults import Fault, FaultKind
+from airflow_provider_bloq.testing.stack import LocalStack
+from airflow_provider_bloq.triggers.outcome import result_of
+from airflow_provider_bloq.triggers.polls import shared_polls
+from airflow_provider_bloq.triggers.waiting import BloqWaitTrigger
+from tests.hooks.conftest import Connect, new_keys
+from tests.support.looks import LISTS, looks, once_looked
+
+
+def waiting_for(node_id: str, state: str = "started", **arguments: Any) -> BloqWaitTrigger:
+    condition = condition_to_json(NodeState(node_id, state))
+    return BloqWaitTrigger("bloq_default", condition, **{"poll_interval": 0.2, **arguments})
+
+
+async def event_of(trigger: BloqWaitTrigger) -> Any:
+    """Run a trigger as the triggerer does, to its end; gives its one event."""
+    events = [event.payload async for event in trigger.run()]
+    assert len(events) == 1
+    return json.loads(json.dumps(events[0]))
+
+
+async def until_looked(service: LocalBloq, times: int) -> None:
+    """Wait until the list of nodes was asked for so often."""
+    await asyncio.wrap_future(once_looked(service, times))
+
+
+async def test_it_ends_with_the_result_when_the_condition_holds(
+    provisioning: LocalBloq, node_id: str
+) -> None:
+    waiting = asyncio.create_task(event_of(waiting_for(node_id)))
+    await until_looked(provisioning, 3)
+    assert not waiting.done()
+    provisioning.finish_provisioning(node_id)
+    node = result_of(await waiting)
+    assert (node["id"], node["state"]) == (node_id, "started")
+    assert shared_polls().is_idle
+
+
+async def test_it_ends_with_the_error_when_the_condition_cannot_hold_any_more(
+    provisioning: LocalBloq,
+) -> None:
+    event = await event_of(waiting_for("node-that-nobody-made"))
+    assert (event["status"], event["error"]["type"]) == ("failed", "BloqNotFound")
+    with pytest.raises(BloqNotFound, match="node-that-nobody-made"):
+        result_of(event)
+
+
+async def test_it_ends_at_its_deadline_with_what_was_missing(node_id: str) -> None:
+    event = await event_of(waiting_for(node_id, deadline=time.time() + 1.0))
+    # A machine that is slow enough has seen nothing by then.
+    assert event["reason"] in (f"{node_id} is 'starting'", "nothing was seen yet")
+    with pytest.raises(BloqWaitTimeout):
+        result_of(event)
+    assert shared_polls().is_idle
+
+
+async def test_its_deadline_also_ends_a_look_that_hangs(provisioning: LocalBloq, node_id: str) -> None:
+    provisioning.add_fault(
+        Fault(kind=FaultKind.STALL_HEADERS, service="nodes", path="/users/me/nodes", times=None)
+    )
+    event = await event_of(waiting_for(node_id, deadline=time.time() + 1.0))
+    assert event == {"status": "timeout", "reason": "nothing was seen yet"}
+    assert shared_polls().is_idle
+
+
+@pytest.mark.parametrize(("borne", "status"), [(2, "met"), (1, "failed"), (0, "failed")])
+async def test_it_bears_as_many_failed_looks_in_a_row_as_it_is_told_to(
+    provisioning: LocalBloq, node_id: str, borne: int, status: str
+) -> None:
+    provisioning.finish_provisioning(node_id)
+    # The Retry-After, longer than the client itself waits, has each request be one look.
+    provisioning.add_fault(
+        Fault(kind=FaultKind.STATUS, service="nodes", path="/users/me/nodes", times=2, retry_after=3600)
+    )
+    event = await event_of(waiting_for(node_id, max_consecutive_failures=borne))
+    assert event["status"] == status
+    if status == "failed":
+        with pytest.raises(BloqUnavailable) as failure:
+            result_of(event)
+        assert failure.value.status == 503
+    assert looks(provisioning) == borne + 1
+
+
+async def test_refused_keys_end_the_wait_of_all_at_once(provisioning: LocalBloq, connect: Connect) -> None:
+    keys = new_keys(provisioning)
+    connect(provisioning.accounts_url, provisioning.nodes_url, keys)
+    node_id = BloqHook().nodes.create(provisioning.service_id("btc")).id
+    provisioning.reset_counters()
+    tasks = [asyncio.create_task(event_of(waiting_for(node_id))) for _ in range(30)]
+    await until_looked(provisioning, 2)
+    provisioning.delete_client_keys(keys.client_id)
+    provisioning.revoke_access_tokens(keys.client_id)
+    for event in await asyncio.gather(*tasks):
+        with pytest.raises(BloqClientKeysRejectedFailure):
+            result_of(event)
+    assert shared_polls().is_idle
+
+
+async def test_a_condition_of_another_version_ends_it_at_once(provisioning: LocalBloq) -> None:
+    event = await event_of(BloqWaitTrigger("bloq_default", {"kind": "moon_is_full"}))
+    with pytest.raises(BloqConfigurationFailure, match="moon_is_full"):
+        result_of(event)
+    assert provisioning.counters().calls == {}
+
+
+async def test_a_missing_connection_may_be_airflows_and_is_not_believed_at_once() -> None:
+    event = await event_of(
+        BloqWaitTrigger("bloq_missing", condition_to_json(NodeState("node-1")), max_consecutive_failures=1)
+    )
+    with pytest.raises(BloqUnavailable, match="bloq_missing"):
+        result_of(event)
+
+
+async def test_somebody_elses_timeout_is_not_taken_for_the_deadline(
+    provisioning: LocalBloq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late(_: str) -> Any:
+        raise TimeoutError("Airflow does not answer")
+
+    monkeypatch.setattr(connection, "aread_settings", late)
+    with pytest.raises(TimeoutError, match="Airflow does not answer"):
+        await event_of(waiting_for("node-1", deadline=time.time() + 3600.0))
+    assert shared_polls().is_idle
+
+
+async def test_a_cancelled_one_leaves_the_others_alone_and_nothing_behind(
+    provisioning: LocalBloq, node_id: str
+) -> None:
+    tasks = [asyncio.create_task(event_of(waiting_for(node_id))) for _ in range(5)]
+    await until_looked(provisioning, 1)
+    for task in tasks[:2]:
+        task.cancel()
+    provisioning.finish_provisioning(node_id)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results[:2]] == [asyncio.CancelledError] * 2
+    assert {result["status"] for result in results[2:] if isinstance(result, dict)} == {"met"}
+    assert shared_polls().is_idle
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_neither_what_it_is_made_of_nor_its_event_holds_a_secret(provisioning: LocalBloq) -> None:
+    hook = BloqHook()
+    node_id = hook.nodes.create(provisioning.service_id("btc"), "basic").id
+    provisioning.finish_provisioning(node_id)
+    auth = hook.nodes.get(node_id).auth
+    assert auth is not None
+    assert auth.password is not None
+    trigger = waiting_for(node_id)
+    written = json.dumps(trigger.serialize()) + repr(trigger) + json.dumps(await event_of(trigger))
+    keys = hook.settings.client_keys
+    assert keys is not None
+    for secret in (keys.client_secret.reveal(), hook.get_access_token(), auth.password.reveal()):
+        assert secret not in written
+
+
+def test_it_is_made_anew_from_what_is_stored() -> None:
+    trigger = waiting_for(
+        "node-1", deadline=12.5, memory={"looks": 3}, max_consecutive_failures=7, poll_interval=3.0
+    )
+    path, arguments = trigger.serialize()
+    assert path == "airflow_provider_bloq.triggers.waiting.BloqWaitTrigger"
+    again = BloqWaitTrigger(**json.loads(json.dumps(arguments)))
+    assert again.serialize() == (path, arguments)
+    assert vars(again).keys() == vars(trigger).keys()
+
+
+def test_a_subclass_is_stored_under_its_own_name() -> None:
+    path, _ = _Subclass("bloq_default", {}).serialize()
+    assert path == f"{__name__}._Subclass"
+
+
+class _Subclass(BloqWaitTrigger):
+    pass
+
+
+@pytest.fixture
+def vaulted(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
+    """A service whose client keys are in a real Vault, with ``bloq_default`` leading to both."""
+    options = LocalBloqOptions(upstreams={}, node_quota=None, provision_seconds=1e6)
+    with LocalStack(options) as stack:
+        for conn_id, fields in stack.connections().items():
+            monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
+        yield stack
+
+
+async def test_a_thousand_cost_one_request_per_interval_one_reading_of_keys_and_connection_and_one_mint(
+    vaulted: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bloq = vaulted.bloq
+    nodes = BloqHook().nodes
+    ids = [(await asyncio.to_thread(nodes.create, bloq.service_id("btc"))).id for _ in range(5)]
+    shared_providers.forget()
+    bloq.reset_counters()
+    key_reads = vaulted.key_reads()
+    readings = _counted_readings(monkeypatch)
+
+    interval = 0.2
+    started = time.monotonic()
+    tasks = []
+    for number in range(1000):
+        trigger = waiting_for(ids[number % len(ids)], poll_interval=interval)
+        tasks.append(asyncio.create_task(event_of(trigger)))
+        # So does the triggerer between two of them.
+        await asyncio.sleep(0)
+    await until_looked(bloq, 5)
+    bloq.finish_provisioning()
+    events = await asyncio.gather(*tasks)
+    intervals = (time.monotonic() - started) / interval
+
+    assert [result_of(event)["id"] for event in events] == ids * 200
+    counters = bloq.counters()
+    # Each look begins an interval after the one before has ended; the first one at once.
+    assert counters.calls.keys() == {LISTS, "accounts POST /auth/token"}
+    assert 5 <= counters.calls[LISTS] <= intervals + 1
+    assert (counters.mints, counters.refreshes) == (1, 0)
+    assert vaulted.key_reads() - key_reads == 1
+    assert readings == ["bloq_default"]
+    assert shared_polls().is_idle
+
+
+def _counted_readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note each reading of a connection on the event loop; nothing else is changed."""
+    readings: list[str] = []
+    read = connection.aread_settings
+
+    async def noted(conn_id: str) -> Any:
+        readings.append(conn_id)
+        return await read(conn_id)
+
+    monkeypatch.setattr(connection, "aread_settings", noted)
+    return readings
