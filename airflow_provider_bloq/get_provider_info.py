@@ -32,10 +32,25 @@ def get_provider_info() -> dict[str, object]:
             {
                 "integration-name": "Bloq",
                 "python-modules": [
+                    "airflow_provider_bloq.operators.clusters",
+                    "airflow_provider_bloq.operators.fan_out",
                     "airflow_provider_bloq.operators.jsonrpc",
                     "airflow_provider_bloq.operators.nodes",
                 ],
             },
+        ],
+        "sensors": [
+            {
+                "integration-name": "Bloq",
+                "python-modules": [
+                    "airflow_provider_bloq.sensors.chains",
+                    "airflow_provider_bloq.sensors.clusters",
+                    "airflow_provider_bloq.sensors.nodes",
+                ],
+            },
+        ],
+        "task-decorators": [
+            {"name": "bloq", "class-name": "airflow_provider_bloq.decorators.bloq.bloq_task"},
         ],
         "connection-types": [
             {
@@ -95,6 +110,31 @@ def get_provider_info() -> dict[str, object]:
                         "description": "Empty: clientSecret or client_secret.",
                         "schema": {"type": ["string", "null"]},
                     },
+                    "sharing": {
+                        "label": "Sharing of tokens",
+                        "description": (
+                            "task: each task has an access token of its own; "
+                            "vault: all share one, through Vault."
+                        ),
+                        "schema": {
+                            "type": ["string", "null"],
+                            "enum": ["task", "vault"],
+                            "default": "task",
+                        },
+                    },
+                    "shared_vault_path": {
+                        "label": "Vault path of the shared token",
+                        "description": (
+                            "With sharing: vault. Path below the mount (KV version 2) that nothing else uses. "
+                            "Without client keys, the connection only reads there."
+                        ),
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "shared_vault_conn_id": {
+                        "label": "Vault connection of the shared token",
+                        "description": "Empty: the Vault connection of the client keys, or vault_default.",
+                        "schema": {"type": ["string", "null"]},
+                    },
                     "nodes_url": {
                         "label": "Nodes URL",
                         "description": "Empty: the address of the environment.",
@@ -117,6 +157,14 @@ def get_provider_info() -> dict[str, object]:
                             "maximum": 600,
                             "default": 30,
                         },
+                    },
+                    "requests_per_second": {
+                        "label": "Requests per second",
+                        "description": (
+                            "The most that one process sends through this connection, not counting those "
+                            "for tokens. Empty: as many as it likes."
+                        ),
+                        "schema": {"type": ["number", "null"], "minimum": 0.01, "maximum": 1000},
                     },
                     "ca_bundle": {
                         "label": "CA bundle",

@@ -19,6 +19,7 @@ LAYERS = (
     "transport",
     "vault",
     "settings",
+    "rotation",
     "hooks",
     "triggers",
     "operators",
@@ -36,6 +37,7 @@ FORBIDDEN = {
     "chains": {"airflow", "hvac", "requests", "aiohttp", "urllib3", "httpx"},
     "conditions": {"airflow", "hvac", "requests", "aiohttp", "urllib3", "httpx"},
     "transport": {"airflow", "hvac"},
+    "rotation": {"airflow", "hvac", "requests", "aiohttp"},
     "settings": {"airflow", "hvac", "requests", "aiohttp", "jwt"},
 }
 #: Modules that DAG files import, or that are imported by them, load none of these at their top level.

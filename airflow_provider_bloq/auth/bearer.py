@@ -1,4 +1,4 @@
-"""Puts the access token on requests, for known origins only, and answers a refusal once."""
+"""Puts the access token on requests, for known origins only, and answers a refusal with another token."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Any
 
 from airflow_provider_bloq.auth import safe_json
 from airflow_provider_bloq.auth.flow import Flow, Request, Response, send
-from airflow_provider_bloq.auth.ladder import TokenProvider
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.supply import TokenSupply
 from airflow_provider_bloq.exceptions import BloqTokenRejected
 
-__all__ = ["BearerAuth", "TrustedOrigins", "error_code", "is_auth_refusal"]
+__all__ = ["CLIMBS", "BearerAuth", "TrustedOrigins", "error_code", "is_auth_refusal"]
 
+#: How often one request is sent again with another token. Once is not enough: the token that a fleet
+#: shares may be dead as well, and one that was just renewed can be revoked before it arrives, as in a
+#: rotation of keys. Who is not allowed to make the call at all pays this many grants to learn it.
+CLIMBS = 3
 _SCHEME = "Bearer "
 #: Codes of a 403 body that speak of the token, unlike ``LimitExceeded`` or ``Forbidden``.
 _ABOUT_CREDENTIALS = re.compile(r"token|credential|jwt|unauthori[sz]ed|unauthenticated", re.IGNORECASE)
@@ -41,7 +45,7 @@ class TrustedOrigins:
 
 
 class BearerAuth:
-    """Signs requests with the access token and, on a 401, climbs the ladder and signs again, once.
+    """Signs requests with the access token and, on a 401, climbs the ladder and signs again.
 
     Each decision looks at the origin of the very request in hand: a redirect may have led elsewhere.
 
@@ -49,7 +53,7 @@ class BearerAuth:
     :param origins: Where it may go.
     """
 
-    def __init__(self, provider: TokenProvider, origins: TrustedOrigins) -> None:
+    def __init__(self, provider: TokenSupply, origins: TrustedOrigins) -> None:
         self.provider = provider
         self.origins = origins
 
@@ -60,35 +64,40 @@ class BearerAuth:
         token = yield from self.provider.token()
         return request.with_header("Authorization", _SCHEME + token.secret.reveal())
 
-    def answer(self, request: Request, response: Response) -> Flow[Request | None]:
+    def answer(self, request: Request, response: Response, *, climbs: int = 0) -> Flow[Request | None]:
         """Return the request to send instead of one that was refused; None where the response stands.
 
         :param request: The request as it was sent.
         :param response: What it got.
+        :param climbs: How many tokens were got for this call already.
         """
         if not self.origins.covers(request.url) or not is_auth_refusal(response.status, response.body):
             return None
         sent = request.headers.get("Authorization", "")
         if sent.startswith(_SCHEME):
-            self.provider.reject(Secret(sent.removeprefix(_SCHEME)))
-        return (yield from self.sign(request))
+            self.provider.reject(Secret(sent.removeprefix(_SCHEME)), at_first_use=climbs > 0)
+        again = yield from self.sign(request)
+        # Where Accounts hands out the same token until it ends, there is nothing else to show.
+        return again if again.headers != request.headers else None
 
     def send(self, request: Request, once: Callable[[Request], Flow[Response]] = send) -> Flow[Response]:
-        """Send a request signed; on a refusal once more with another token.
+        """Send a request signed; on a refusal again with another token, at most :data:`CLIMBS` times.
 
-        A POST may go twice: a service that refuses the token has not acted.
+        A POST may go several times: a service that refuses the token has not acted.
 
         :param request: The request, without a token.
         :param once: How to send it one time.
-        :raises BloqTokenRejected: The second token, made for this call, is refused as well.
+        :raises BloqTokenRejected: Every token is refused, also those that were made for this call.
         """
         signed = yield from self.sign(request)
         response = yield from once(signed)
-        again = yield from self.answer(signed, response)
-        if again is None:
-            return response
-        response = yield from once(again)
-        if is_auth_refusal(response.status, response.body):
+        for climbs in range(CLIMBS):
+            again = yield from self.answer(signed, response, climbs=climbs)
+            if again is None:
+                break
+            signed = again
+            response = yield from once(signed)
+        if self.origins.covers(request.url) and is_auth_refusal(response.status, response.body):
             raise BloqTokenRejected(
                 f"{request.method} {request.url.partition('?')[0]} refuses ({response.status}) even an access token "
                 "that was made for this call. If other calls work, this one is not allowed to this account."

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-from airflow_provider_bloq.auth.flight import SingleFlight
 from airflow_provider_bloq.auth.flow import Flow, load_keys
 from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading, KeySource
 from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.supply import TokenSupply
 from airflow_provider_bloq.auth.token import AccessToken, TokenReply
-from airflow_provider_bloq.exceptions import BloqClientKeysRejected, BloqError, BloqRateLimited
+from airflow_provider_bloq.exceptions import BloqClientKeysRejected, BloqError
 
 __all__ = ["GrantRefused", "TokenEndpoint", "TokenProvider"]
 
 log = logging.getLogger(__name__)
-
-#: After an early refresh failed, the token that still lives is used this long before the next try, in
-#: seconds; longer where Accounts asks for it.
-EARLY_RETRY_PAUSE = 30.0
 
 
 class GrantRefused(BloqError):
@@ -48,11 +43,8 @@ class TokenEndpoint(Protocol):
         """Grant ``refreshToken``; parameters and errors as for :meth:`mint`."""
 
 
-class TokenProvider:
+class TokenProvider(TokenSupply):
     """Holds one account's tokens and client keys for this process and keeps them usable.
-
-    Safe for threads and for tasks of event loops, also mixed: all of its methods that may do I/O
-    are flows, and one of them at a time renews.
 
     :param endpoint: Where tokens come from.
     :param source: Where the client keys come from.
@@ -70,24 +62,18 @@ class TokenProvider:
     ) -> None:
         self._endpoint = endpoint
         self._source = source
-        self._flight: SingleFlight[AccessToken] = SingleFlight()
-        self._clock = clock
-        self._random = random
-        self._start_empty()
+        super().__init__(clock=clock, random=random)
 
     def forget(self) -> None:
         """Drop every token and key, and a renewal under way. For a forked child."""
-        self._start_empty()
-        self._flight.reset()
+        super().forget()
         self._source.forget()
 
     def _start_empty(self) -> None:
-        # Reentrant: a signal handler may come by here while its own thread holds the lock.
-        self._lock = threading.RLock()
-        self._token: AccessToken | None = None
+        super()._start_empty()
         self._refresh_token: Secret | None = None
+        self._came_by_refresh = False
         self._reading: KeyReading | None = None
-        self._early_again_at = float("-inf")
 
     @property
     def has_keys(self) -> bool:
@@ -95,57 +81,39 @@ class TokenProvider:
         return self._reading is not None
 
     @property
+    def client_id(self) -> str | None:
+        """Client ID in use; None before the first reading."""
+        return self._reading.keys.client_id if self._reading else None
+
+    @property
     def key_version(self) -> int | None:
         """KV version of the client keys in use; None before the first reading or without versions."""
         return self._reading.version if self._reading else None
 
-    @property
-    def expires_in(self) -> float | None:
-        """Seconds that the held token still lives; None where none is held."""
-        return self._token.expires_at - self._clock() if self._token else None
+    def reject(self, secret: Secret, *, at_first_use: bool = False) -> None:
+        """Take note that a service refused this token; see :meth:`.TokenSupply.reject`.
 
-    def token(self) -> Flow[AccessToken]:
-        """Give a token that can be used now, from as low on the ladder as will do.
-
-        :raises BloqClientKeysRejected: The client keys are refused, also when read anew.
-        :raises BloqConfigurationError: The source of the client keys is set up wrongly.
-        :raises BloqUnavailable: Accounts does not answer, and no held token lives.
-        :raises BloqVaultUnavailable: Vault does not answer, and no held token lives.
-        """
-        held, now = self._token, self._clock()
-        if held is not None:
-            if held.is_fresh(now):
-                return held
-            if held.is_alive(now) and (self._flight.in_air or now < self._early_again_at):
-                return held
-        return (yield from self._flight.join(self._climb))
-
-    def reject(self, secret: Secret) -> None:
-        """Take note that a service refused this token. One that was replaced already is no news.
-
-        :param secret: The token that was sent.
+        One that came by refresh and was refused at its first use takes the refresh token with it: the
+        next comes from the client keys, so that the rung above gets its turn within the same call.
         """
         with self._lock:
-            held = self._token
-            if held is not None and held.secret == secret:
-                self._token = None
+            is_held = self._token is not None and self._token.secret == secret
+            if at_first_use and is_held and self._came_by_refresh:
+                self._refresh_token = None
+            super().reject(secret)
 
-    def _climb(self) -> Flow[AccessToken]:
-        held, now = self._token, self._clock()
-        if held is None or not held.is_alive(now):
-            return (yield from self._renew(patient=True))
-        if held.is_fresh(now):
-            return held
-        try:
-            return (yield from self._renew(patient=False))
-        except Exception as error:
-            now = self._clock()
-            if not held.is_alive(now) or self._token is not held:
-                raise
-            told = error.retry_after if isinstance(error, BloqRateLimited) else None
-            self._early_again_at = now + max(EARLY_RETRY_PAUSE, told or 0.0)
-            log.warning("An early renewal failed (%s); the access token still lives and is used on.", error)
-            return held
+    def read_keys(self) -> Flow[KeyReading]:
+        """Read the client keys from their source now; the next mint is made with these."""
+        reading = self._reading = yield from load_keys(self._source)
+        return reading
+
+    def renew(self, *, patient: bool) -> Flow[AccessToken]:
+        """Get a new token, whatever is held. For one caller at a time.
+
+        :param patient: Whether to wait and try again when Accounts is busy or away.
+        :raises BloqError: As :meth:`token`.
+        """
+        return (yield from self._renew(patient=patient))
 
     def _renew(self, *, patient: bool) -> Flow[AccessToken]:
         if self._refresh_token is not None:
@@ -157,13 +125,13 @@ class TokenProvider:
                 )
                 self._refresh_token = None
             else:
-                return self._keep(reply, "refreshed")
+                return self._keep(reply, "refreshed", by_refresh=True)
         return (yield from self._mint(patient=patient))
 
     def _mint(self, *, patient: bool) -> Flow[AccessToken]:
         reading = self._reading
         if reading is None:
-            reading = self._reading = yield from load_keys(self._source)
+            reading = yield from self.read_keys()
         try:
             return (yield from self._mint_with(reading, patient=patient))
         except GrantRefused as refusal:
@@ -197,11 +165,12 @@ class TokenProvider:
         reply = yield from self._endpoint.mint(reading.keys, patient=patient)
         return self._keep(reply, f"minted{_version(reading)}")
 
-    def _keep(self, reply: TokenReply, how: str) -> AccessToken:
+    def _keep(self, reply: TokenReply, how: str, *, by_refresh: bool = False) -> AccessToken:
         now = self._clock()
         token = AccessToken.from_reply(reply, now, self._random)
         with self._lock:
             self._token = token
+            self._came_by_refresh = by_refresh
             if reply.refresh_token is not None:
                 self._refresh_token = reply.refresh_token
         log.debug("Access token %s, lives %.0f min", how, (token.expires_at - now) / 60)

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_bloq.auth.secret import Secret
 
-__all__ = ["AccessToken", "TokenReply", "lifetime_of"]
+__all__ = ["AccessToken", "TokenReply", "issue_time_of", "lifetime_of"]
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,21 @@ class AccessToken:
         :param random: Gives a number from 0 to 1; drawn once per token.
         """
         lifetime = lifetime_of(reply.access_token, reply.date)
+        return cls.ending_at(now - reply.elapsed + lifetime, lifetime, reply.access_token, random)
+
+    @classmethod
+    def ending_at(
+        cls, expires_at: float, lifetime: float, secret: Secret, random: Callable[[], float]
+    ) -> AccessToken:
+        """Date a token whose end is known.
+
+        :param expires_at: Its end, in monotonic time.
+        :param lifetime: Its whole life in seconds, of which the margin is never more than half.
+        :param secret: The token.
+        :param random: Gives a number from 0 to 1; drawn once per token.
+        """
         margin = min(MARGIN - random() * MARGIN_JITTER, lifetime / 2)
-        expires_at = now - reply.elapsed + lifetime
-        return cls(reply.access_token, expires_at, expires_at - margin)
+        return cls(secret, expires_at, expires_at - margin)
 
     def is_alive(self, now: float) -> bool:
         """Tell whether the token can still be used."""
@@ -95,6 +107,11 @@ def lifetime_of(token: Secret, date: float | None) -> float:
         ASSUMED_LIFETIME / 60,
     )
     return ASSUMED_LIFETIME
+
+
+def issue_time_of(token: Secret) -> float | None:
+    """Return when a token was issued, by the clock of Accounts, in epoch seconds; None if it does not say."""
+    return _number(_claims(token).get("iat"))
 
 
 def _claims(token: Secret) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,10 +12,10 @@ from urllib.parse import quote, urlencode
 from airflow_provider_bloq.auth.bearer import BearerAuth
 from airflow_provider_bloq.auth.flow import Flow, Request
 from airflow_provider_bloq.clients.errors import error_of, json_of
-from airflow_provider_bloq.clients.retry import RetryPolicy, sent_with_retries
+from airflow_provider_bloq.clients.retry import RetryPolicy, http_date, sent_with_retries
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
-__all__ = ["SUCCESSES", "Endpoint", "Service", "json_request"]
+__all__ = ["SUCCESSES", "Answer", "Endpoint", "Service", "json_request"]
 
 #: The statuses that Bloq's own client takes for success; 202 is not among them.
 SUCCESSES = frozenset({200, 201, 204})
@@ -64,6 +65,18 @@ def json_request(method: str, url: str, body: Any = None) -> Request:
     return Request(method, url, headers, text.encode())
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a service answered to a call.
+
+    :param content: The JSON; None where the answer has no body.
+    :param served_at: When, in epoch seconds by the service's own clock; None where it does not say.
+    """
+
+    content: Any
+    served_at: float | None
+
+
 class Service:
     """A service of Bloq that takes the access token.
 
@@ -90,11 +103,27 @@ class Service:
         :raises BloqApiError: The service answered with an error, or not at all.
         :raises BloqAuthError: No usable token could be had, or it was refused.
         """
+        return (yield from self.ask(endpoint, parts, query=query, body=body)).content
+
+    def ask(
+        self,
+        endpoint: Endpoint,
+        parts: dict[str, str],
+        *,
+        query: dict[str, Any] | None = None,
+        body: Any = None,
+        before_each: Callable[[], Flow[None]] | None = None,
+    ) -> Flow[Answer]:
+        """As :meth:`call`, for who wants to know the service's time as well.
+
+        :param before_each: Makes a flow to run right before each time that the request is sent.
+        """
         request = json_request(endpoint.method, endpoint.url(self.url, parts, query), body)
-        # Signed outside, repeated inside: while Accounts is away its own patience counts, not both.
-        response = yield from self.bearer.send(
-            request, once=partial(sent_with_retries, policy=self.policy, repeatable=endpoint.repeatable)
+        once = partial(
+            sent_with_retries, policy=self.policy, repeatable=endpoint.repeatable, before_each=before_each
         )
+        # Signed outside, repeated inside: while Accounts is away its own patience counts, not both.
+        response = yield from self.bearer.send(request, once=once)
         if response.status not in SUCCESSES:
             raise error_of(request, response)
-        return json_of(request, response)
+        return Answer(json_of(request, response), http_date(response.headers.get("date", "")))

@@ -58,6 +58,7 @@ def sent_with_retries(
     policy: RetryPolicy,
     *,
     repeatable: bool,
+    before_each: Callable[[], Flow[None]] | None = None,
 ) -> Flow[Response]:
     """Send a request until an answer comes that stands.
 
@@ -65,12 +66,15 @@ def sent_with_retries(
     :param policy: How patiently.
     :param repeatable: Whether it may be sent again although the service may have acted on it. One
         that surely was not acted on (no connection, 429) always may.
+    :param before_each: Makes a flow to run right before each time it is sent.
     :return: The last answer, which may still be a 429 or 5xx.
     :raises BloqUnavailable: No answer came.
     """
     attempt = 0
     while True:
         attempt += 1
+        if before_each is not None:
+            yield from before_each()
         try:
             response = yield from send(request)
         except BloqUnavailable as failure:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import requests
+from requests.auth import AuthBase
+
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.transport.requests_auth import BearerRequestsAuth
 
 __all__ = ["BloqAuth"]
 
 
-class BloqAuth(BearerRequestsAuth):
+class BloqAuth(AuthBase):
     """An ``auth`` for ``requests`` that signs requests to Bloq and answers a 401 by itself.
 
     ``requests.get(url, auth=BloqAuth("bloq_default"))`` works, and so does
@@ -21,5 +23,8 @@ class BloqAuth(BearerRequestsAuth):
     """
 
     def __init__(self, bloq_conn_id: str | None = None, _password: Any = None) -> None:
-        hook = BloqHook(bloq_conn_id or BloqHook.default_conn_name)
-        super().__init__(lambda: hook.bearer, hook.run)
+        self._hook = BloqHook(bloq_conn_id or BloqHook.default_conn_name)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Sign a request that is about to be sent."""
+        return self._hook.auth(request)

@@ -12,17 +12,18 @@ from airflow_provider_bloq.hooks.failures import failing_at_once
 
 if TYPE_CHECKING:
     import requests
+    from requests.auth import AuthBase
 
     from airflow_provider_bloq.auth.bearer import BearerAuth
     from airflow_provider_bloq.auth.flow import Flow
     from airflow_provider_bloq.clients.clusters import ClustersClient
     from airflow_provider_bloq.clients.models import Cluster, Node
     from airflow_provider_bloq.clients.nodes import NodesClient
+    from airflow_provider_bloq.clients.pace import Pace
     from airflow_provider_bloq.hooks.rpc import HookRpcClient
     from airflow_provider_bloq.hooks.wiring import Account
     from airflow_provider_bloq.settings.connection import BloqSettings
     from airflow_provider_bloq.transport.blocking import BlockingDriver
-    from airflow_provider_bloq.transport.requests_auth import BearerRequestsAuth
 
 __all__ = ["BloqHook"]
 
@@ -111,6 +112,8 @@ class BloqHook(BaseHook):
             return HookRpcClient(
                 run=self.run,
                 network=network_of(self.settings),
+                auth=self.auth,
+                paced=self._paced,
                 locator=locator,
                 bearer=self.bearer,
                 policy=self._account.policy,
@@ -131,11 +134,11 @@ class BloqHook(BaseHook):
         return self.run(self.bearer.provider.token()).secret.reveal()
 
     @cached_property
-    def auth(self) -> BearerRequestsAuth:
+    def auth(self) -> AuthBase:
         """The access token as an ``auth`` for ``requests``; see also ``hooks.auth.BloqAuth``."""
         from airflow_provider_bloq.transport.requests_auth import BearerRequestsAuth
 
-        return BearerRequestsAuth(lambda: self.bearer, self.run)
+        return self._paced(BearerRequestsAuth(lambda: self.bearer, self.run))
 
     def test_connection(self) -> tuple[bool, str]:
         """Check the connection stage by stage; for the Test button and ``airflow connections test``.
@@ -149,9 +152,9 @@ class BloqHook(BaseHook):
         return check_connection(self.bloq_conn_id)
 
     def run(self, flow: Flow[T], /) -> T:
-        """Run a flow of the clients with this hook's driver."""
+        """Run a flow of the clients with this hook's driver, at the connection's pace."""
         with failing_at_once():
-            return self._driver.run(flow)
+            return self._driver.run(flow if self._pace is None else self._pace.over(flow))
 
     @cached_property
     def _driver(self) -> BlockingDriver:
@@ -165,9 +168,20 @@ class BloqHook(BaseHook):
     def _account(self) -> Account:
         from airflow_provider_bloq.clients.retry import RetryPolicy
         from airflow_provider_bloq.hooks.masking import mask
-        from airflow_provider_bloq.hooks.wiring import Account, key_source_of
+        from airflow_provider_bloq.hooks.wiring import Account
 
-        return Account(self.settings, key_source_of(self.settings, mask), RetryPolicy())
+        return Account.of(self.settings, mask, RetryPolicy())
+
+    @property
+    def _pace(self) -> Pace | None:
+        return self._account.pace()
+
+    def _paced(self, auth: AuthBase) -> AuthBase:
+        if self._pace is None:
+            return auth
+        from airflow_provider_bloq.transport.paced_auth import PacedAuth
+
+        return PacedAuth(auth, self._pace, self.run)
 
     @cached_property
     def bearer(self) -> BearerAuth:

@@ -36,6 +36,8 @@ class BloqAsyncHook:
     """
 
     settings: BloqSettings
+    #: By which hooks share tokens: equal for connections with the same credential.
+    credential_key: str
     nodes: AsyncNodesClient
     clusters: AsyncClustersClient
 
@@ -49,18 +51,18 @@ class BloqAsyncHook:
         from airflow_provider_bloq.clients.retry import RetryPolicy
         from airflow_provider_bloq.hooks.connection import aread_settings
         from airflow_provider_bloq.hooks.masking import amask, mask
-        from airflow_provider_bloq.hooks.wiring import Account, key_source_of, network_of
+        from airflow_provider_bloq.hooks.wiring import Account, network_of
         from airflow_provider_bloq.transport.awaiting import AwaitingDriver
 
         async with AsyncExitStack() as opened:
             with failing_at_once():
                 self.settings = await aread_settings(self.bloq_conn_id)
                 # Masks in the thread that reads Vault, never on the loop.
-                self._account = Account(self.settings, key_source_of(self.settings, mask), RetryPolicy())
+                self._account = Account.of(self.settings, mask, RetryPolicy())
                 # Who the Vault connection stands for is read by VaultHook, which blocks.
-                key = await asyncio.to_thread(lambda: self._account.key)
+                self.credential_key = await asyncio.to_thread(lambda: self._account.key)
             self._bearer = self._account.bearer(
-                opened.enter_context(shared_providers.lease(key, self._account.provider))
+                opened.enter_context(shared_providers.lease(self.credential_key, self._account.provider))
             )
             self._driver = AwaitingDriver(network_of(self.settings), mask=amask)
             opened.push_async_callback(self._driver.close)
@@ -104,6 +106,7 @@ class BloqAsyncHook:
         return token.secret.reveal()
 
     async def run(self, flow: Flow[T], /) -> T:
-        """Run a flow of the clients with this hook's driver."""
+        """Run a flow of the clients with this hook's driver, at the connection's pace."""
+        pace = self._account.pace()
         with failing_at_once():
-            return await self._driver.run(flow)
+            return await self._driver.run(flow if pace is None else pace.over(flow))

@@ -7,13 +7,14 @@ import socket
 from dataclasses import dataclass, field, replace
 
 from airflow_provider_bloq.auth.flow import Flow, Request, send
+from airflow_provider_bloq.auth.supply import TokenSupply
 from airflow_provider_bloq.clients.models import STOPPED
 from airflow_provider_bloq.clients.nodes import NodesApi
 from airflow_provider_bloq.clients.retry import IMPATIENT
-from airflow_provider_bloq.exceptions import BloqError, BloqUnavailable
+from airflow_provider_bloq.exceptions import BloqError, BloqSharedTokenStale, BloqUnavailable
 from airflow_provider_bloq.hooks.connection import read_settings
 from airflow_provider_bloq.hooks.masking import mask
-from airflow_provider_bloq.hooks.wiring import CONNECT_CHAINS, Account, key_source_of, network_of
+from airflow_provider_bloq.hooks.wiring import CONNECT_CHAINS, Account, network_of
 from airflow_provider_bloq.transport.blocking import BlockingDriver
 
 __all__ = ["check_connection"]
@@ -71,7 +72,7 @@ def check_connection(conn_id: str) -> tuple[bool, str]:
     try:
         settings = read_settings(conn_id)
         settings = replace(settings, timeout=min(settings.timeout, TIMEOUT))
-        account = Account(settings, key_source_of(settings, mask), IMPATIENT)
+        account = Account.of(settings, mask, IMPATIENT)
         driver = BlockingDriver(network_of(settings), mask=mask)
         driver.run(_stages(account, report))
     except (BloqError, AirflowNotFoundException) as error:
@@ -86,16 +87,12 @@ def check_connection(conn_id: str) -> tuple[bool, str]:
 def _stages(account: Account, report: _Report) -> Flow[None]:
     """Go through the stages, noting each; the first that fails raises."""
     settings = account.settings
-    provider = account.provider()
-    report.begin("Client keys")
-    try:
-        yield from provider.token()
-    finally:
-        if provider.has_keys:
-            version = f", version {provider.key_version}" if provider.key_version is not None else ""
-            report.passed(f"found in {account.source.description}{version}.")
-            report.begin("Access token", "Is the host (Accounts) right, and may this machine reach it?")
-    report.passed(f"minted at {settings.accounts_url}, lives {_told(provider.expires_in or 0.0)}.")
+    if account.source is None:
+        provider: TokenSupply = yield from _shared(account, report)
+    else:
+        provider = yield from _minted(account, account.source.description, report)
+        if account.store is not None:
+            yield from _shared_by_member(account, report)
 
     report.begin("Nodes", "Is nodes_url right, and may this machine reach it?")
     api = NodesApi(url=settings.nodes_url, bearer=account.bearer(provider), policy=account.policy)
@@ -105,6 +102,37 @@ def _stages(account: Account, report: _Report) -> Flow[None]:
 
     report.begin("Connect")
     report.passed((yield from _connect(settings.connect_url.replace("{chain}", CONNECT_CHAINS[0]))))
+
+
+def _minted(account: Account, where: str, report: _Report) -> Flow[TokenSupply]:
+    """Read the client keys and mint a token of the check's own."""
+    ladder = account.ladder()
+    report.begin("Client keys")
+    try:
+        yield from ladder.token()
+    finally:
+        if ladder.has_keys:
+            version = f", version {ladder.key_version}" if ladder.key_version is not None else ""
+            report.passed(f"found in {where}{version}.")
+            report.begin("Access token", "Is the host (Accounts) right, and may this machine reach it?")
+    report.passed(f"minted at {account.settings.accounts_url}, lives {_told(ladder.expires_in or 0.0)}.")
+    return ladder
+
+
+def _shared(account: Account, report: _Report) -> Flow[TokenSupply]:
+    """Read the token that others share; nobody is waited for."""
+    report.begin("Shared token")
+    reader = account.shared(None, patience=0.0)
+    yield from reader.token()
+    report.passed(f"found where it is shared, lives {_told(reader.expires_in or 0.0)}.")
+    return reader
+
+
+def _shared_by_member(account: Account, report: _Report) -> Flow[None]:
+    try:
+        yield from _shared(account, report)
+    except BloqSharedTokenStale as stale:
+        report.passed(f"none at {stale.path} at present; the next task that needs one renews it for all.")
 
 
 def _connect(url: str) -> Flow[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +17,6 @@ from airflow_provider_bloq.clients.jsonrpc import RpcClient
 from airflow_provider_bloq.clients.models import NodeAuth
 from airflow_provider_bloq.clients.rpc_target import RpcTarget
 from airflow_provider_bloq.transport.network import Network
-from airflow_provider_bloq.transport.requests_auth import BearerRequestsAuth
 from airflow_provider_bloq.transport.session import BloqSession
 
 __all__ = ["HookRpcClient"]
@@ -48,11 +48,17 @@ class HookRpcClient(RpcClient):
     """Calls the JSON-RPC of one node or cluster; see :class:`~airflow_provider_bloq.clients.jsonrpc.RpcApi`.
 
     :param network: The connection's settings for requests.
+    :param auth: Signs with the access token.
+    :param paced: Lets an ``auth`` keep the connection's pace.
     """
 
-    def __init__(self, *, network: Network, **client: Any) -> None:
+    def __init__(
+        self, *, network: Network, auth: AuthBase, paced: Callable[[AuthBase], AuthBase], **client: Any
+    ) -> None:
         super().__init__(**client)
         self._network = network
+        self._auth = auth
+        self._paced = paced
 
     @property
     def url(self) -> str:
@@ -74,7 +80,7 @@ class HookRpcClient(RpcClient):
     def _session(self) -> requests.Session:
         target = self._target
         origin = Origin.of(target.url)
-        auth: AuthBase = BearerRequestsAuth(lambda: self.bearer, self.run)
+        auth = self._auth
         if target.basic is not None:
-            auth = OriginBasicAuth(target.basic, origin)
+            auth = self._paced(OriginBasicAuth(target.basic, origin))
         return BloqSession(self._network, auth, target.trust, origin)

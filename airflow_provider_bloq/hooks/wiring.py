@@ -10,9 +10,14 @@ from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
 from airflow_provider_bloq.auth.cache import credential_key
 from airflow_provider_bloq.auth.keys import KeySource
 from airflow_provider_bloq.auth.ladder import TokenProvider
+from airflow_provider_bloq.auth.lease import LEASE_SECONDS
 from airflow_provider_bloq.auth.origin import Origin
+from airflow_provider_bloq.auth.shared import SharedStore, SharedTokenProvider
+from airflow_provider_bloq.auth.supply import TokenSupply
 from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
+from airflow_provider_bloq.clients.naming import node_id_of
 from airflow_provider_bloq.clients.node_tls import normalise_fingerprint
+from airflow_provider_bloq.clients.pace import Pace, shared_paces
 from airflow_provider_bloq.clients.retry import RetryPolicy
 from airflow_provider_bloq.clients.rpc_target import RpcLocator, TlsRules
 from airflow_provider_bloq.exceptions import BloqConfigurationError
@@ -25,8 +30,9 @@ if TYPE_CHECKING:
     from airflow_provider_bloq.clients.clusters import ClustersApi
     from airflow_provider_bloq.clients.models import Cluster, Node
     from airflow_provider_bloq.clients.nodes import NodesApi
+    from airflow_provider_bloq.vault.access import VaultAccess
 
-__all__ = ["Account", "key_source_of", "locator_for", "network_of", "node_id_of"]
+__all__ = ["Account", "locator_for", "network_of", "node_id_of"]
 
 #: The chains that Connect has a host for each, with REST and the access token.
 CONNECT_CHAINS = ("btc", "bch")
@@ -37,41 +43,134 @@ class Account:
     """One connection, wired up to the point where it takes a driver to act.
 
     :param settings: The connection's settings.
-    :param source: Where the client keys come from.
+    :param source: Where the client keys come from; None in a reader of a shared token.
     :param policy: How patiently requests are repeated.
+    :param store: Where a fleet shares its token; None where each task has its own.
     """
 
     settings: BloqSettings
-    source: KeySource
+    source: KeySource | None
     policy: RetryPolicy
+    store: SharedStore | None = None
+
+    @classmethod
+    def of(cls, settings: BloqSettings, mask: Callable[[str], None], policy: RetryPolicy) -> Account:
+        """Wire up a connection; nothing is sent, and no other connection read.
+
+        :param settings: Its settings.
+        :param mask: Hides a Vault token wherever the process logs.
+        :param policy: How patiently requests are repeated.
+        """
+        accesses = _Accesses(settings.timeout, mask)
+        return cls(settings, _key_source_of(settings, accesses), policy, _store_of(settings, accesses))
 
     @property
     def key(self) -> str:
         """The credential key, by which token providers are shared. May read the Vault connection."""
-        return credential_key(self.settings.accounts_url, self.source.identity)
+        identity = self.source.identity if self.source is not None else ()
+        if self.store is not None:
+            identity += self.store.token.identity
+        return credential_key(self.settings.accounts_url, identity)
 
-    def provider(self) -> TokenProvider:
-        """Make a token provider, which holds nothing yet."""
+    def ladder(self) -> TokenProvider:
+        """Make the ladder from client keys to a token, which holds nothing yet.
+
+        :raises BloqConfigurationError: The connection is a reader and has no client keys.
+        """
+        if self.source is None:
+            raise BloqConfigurationError.of(
+                "vault_path",
+                "this takes client keys, and the connection has none: it only reads the shared token",
+                "Use a connection with client keys, or give it vault_path",
+                f"connection {self.settings.conn_id!r}",
+            )
         return TokenProvider(AccountsTokenEndpoint(self.settings.accounts_url, self.policy), self.source)
 
-    def bearer(self, provider: TokenProvider) -> BearerAuth:
+    def provider(self) -> TokenSupply:
+        """Make what gives the connection's tokens, which holds nothing yet."""
+        if self.store is None:
+            return self.ladder()
+        # A holder of the lease that died has to be superseded before anybody gives up.
+        patience = self.settings.timeout + self._lease_seconds
+        return self.shared(self.ladder() if self.source is not None else None, patience=patience)
+
+    def shared(self, minter: TokenProvider | None, *, patience: float) -> SharedTokenProvider:
+        """Make what gives the shared token.
+
+        :param minter: How a member renews it; None for one that only reads.
+        :param patience: How long a needed token is waited for, in seconds.
+        :raises BloqConfigurationError: The connection shares none.
+        """
+        if self.store is None:
+            raise BloqConfigurationError.of(
+                "sharing",
+                "each task of this connection has an access token of its own",
+                "Set sharing to vault and shared_vault_path to where the token is to be shared",
+                f"connection {self.settings.conn_id!r}",
+            )
+        keys = self.settings.client_keys
+        return SharedTokenProvider(
+            self.store,
+            self.settings.accounts_url,
+            minter=minter,
+            client_id=keys.client_id if keys is not None else None,
+            patience=patience,
+            lease_seconds=self._lease_seconds,
+        )
+
+    @property
+    def _lease_seconds(self) -> float:
+        # A holder that is only slow should not be taken for dead: each of its requests may take so long.
+        return max(LEASE_SECONDS, self.settings.timeout)
+
+    def bearer(self, provider: TokenSupply) -> BearerAuth:
         """Make what signs requests: for the origins of the connection, and those learned later."""
         return BearerAuth(provider, TrustedOrigins(_own_origins(self.settings)))
 
+    def pace(self) -> Pace | None:
+        """The rate that this process keeps on the connection; None where there is none."""
+        rate = self.settings.requests_per_second
+        return shared_paces.of(self.settings.conn_id, rate) if rate is not None else None
 
-def key_source_of(settings: BloqSettings, mask: Callable[[str], None]) -> KeySource:
-    """Return where a connection's client keys come from.
 
-    :param settings: The connection's settings.
+class _Accesses:
+    """Vault connections in use by their ids, so that keys and shared token cost one login.
+
+    :param timeout: Seconds that each request to Vault may take to connect, and again to answer.
     :param mask: Hides a Vault token wherever the process logs.
     """
+
+    def __init__(self, timeout: float, mask: Callable[[str], None]) -> None:
+        self._timeout = timeout
+        self._mask = mask
+        self._made: dict[str, VaultAccess] = {}
+
+    def of(self, vault_conn_id: str) -> VaultAccess:
+        """Return the one of a connection."""
+        from airflow_provider_bloq.vault.access import VaultAccess
+
+        if vault_conn_id not in self._made:
+            self._made[vault_conn_id] = VaultAccess(vault_conn_id, timeout=self._timeout, mask=self._mask)
+        return self._made[vault_conn_id]
+
+
+def _key_source_of(settings: BloqSettings, accesses: _Accesses) -> KeySource | None:
     if settings.vault is not None:
         from airflow_provider_bloq.vault.source import VaultKeySource
 
-        return VaultKeySource(settings.vault, timeout=settings.timeout, mask=mask)
-    if settings.client_keys is None:
-        raise BloqConfigurationError.of("login", "there are no client keys", "Give them, or a vault_path.")
-    return ConnectionKeySource(settings.conn_id, settings.client_keys)
+        return VaultKeySource(settings.vault, access=accesses.of(settings.vault.vault_conn_id))
+    if settings.client_keys is not None:
+        return ConnectionKeySource(settings.conn_id, settings.client_keys)
+    return None
+
+
+def _store_of(settings: BloqSettings, accesses: _Accesses) -> SharedStore | None:
+    if settings.shared is None:
+        return None
+    from airflow_provider_bloq.vault.slot import VaultSlot
+
+    access = accesses.of(settings.shared.vault_conn_id)
+    return SharedStore(VaultSlot(access, settings.shared.path), VaultSlot(access, settings.shared.lease_path))
 
 
 def network_of(settings: BloqSettings) -> Network:
@@ -122,26 +221,6 @@ def locator_for(
         fingerprints=fingerprints,
         **options,
     )
-
-
-def node_id_of(node: Mapping[str, Any] | str) -> str:
-    """Return the id of a node or cluster that is given by its id or by what an operator returned.
-
-    :raises BloqConfigurationError: It is neither.
-    """
-    node_id = node.get("id") if isinstance(node, Mapping) else node
-    if not isinstance(node_id, str) or not node_id.strip():
-        raise BloqConfigurationError.of(
-            "node", "it has no id", "Give the id of the node, or what the create operator returned."
-        )
-    if node_id.lstrip().startswith("{"):
-        # What Jinja makes of a dict unless the DAG renders templates as native objects.
-        raise BloqConfigurationError.of(
-            "node",
-            "it is the text of a dict",
-            "Hand on the output of the task itself (create.output), or its id: \"{{ ti.xcom_pull('create')['id'] }}\".",
-        )
-    return node_id.strip()
 
 
 def _own_origins(settings: BloqSettings) -> list[Origin]:

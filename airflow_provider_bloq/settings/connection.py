@@ -18,15 +18,17 @@ from airflow_provider_bloq.settings.environment import Environment
 from airflow_provider_bloq.settings.names import refuse_wrong_names
 from airflow_provider_bloq.settings.problems import Problems
 from airflow_provider_bloq.settings.redaction import refuse_redacted
+from airflow_provider_bloq.settings.sharing import read_sharing
 from airflow_provider_bloq.settings.values import ExtraReader, read_port, read_text
-from airflow_provider_bloq.vault.location import VaultLocation
+from airflow_provider_bloq.vault.location import SharedLocation, VaultLocation
 
 __all__ = ["BloqSettings"]
 
 
 @dataclass(frozen=True, slots=True)
 class BloqSettings:
-    """All that a ``bloq`` connection says. Exactly one of ``client_keys`` and ``vault`` is given.
+    """All that a ``bloq`` connection says. Exactly one of ``client_keys`` and ``vault`` is given; neither
+    where the connection is a reader of a shared token.
 
     :param conn_id: Id of the connection.
     :param accounts_url: Base URL of Accounts, without a trailing slash, as all of them.
@@ -34,7 +36,9 @@ class BloqSettings:
     :param connect_url: Base URL of Connect; may hold ``{chain}`` for the name of a chain.
     :param client_keys: The keys, where the connection itself holds them.
     :param vault: Where the keys are, if in Vault.
+    :param shared: Where a fleet shares its access token; None where each task has its own.
     :param timeout: Seconds for a connect and for each wait on an answer.
+    :param requests_per_second: The most requests per second of one process; None for as many as it likes.
     :param ca_bundle: Path of a file or folder of CA certificates; None for the usual ones.
     :param node_tls: How certificates of nodes are checked.
     :param node_fingerprints: Node id to SHA-256 fingerprints in lower-case hex, without colons.
@@ -48,7 +52,9 @@ class BloqSettings:
     connect_url: str
     client_keys: ClientKeys | None
     vault: VaultLocation | None
+    shared: SharedLocation | None
     timeout: float
+    requests_per_second: float | None
     ca_bundle: str | None
     node_tls: NodeTls
     node_fingerprints: Mapping[str, frozenset[str]]
@@ -91,6 +97,7 @@ class BloqSettings:
         environment = reader.choice(fields.ENVIRONMENT)
         presets = environment.presets
         client_keys, vault = read_credentials(conn_id, login, password, reader, problems)
+        shared = read_sharing(conn_id, reader.text(fields.VAULT_CONN_ID), vault, reader, problems)
         settings = cls(
             conn_id=conn_id,
             accounts_url=read_accounts_url(
@@ -112,7 +119,9 @@ class BloqSettings:
             ),
             client_keys=client_keys,
             vault=vault,
+            shared=shared,
             timeout=reader.number(fields.TIMEOUT),
+            requests_per_second=reader.optional_number(fields.REQUESTS_PER_SECOND),
             ca_bundle=_read_ca_bundle(reader.text(fields.CA_BUNDLE), problems),
             node_tls=reader.choice(fields.NODE_TLS),
             node_fingerprints=_read_fingerprints(reader.table(fields.NODE_FINGERPRINTS), problems),

@@ -1,17 +1,20 @@
-"""Reads where the client keys are: in the connection itself, or in Vault; exactly one of the two."""
+"""Reads where the client keys are: in the connection itself, or in Vault; never in both."""
 
 from __future__ import annotations
 
 from airflow_provider_bloq.auth.keys import ClientKeys
 from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.settings.fields import (
+    SHARING,
     VAULT_CONN_ID,
     VAULT_ID_FIELD,
     VAULT_KEY_FIELD,
     VAULT_PATH,
+    Sharing,
 )
 from airflow_provider_bloq.settings.problems import Problems
 from airflow_provider_bloq.settings.values import ExtraReader, read_text
+from airflow_provider_bloq.settings.vault_path import read_vault_path
 from airflow_provider_bloq.vault.location import VaultLocation
 
 __all__ = ["DEFAULT_VAULT_CONN_ID", "read_credentials"]
@@ -32,7 +35,8 @@ def read_credentials(
     :param password: Its password: the client secret.
     :param reader: Reads its extra.
     :param problems: Where problems are noted.
-    :return: The one that is given, and None for the other; both None where something is wrong.
+    :return: The one that is given, and None for the other. Both None where something is wrong, or where
+        the connection shares a token and has no keys: it is a reader.
     """
     client_id = read_text("login", login, problems)
     client_secret = read_text("password", password, problems)
@@ -42,6 +46,18 @@ def read_credentials(
         return None, None
 
     given = [name for name, value in vault.items() if value is not None]
+    shares = reader.choice(SHARING) is Sharing.VAULT
+    if shares and given == ["vault_conn_id"]:
+        if client_id or client_secret:
+            problems.add(
+                "vault_conn_id",
+                "client keys are given in the connection (login, password), so none are read through it",
+                "Enter it as shared_vault_conn_id, if it is for the shared token",
+            )
+        # It only says through which connection the shared token is read.
+        given = []
+    if shares and not given and not client_id and not client_secret:
+        return None, None
     if given and (client_id or client_secret):
         problems.add(
             given[0],
@@ -74,18 +90,14 @@ def _vault_location(
     conn_id: str, vault: dict[str, str | None], given: list[str], problems: Problems
 ) -> VaultLocation | None:
     vault_conn_id = vault["vault_conn_id"] or DEFAULT_VAULT_CONN_ID
-    path = (vault["vault_path"] or "").strip("/")
-    if vault["vault_path"] is None:
+    path = ""
+    if vault["vault_path"] is not None:
+        path = read_vault_path("vault_path", vault["vault_path"], problems)
+    else:
         problems.add(
             "vault_path",
             f"it is missing, while {', '.join(given)} is given",
             "Enter the path of the client keys in Vault, or remove the Vault fields",
-        )
-    elif not {"", ".", ".."}.isdisjoint(path.split("/")):
-        problems.add(
-            "vault_path",
-            "it has an empty part, or one of dots only",
-            "Enter the path below the mount, such as bloq/client",
         )
     if vault_conn_id == conn_id:
         problems.add(

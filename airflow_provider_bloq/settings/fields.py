@@ -20,7 +20,11 @@ __all__ = [
     "NODES_URL",
     "NODE_FINGERPRINTS",
     "NODE_TLS",
+    "REQUESTS_PER_SECOND",
     "RPC_ORIGINS",
+    "SHARED_VAULT_CONN_ID",
+    "SHARED_VAULT_PATH",
+    "SHARING",
     "TIMEOUT",
     "VAULT_CONN_ID",
     "VAULT_ID_FIELD",
@@ -30,11 +34,22 @@ __all__ = [
     "ExtraField",
     "ListField",
     "NumberField",
+    "OptionalNumberField",
+    "Sharing",
     "TableField",
     "TextField",
 ]
 
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
+
+
+class Sharing(StrEnum):
+    """Who uses one access token."""
+
+    #: Each task has one of its own.
+    TASK = "task"
+    #: All tasks of a fleet share one, through Vault.
+    VAULT = "vault"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +130,23 @@ class NumberField(ExtraField):
         }
 
 
+@dataclass(frozen=True, slots=True)
+class OptionalNumberField(ExtraField):
+    """Holds a number between two limits, or none.
+
+    :param minimum: Smallest number allowed.
+    :param maximum: Largest number allowed.
+    """
+
+    minimum: float
+    maximum: float
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """A number within the limits."""
+        return {"type": ["number", "null"], "minimum": self.minimum, "maximum": self.maximum}
+
+
 class TableField(ExtraField):
     """Holds a JSON object."""
 
@@ -158,6 +190,23 @@ VAULT_ID_FIELD = TextField("vault_id_field", "Vault field of the client ID", "Em
 VAULT_KEY_FIELD = TextField(
     "vault_key_field", "Vault field of the client secret", "Empty: clientSecret or client_secret."
 )
+SHARING = ChoiceField(
+    "sharing",
+    "Sharing of tokens",
+    "task: each task has an access token of its own; vault: all share one, through Vault.",
+    Sharing.TASK,
+)
+SHARED_VAULT_PATH = TextField(
+    "shared_vault_path",
+    "Vault path of the shared token",
+    "With sharing: vault. Path below the mount (KV version 2) that nothing else uses. "
+    "Without client keys, the connection only reads there.",
+)
+SHARED_VAULT_CONN_ID = TextField(
+    "shared_vault_conn_id",
+    "Vault connection of the shared token",
+    "Empty: the Vault connection of the client keys, or vault_default.",
+)
 NODES_URL = TextField("nodes_url", "Nodes URL", "Empty: the address of the environment.")
 CONNECT_URL = TextField(
     "connect_url",
@@ -171,6 +220,14 @@ TIMEOUT = NumberField(
     minimum=1,
     maximum=600,
     default=30,
+)
+REQUESTS_PER_SECOND = OptionalNumberField(
+    "requests_per_second",
+    "Requests per second",
+    "The most that one process sends through this connection, not counting those for tokens. "
+    "Empty: as many as it likes.",
+    minimum=0.01,
+    maximum=1000,
 )
 CA_BUNDLE = TextField(
     "ca_bundle",
@@ -200,9 +257,13 @@ _IN_FORM_ORDER: tuple[ExtraField, ...] = (
     VAULT_PATH,
     VAULT_ID_FIELD,
     VAULT_KEY_FIELD,
+    SHARING,
+    SHARED_VAULT_PATH,
+    SHARED_VAULT_CONN_ID,
     NODES_URL,
     CONNECT_URL,
     TIMEOUT,
+    REQUESTS_PER_SECOND,
     CA_BUNDLE,
     NODE_TLS,
     NODE_FINGERPRINTS,

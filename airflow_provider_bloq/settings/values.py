@@ -13,6 +13,7 @@ from airflow_provider_bloq.settings.fields import (
     ChoiceT,
     ListField,
     NumberField,
+    OptionalNumberField,
     TableField,
     TextField,
 )
@@ -43,7 +44,7 @@ def read_text(field: str, value: object, problems: Problems) -> str | None:
     return text or None
 
 
-def read_number(field: str, value: object, lowest: int, highest: int, problems: Problems) -> float | None:
+def read_number(field: str, value: object, lowest: float, highest: float, problems: Problems) -> float | None:
     """Read a number; null and the empty text count as not given.
 
     :param field: Name of the field, for the problem.
@@ -113,10 +114,12 @@ class ExtraReader:
 
     def number(self, field: NumberField) -> float:
         """Read a number; the default where it is not given or wrong."""
-        number = read_number(
-            field.name, self._extra.get(field.name), field.minimum, field.maximum, self._problems
-        )
+        number = self._number(field)
         return float(field.default) if number is None else number
+
+    def optional_number(self, field: OptionalNumberField) -> float | None:
+        """Read a number; None where it is not given or wrong."""
+        return self._number(field)
 
     def table(self, field: TableField) -> Mapping[str, Any]:
         """Read an object, which may come as JSON text; empty where it is not given or wrong."""
@@ -143,6 +146,11 @@ class ExtraReader:
             )
             return ()
         return tuple(stripped for item in items if (stripped := item.strip()))
+
+    def _number(self, field: NumberField | OptionalNumberField) -> float | None:
+        return read_number(
+            field.name, self._extra.get(field.name), field.minimum, field.maximum, self._problems
+        )
 
     def _structure(self, name: str) -> Any:
         if name in self._problems:

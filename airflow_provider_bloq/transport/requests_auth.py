@@ -11,7 +11,7 @@ import urllib3
 from requests.auth import AuthBase
 from requests.utils import rewind_body
 
-from airflow_provider_bloq.auth.bearer import BearerAuth
+from airflow_provider_bloq.auth.bearer import CLIMBS, BearerAuth
 from airflow_provider_bloq.auth.flow import Request, Response
 from airflow_provider_bloq.clients.operation import BlockingRunner
 from airflow_provider_bloq.exceptions import BloqTokenRejected
@@ -23,7 +23,7 @@ LONGEST_REFUSAL = 64 * 1024
 
 
 class BearerRequestsAuth(AuthBase):
-    """Signs the requests of a ``requests.Session`` and answers a refusal once.
+    """Signs the requests of a ``requests.Session`` and answers a refusal with another token.
 
     :param bearer: Gives what knows the token and whom it may be shown; asked when a request is made.
     :param run: Drives its flows.
@@ -40,21 +40,31 @@ class BearerRequestsAuth(AuthBase):
         return request
 
     def _answer(self, response: requests.Response, **sending: Any) -> requests.Response:
+        for climbs in range(CLIMBS):
+            answered = self._answered(response, climbs, sending)
+            if answered is None:
+                break
+            response = answered
+        return response
+
+    def _answered(
+        self, response: requests.Response, climbs: int, sending: dict[str, Any]
+    ) -> requests.Response | None:
         # requests copies this hook to the requests of a redirect: each is judged by its own URL.
         request = response.request
         if response.status_code not in (401, 403) or not self._bearer().origins.covers(request.url or ""):
-            return response
+            return None
         refused = Response(response.status_code, body=_beginning(response))
-        refusal = self._run(self._bearer().answer(_seen(request), refused))
+        refusal = self._run(self._bearer().answer(_seen(request), refused, climbs=climbs))
         if refusal is None:
-            return response
+            return None
         again = request.copy()
         _rewind(again)
         _sign(again, refusal)
-        second = response.connection.send(again, **sending)
-        second.history.append(response)
-        second.request = again
-        return second
+        answer = response.connection.send(again, **sending)
+        answer.history.extend([*response.history, response])
+        answer.request = again
+        return answer
 
 
 def _seen(request: requests.PreparedRequest) -> Request:

@@ -24,7 +24,7 @@ from airflow_provider_bloq.vault.probe import mounted_kv_version
 if TYPE_CHECKING:
     from airflow_provider_bloq.vault.endpoint import VaultEndpoint
 
-__all__ = ["diagnose_login", "diagnose_read"]
+__all__ = ["diagnose_login", "diagnose_read", "diagnose_write"]
 
 _QUOTED_CHARACTERS = 300
 #: Auth types that Airflow's VaultHook offers but never logs in with: it configures the method instead.
@@ -102,6 +102,38 @@ def diagnose_read(error: Exception, client: Any, endpoint: VaultEndpoint, path: 
         return explain_denial(endpoint, mounted, client, path, where)
     no_route = any("no handler for route" in message for message in _messages(error))
     return explain_absence(endpoint, no_route, path, where)
+
+
+def diagnose_write(error: Exception, endpoint: VaultEndpoint, path: str, where: str) -> BloqError:
+    """Explain why a secret of a v2 engine could not be written.
+
+    :param error: What hvac, requests or :mod:`airflow_provider_bloq.vault.kv` raised.
+    :param endpoint: The Vault that was asked.
+    :param path: Path of the secret below the mount.
+    :param where: What the secret is called in error messages.
+    :return: The error to raise. Where it is a :class:`BloqVaultUnavailable`, the secret may have been
+        written all the same; otherwise it surely was not.
+    """
+    from hvac.exceptions import Forbidden
+
+    if found := _common(error, endpoint, where):
+        return found
+    if isinstance(error, UnexpectedAnswer):
+        return BloqVaultUnavailable(f"{where}: {endpoint.url} answered a write in a form that Vault has not")
+    full = api_path(2, endpoint.mount, path)
+    if isinstance(error, Forbidden):
+        return BloqConfigurationError.of(
+            "vault_path",
+            f"Vault does not permit this login to write {full!r}",
+            f'Add to its policy: path "{full}" {{ capabilities = ["read", "update"] }}',
+            where,
+        )
+    return BloqConfigurationError.of(
+        "vault_path",
+        f"Vault refuses to write {full!r}{_said(error, endpoint.secrets)}",
+        "Check the path, the mount (the schema of the Vault connection) and the namespace",
+        where,
+    )
 
 
 def _common(error: Exception, endpoint: VaultEndpoint, where: str) -> BloqError | None:

@@ -10,7 +10,7 @@ from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.exceptions import BloqConfigurationError, FieldProblem
 from airflow_provider_bloq.vault.location import VaultLocation
 
-__all__ = ["pick_client_keys"]
+__all__ = ["pick_client_keys", "pick_text"]
 
 _SHOWN_NAMES = 20
 _SHOWN_CHARACTERS = 40
@@ -27,15 +27,22 @@ def pick_client_keys(data: Mapping[str, Any], location: VaultLocation, where: st
     :return: The pair.
     :raises BloqConfigurationError: A field is missing, empty or no text. No value is quoted.
     """
-    client_id = _value(data, location.id_fields, "vault_id_field")
-    client_secret = _value(data, location.key_fields, "vault_key_field")
+    client_id = pick_text(data, location.id_fields, "vault_id_field")
+    client_secret = pick_text(data, location.key_fields, "vault_key_field")
     problems = [found for found in (client_id, client_secret) if isinstance(found, FieldProblem)]
     if isinstance(client_id, str) and isinstance(client_secret, str):
         return ClientKeys(client_id, Secret(client_secret))
     raise BloqConfigurationError(problems, where)
 
 
-def _value(data: Mapping[str, Any], names: tuple[str, ...], setting: str) -> str | FieldProblem:
+def pick_text(data: Mapping[str, Any], names: tuple[str, ...], setting: str) -> str | FieldProblem:
+    """Find one text among the fields of a secret.
+
+    :param data: The fields of the secret.
+    :param names: Names that it may stand under, the preferred one first.
+    :param setting: The setting that names the field, for the problem.
+    :return: The text without white space around it, or what is wrong. No value is quoted.
+    """
     name = next((name for name in names if name in data), None)
     if name is None:
         return FieldProblem(

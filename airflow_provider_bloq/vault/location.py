@@ -1,10 +1,10 @@
-"""Where client keys lie in Vault."""
+"""Where client keys, and tokens that a fleet shares, lie in Vault."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_ID_FIELDS", "DEFAULT_KEY_FIELDS", "VaultLocation"]
+__all__ = ["DEFAULT_ID_FIELDS", "DEFAULT_KEY_FIELDS", "SharedLocation", "VaultLocation"]
 
 #: Names that the client ID is looked for under, in this order, where the location names none.
 DEFAULT_ID_FIELDS = ("clientId", "client_id")
@@ -38,3 +38,20 @@ class VaultLocation:
     def key_fields(self) -> tuple[str, ...]:
         """The names that the client secret may stand under, the preferred one first."""
         return (self.key_field,) if self.key_field else DEFAULT_KEY_FIELDS
+
+
+@dataclass(frozen=True, slots=True)
+class SharedLocation:
+    """A KV v2 secret through which a fleet shares its access token; its lease lies below it.
+
+    :param vault_conn_id: Id of the Airflow connection (type ``vault``) through which it is reached.
+    :param path: Path of the secret below the mount, without ``data/``.
+    """
+
+    vault_conn_id: str
+    path: str
+
+    @property
+    def lease_path(self) -> str:
+        """Path of the secret that is the right to renew the token."""
+        return f"{self.path}/lease"

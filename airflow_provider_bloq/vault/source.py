@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
+from typing import Any
 
 from airflow_provider_bloq.auth.keys import KeyReading
-from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.vault.access import VaultAccess
 from airflow_provider_bloq.vault.diagnose import diagnose_read
+from airflow_provider_bloq.vault.endpoint import VaultEndpoint
 from airflow_provider_bloq.vault.fields import pick_client_keys
-from airflow_provider_bloq.vault.kv import KvSecret, UnexpectedAnswer, read_kv
+from airflow_provider_bloq.vault.kv import KvSecret, read_kv
 from airflow_provider_bloq.vault.location import VaultLocation
-from airflow_provider_bloq.vault.session import VaultSession
 
 __all__ = ["VaultKeySource"]
 
@@ -29,17 +29,19 @@ class VaultKeySource:
     :param timeout: Seconds that each request to Vault may take to connect, and again to answer.
     :param mask: Called with each Vault token, so that logs do not show it. The keys are the caller's to
         mask.
+    :param access: The Vault connection in use, where others share its login; else one of its own is made.
     """
 
     def __init__(
-        self, location: VaultLocation, *, timeout: float = 30.0, mask: Callable[[str], None] | None = None
+        self,
+        location: VaultLocation,
+        *,
+        timeout: float = 30.0,
+        mask: Callable[[str], None] | None = None,
+        access: VaultAccess | None = None,
     ) -> None:
         self._location = location
-        self._timeout = timeout
-        self._mask = mask or _mask_nothing
-        self._lock = threading.Lock()
-        self._session: VaultSession | None = None
-        self._identity: tuple[str, ...] | None = None
+        self._access = access or VaultAccess(location.vault_conn_id, timeout=timeout, mask=mask)
 
     @property
     def description(self) -> str:
@@ -55,22 +57,17 @@ class VaultKeySource:
 
         :raises BloqConfigurationError: The Vault connection is missing or wrong.
         """
-        with self._lock:
-            if self._identity is None:
-                if self._session is None:
-                    self._session = self._open()
-                endpoint = self._session.endpoint
-                self._identity = (
-                    "vault",
-                    endpoint.url,
-                    endpoint.namespace,
-                    endpoint.login_digest,
-                    endpoint.mount,
-                    self._path,
-                    self._location.id_field or "",
-                    self._location.key_field or "",
-                )
-            return self._identity
+        endpoint = self._access.endpoint
+        return (
+            "vault",
+            endpoint.url,
+            endpoint.namespace,
+            endpoint.login_digest,
+            endpoint.mount,
+            self._path,
+            self._location.id_field or "",
+            self._location.key_field or "",
+        )
 
     def load(self) -> KeyReading:
         """Read the keys now: one login where there is none that holds, and one read.
@@ -78,81 +75,24 @@ class VaultKeySource:
         :raises BloqConfigurationError: Connection, path, policy or secret is wrong (names the field).
         :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails.
         """
-        with self._lock:
-            try:
-                secret = self._read()
-                keys = pick_client_keys(secret.data, self._location, self.description)
-                return KeyReading(keys, secret.version)
-            except BaseException:
-                self._session = None
-                raise
+        return self._access.call(self._read, self._diagnose)
 
     async def aload(self) -> KeyReading:
         """Read the keys now in a thread, since hvac blocks; raises what :meth:`load` raises."""
         return await asyncio.to_thread(self.load)
 
     def forget(self) -> None:
-        """Drop the Vault token and the connection that are kept: for a forked child.
-
-        The lock is made anew, since a thread that does not exist in the child may hold it.
-        """
-        self._lock = threading.Lock()
-        self._session = None
+        """Drop the Vault token and the connection that are kept: for a forked child."""
+        self._access.forget()
 
     @property
     def _path(self) -> str:
         return self._location.path.strip("/")
 
-    def _open(self) -> VaultSession:
-        return VaultSession.open(self._location.vault_conn_id, timeout=self._timeout)
+    def _read(self, client: Any, endpoint: VaultEndpoint) -> KeyReading:
+        secret: KvSecret = read_kv(client, endpoint.kv_version, endpoint.mount, self._path)
+        keys = pick_client_keys(secret.data, self._location, self.description)
+        return KeyReading(keys, secret.version)
 
-    def _read(self) -> KvSecret:
-        from hvac.exceptions import Forbidden
-
-        session = self._session
-        if session is not None and session.logged_in:
-            outcome = self._attempt(session)
-            if not isinstance(outcome, Forbidden):
-                return self._settle(outcome, session)
-            # The token of an earlier load: it may have expired or been revoked since.
-            session = None
-        session = self._log_in(session)
-        return self._settle(self._attempt(session), session)
-
-    def _attempt(self, session: VaultSession) -> KvSecret | Exception:
-        """Read once; a failure is returned, so that nothing raised later is chained to it."""
-        from hvac.exceptions import VaultError
-
-        endpoint = session.endpoint
-        try:
-            return read_kv(session.client, endpoint.kv_version, endpoint.mount, self._path)
-        except (VaultError, OSError, UnexpectedAnswer) as error:
-            # OSError: the errors of requests are such, and that of a CA file which is missing.
-            return error
-
-    def _settle(self, outcome: KvSecret | Exception, session: VaultSession) -> KvSecret:
-        if isinstance(outcome, KvSecret):
-            return outcome
-        raise diagnose_read(outcome, session.client, session.endpoint, self._path, self.description)
-
-    def _log_in(self, opened: VaultSession | None) -> VaultSession:
-        """Log in, with the connection as it is now if Vault refuses what it was earlier."""
-        if opened is not None:
-            try:
-                opened.log_in(self._mask)
-            except BloqConfigurationError:
-                session = self._open()
-                if session.endpoint == opened.endpoint:
-                    raise
-            else:
-                self._session = opened
-                return opened
-        else:
-            session = self._open()
-        session.log_in(self._mask)
-        self._session = session
-        return session
-
-
-def _mask_nothing(_: str) -> None:
-    """Leave logs as they are: outside of Airflow there is nobody to tell."""
+    def _diagnose(self, error: Exception, client: Any, endpoint: VaultEndpoint) -> Exception:
+        return diagnose_read(error, client, endpoint, self._path, self.description)

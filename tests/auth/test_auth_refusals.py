@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins, is_auth_refusal
-from airflow_provider_bloq.auth.flow import Request, Response
+from airflow_provider_bloq.auth.bearer import CLIMBS, BearerAuth, TrustedOrigins, is_auth_refusal
+from airflow_provider_bloq.auth.flow import Flow, Request, Response, send
 from airflow_provider_bloq.auth.ladder import TokenProvider
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.exceptions import BloqTokenRejected
-from tests.support.scripted_bloq import MINUTE, NODES, ScriptedBloq
+from tests.support.scripted_bloq import MINUTE, NODES, RotatingKeys, ScriptedBloq
 
 Call = Callable[..., Response]
 
@@ -74,13 +74,65 @@ def test_a_refused_request_is_sent_again_with_another_token_and_the_same_body(
     assert (bloq.mints, bloq.refreshes) == (1, 1)
 
 
-def test_a_second_refusal_is_an_error_and_not_answered(bloq: ScriptedBloq, call: Call) -> None:
-    bloq.service_answers.extend([Response(401), Response(401), Response(200)])
+def test_a_fourth_refusal_is_an_error_and_not_answered(bloq: ScriptedBloq, call: Call) -> None:
+    bloq.service_answers.extend([Response(401)] * 4 + [Response(200)])
     with pytest.raises(BloqTokenRejected) as refusal:
         call(f"{NODES}/x?secret=hush")
-    assert bloq.calls == 2
+    assert bloq.calls == 4
     assert "hush" not in str(refusal.value)
     assert not refusal.value.retryable
+
+
+def test_a_call_that_is_not_allowed_costs_three_grants_each_time(
+    bloq: ScriptedBloq, source: RotatingKeys, call: Call
+) -> None:
+    call()
+    for _ in range(3):
+        bloq.service_answers.extend([Response(401)] * 4)
+        with pytest.raises(BloqTokenRejected):
+            call()
+    assert len(bloq.grants) == 1 + 3 * CLIMBS
+    assert source.loads == 1
+
+
+def test_a_refreshed_token_that_is_refused_at_once_gives_the_client_keys_their_turn(
+    bloq: ScriptedBloq, call: Call
+) -> None:
+    call()
+    bloq.service_answers.extend([Response(401), Response(401)])
+    assert call().status == 200
+    assert bloq.grants == ["clientCredentials", "refreshToken", "clientCredentials"]
+
+
+def test_keys_rotated_and_everything_revoked_twice_in_one_call_do_not_fail_it(
+    bloq: ScriptedBloq, source: RotatingKeys, bearer: BearerAuth
+) -> None:
+    refused: list[str] = []
+
+    def once(request: Request) -> Flow[Response]:
+        # While the request is on its way: the first time the tokens die, the second time the keys as well.
+        if len(refused) < 2:
+            refused.append(request.headers["Authorization"])
+            bloq.revoked.add(request.headers["Authorization"].removeprefix("Bearer "))
+            if len(refused) == 2:
+                bloq.good_refresh.clear()
+                bloq.good_ids = {"id-8"}
+                source.rotate(8)
+        return (yield from send(request))
+
+    response: Response = bloq.run(bearer.send(Request("POST", NODES, body=b"{}"), once))
+    assert response.status == 200
+    assert len(set(refused)) == 2
+
+
+def test_the_same_token_is_not_shown_again(bloq: ScriptedBloq, bearer: BearerAuth, call: Call) -> None:
+    call()
+    same = Response(200, body=b'{"accessToken": "always-this-one"}')
+    bloq.accounts_answers.extend([same] * 3)
+    bloq.service_answers.extend([Response(401), Response(401)])
+    with pytest.raises(BloqTokenRejected):
+        call()
+    assert [request.headers["Authorization"] for request in bloq.sent][2:] == ["Bearer always-this-one"]
 
 
 def test_a_business_403_comes_through_as_it_is(bloq: ScriptedBloq, call: Call) -> None:

@@ -182,7 +182,7 @@ def test_no_token_is_left_for_others(service: LocalBloq, keys: IssuedKeys) -> No
 def test_the_test_ends_no_token_of_others(service: LocalBloq, keys: IssuedKeys) -> None:
     hook = BloqHook()
     token = hook.get_access_token()
-    service.add_fault(Fault(kind=FaultKind.UNAUTHORIZED, service="nodes", times=2))
+    service.add_fault(Fault(kind=FaultKind.UNAUTHORIZED, service="nodes", times=4))
     assert hook.test_connection()[0] is False
     assert hook.get_access_token() == token
 

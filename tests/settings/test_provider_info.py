@@ -110,7 +110,7 @@ def test_no_url_and_no_vault_field_has_a_default(connection_type: dict[str, Any]
         name for name, field in connection_type["conn-fields"].items() if "default" in field["schema"]
     }
 
-    assert with_default == {"environment", "timeout", "node_tls"}
+    assert with_default == {"environment", "sharing", "timeout", "node_tls"}
 
 
 def test_what_an_untouched_form_stores_is_parsed_like_nothing(

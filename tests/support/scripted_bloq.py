@@ -11,6 +11,7 @@ import jwt
 
 from airflow_provider_bloq.auth.flight import Landing
 from airflow_provider_bloq.auth.flow import (
+    Block,
     Effect,
     Flow,
     Follow,
@@ -116,7 +117,7 @@ class ScriptedBloq:
     def _perform(self, effect: Effect) -> Any:
         match effect:
             case Send(request):
-                return self._answer(request)
+                return self.answer(request)
             case Sleep(seconds):
                 self.slept.append(seconds)
                 self.time += seconds
@@ -124,6 +125,8 @@ class ScriptedBloq:
                 return source.load()
             case Mask(secrets):
                 self.masked += [secret.reveal() for secret in secrets]
+            case Block(call):
+                return call()
             case Lead(ticket, flow):
                 try:
                     result = self.run(flow)
@@ -136,14 +139,19 @@ class ScriptedBloq:
                 return Landing.CANNOT_WAIT
         return None
 
-    def _answer(self, request: Request) -> Response:
+    def lives(self, token: str) -> bool:
+        """Tell whether an access token has not come to its end; it may be revoked all the same."""
+        return self._ends.get(token, 0.0) > self.time
+
+    def answer(self, request: Request) -> Response:
+        """Answer as Accounts or the service does."""
         if request.url.startswith(ACCOUNTS):
             return self._granted(json.loads(request.body or b"{}"))
         self.sent.append(request)
         if self.service_answers:
             return self.service_answers.popleft()
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if token in self.revoked or self._ends.get(token, 0.0) <= self.time:
+        if token in self.revoked or not self.lives(token):
             return Response(401, body=b"jwt expired")
         return Response(200, body=b"{}")
 

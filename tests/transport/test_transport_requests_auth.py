@@ -43,11 +43,12 @@ def test_a_401_is_answered_with_another_token_and_the_body_is_sent_again(
     assert server.connections == 1
 
 
-def test_a_second_401_stands(signed: Signed, guarded: Callable[..., RawServer]) -> None:
+def test_a_fourth_401_stands(signed: Signed, guarded: Callable[..., RawServer]) -> None:
     server = guarded(answering(401, b"no"))
     response = signed.session.get(server.url)
     assert (response.status_code, response.text) == (401, "no")
-    assert len(server.requests) == 2
+    assert [seen.authorization for seen in server.requests] == [f"Bearer token-{n}" for n in (1, 2, 3, 4)]
+    assert len(response.history) == 3
 
 
 def test_the_user_s_own_hooks_see_the_answer_that_stands(

@@ -137,7 +137,8 @@ def test_source_reading_and_identity_show_no_secret(
     connect(password=token)
     source = source_of(stored.path)
     reading = source.load()
-    shown = f"{source!r} {vars(source)!r} {vars(source._session)!r} {source.description} {source.identity} {reading}"
+    kept = f"{vars(source)!r} {vars(source._access)!r} {vars(source._access._session)!r}"
+    shown = f"{source!r} {kept} {source.description} {source.identity} {reading}"
     assert token not in shown
     assert stored.client_secret not in shown
 

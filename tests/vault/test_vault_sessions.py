@@ -177,7 +177,7 @@ def test_forget_drops_the_token_even_while_another_thread_holds_the_lock(
     source = source_of(stored.path)
     source.load()
     # As in a child that was forked while a thread of its parent was loading.
-    source._lock.acquire()
+    source._access._lock.acquire()
     source.forget()
     with watch() as seen:
         source.load()

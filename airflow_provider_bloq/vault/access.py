@@ -1,0 +1,138 @@
+"""A Vault connection in use: one login, kept as long as it holds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.vault.endpoint import VaultEndpoint
+from airflow_provider_bloq.vault.kv import LostRace, UnexpectedAnswer
+from airflow_provider_bloq.vault.session import VaultSession
+
+__all__ = ["Diagnosis", "VaultAccess"]
+
+T = TypeVar("T")
+
+#: From the error, the client and the endpoint to the error that is shown.
+Diagnosis = Callable[[Exception, Any, VaultEndpoint], Exception]
+
+
+class VaultAccess:
+    """Makes requests through an Airflow Vault connection.
+
+    The first request logs in. The Vault token is kept; when Vault no longer accepts it, one request logs
+    in once more. Thread safe. Makes no request and reads no connection until it is asked for something.
+
+    :param vault_conn_id: Id of the Vault connection.
+    :param timeout: Seconds that each request to Vault may take to connect, and again to answer.
+    :param mask: Called with each Vault token, so that logs do not show it.
+    """
+
+    def __init__(
+        self, vault_conn_id: str, *, timeout: float = 30.0, mask: Callable[[str], None] | None = None
+    ) -> None:
+        self.vault_conn_id = vault_conn_id
+        self._timeout = timeout
+        self._mask = mask or _mask_nothing
+        self._lock = threading.Lock()
+        self._session: VaultSession | None = None
+        self._endpoint: VaultEndpoint | None = None
+
+    @property
+    def endpoint(self) -> VaultEndpoint:
+        """What the connection said when it was first read; nothing is sent to Vault for it.
+
+        Reads the connection synchronously: on an event loop, ask for it in a thread.
+
+        :raises BloqConfigurationError: The Vault connection is missing or wrong.
+        """
+        with self._lock:
+            if self._endpoint is None:
+                if self._session is None:
+                    self._session = self._open()
+                self._endpoint = self._session.endpoint
+            return self._endpoint
+
+    def forget(self) -> None:
+        """Drop the Vault token and the connection that are kept: for a forked child.
+
+        The lock is made anew, since a thread that does not exist in the child may hold it.
+        """
+        self._lock = threading.Lock()
+        self._session = None
+
+    def call(self, request: Callable[[Any, VaultEndpoint], T], diagnose: Diagnosis) -> T:
+        """Make a request: with the login that is kept, or with a new one.
+
+        A failure keeps nothing, so that the next call begins with the connection as it then stands.
+
+        :param request: Makes it with an :class:`hvac.Client`, by what the connection says. It may be
+            called twice.
+        :param diagnose: Explains its failure.
+        :raises LostRace: As ``request`` raises it.
+        :raises BloqConfigurationError: The Vault connection is wrong, or refused; or so diagnosed.
+        :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails.
+        """
+        with self._lock:
+            try:
+                outcome, session = self._outcome(request)
+                if isinstance(outcome, Exception):
+                    # Raised here and not where it was caught: hvac's own errors carry the whole request.
+                    raise diagnose(outcome, session.client, session.endpoint)
+                return outcome
+            except LostRace:
+                raise
+            except BaseException:
+                self._session = None
+                raise
+
+    def _outcome(self, request: Callable[[Any, VaultEndpoint], T]) -> tuple[T | Exception, VaultSession]:
+        from hvac.exceptions import Forbidden
+
+        session = self._session
+        if session is not None and session.logged_in:
+            outcome = _attempt(request, session)
+            if not isinstance(outcome, Forbidden):
+                return outcome, session
+            # The token of an earlier call: it may have expired or been revoked since.
+            session = None
+        session = self._log_in(session)
+        return _attempt(request, session), session
+
+    def _log_in(self, opened: VaultSession | None) -> VaultSession:
+        """Log in, with the connection as it is now if Vault refuses what it was earlier."""
+        if opened is not None:
+            try:
+                opened.log_in(self._mask)
+            except BloqConfigurationError:
+                session = self._open()
+                if session.endpoint == opened.endpoint:
+                    raise
+            else:
+                self._session = opened
+                return opened
+        else:
+            session = self._open()
+        session.log_in(self._mask)
+        self._session = session
+        return session
+
+    def _open(self) -> VaultSession:
+        return VaultSession.open(self.vault_conn_id, timeout=self._timeout)
+
+
+def _attempt(request: Callable[[Any, VaultEndpoint], T], session: VaultSession) -> T | Exception:
+    """Make a request once; a failure is returned, so that nothing raised later is chained to it."""
+    from hvac.exceptions import VaultError
+
+    try:
+        return request(session.client, session.endpoint)
+    except (VaultError, OSError, UnexpectedAnswer) as error:
+        # OSError: the errors of requests are such, and that of a CA file which is missing.
+        return error
+
+
+def _mask_nothing(_: str) -> None:
+    """Leave logs as they are: outside of Airflow there is nobody to tell."""
