@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from airflow_provider_bloq.auth.flow import Flow
+from airflow_provider_bloq.clients.creation import Creation
 from airflow_provider_bloq.clients.endpoint import Endpoint
 from airflow_provider_bloq.clients.limits import require_choice, require_whole_number
 from airflow_provider_bloq.clients.machines import MachinesApi
 from airflow_provider_bloq.clients.models import Cluster
 from airflow_provider_bloq.clients.operation import RunsAsync, RunsBlocking, operation
 
-__all__ = ["AsyncClustersClient", "ClustersApi", "ClustersClient"]
+__all__ = ["LARGEST", "SMALLEST", "AsyncClustersClient", "ClustersApi", "ClustersClient"]
 
 #: How many members a cluster may have.
 SMALLEST, LARGEST = 2, 10
@@ -58,12 +59,19 @@ class ClustersApi(MachinesApi[Cluster]):
         :raises BloqNotFound: There is no such service.
         :raises BloqAmbiguousCreate: The answer was lost, and what came of it cannot be told.
         """
-        require_choice("auth_type", auth_type, self.AUTH_TYPES)
+        order = self.order(service_id, auth_type, capacity=capacity, alias=alias)
+        return (yield from Creation(api=self, order=order, serialised=serialised).run())
+
+    @classmethod
+    def order(cls, service_id: str, auth_type: str, *, capacity: int, alias: str | None) -> dict[str, Any]:
+        """Return the body of a create; parameters as for :meth:`create`.
+
+        :raises BloqConfigurationError: An argument cannot be right.
+        """
+        require_choice("auth_type", auth_type, cls.AUTH_TYPES)
         require_whole_number("capacity", capacity, least=SMALLEST, most=LARGEST)
-        body: dict[str, Any] = {"serviceId": service_id, "authType": auth_type, "capacity": capacity}
-        if alias is not None:
-            body["alias"] = alias
-        return (yield from self.create_once(body, serialised=serialised))
+        order: dict[str, Any] = {"serviceId": service_id, "authType": auth_type, "capacity": capacity}
+        return order if alias is None else {**order, "alias": alias}
 
     @operation
     def update(self, id: str, *, capacity: int, service_id: str | None = None) -> Flow[None]:  # noqa: A002

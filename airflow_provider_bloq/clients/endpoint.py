@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 from airflow_provider_bloq.auth.bearer import BearerAuth
@@ -85,6 +85,9 @@ class Service:
     :param policy: How patiently requests are repeated.
     """
 
+    #: Whether numbers with a fraction are read as decimals: where they may be amounts of money.
+    EXACT: ClassVar[bool] = False
+
     def __init__(self, *, url: str, bearer: BearerAuth, policy: RetryPolicy) -> None:
         self.url = url
         self.bearer = bearer
@@ -126,4 +129,6 @@ class Service:
         response = yield from self.bearer.send(request, once=once)
         if response.status not in SUCCESSES:
             raise error_of(request, response)
-        return Answer(json_of(request, response), http_date(response.headers.get("date", "")))
+        return Answer(
+            json_of(request, response, exact=self.EXACT), http_date(response.headers.get("date", ""))
+        )

@@ -58,8 +58,12 @@ def error_of(request: Request, response: Response) -> BloqApiError:
     return BloqApiError(message, **fields)
 
 
-def json_of(request: Request, response: Response) -> Any:
+def json_of(request: Request, response: Response, *, exact: bool = False) -> Any:
     """Return the JSON of a success.
+
+    :param request: What was asked.
+    :param response: What came.
+    :param exact: As for :func:`~airflow_provider_bloq.auth.safe_json.loads`.
 
     :raises BloqUnavailable: The body is something else, such as the page of a proxy in between, or
         it was cut short.
@@ -67,7 +71,7 @@ def json_of(request: Request, response: Response) -> Any:
     if response.status == 204 or not response.body:
         return None
     try:
-        return safe_json.loads(response.body)
+        return safe_json.loads(response.body, exact=exact)
     except ValueError:
         kind = response.headers.get("content-type", "no content type")
         url = request.url.partition("?")[0]

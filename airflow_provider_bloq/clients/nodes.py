@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from airflow_provider_bloq.auth.flow import Flow
+from airflow_provider_bloq.clients.creation import Creation
 from airflow_provider_bloq.clients.endpoint import Endpoint
 from airflow_provider_bloq.clients.limits import require_choice, require_whole_number
 from airflow_provider_bloq.clients.machines import MachinesApi
@@ -43,12 +44,17 @@ class NodesApi(MachinesApi[Node]):
         :raises BloqNotFound: There is no such service.
         :raises BloqAmbiguousCreate: The answer was lost, and what came of it cannot be told.
         """
-        require_choice("auth_type", auth_type, self.AUTH_TYPES)
-        return (
-            yield from self.create_once(
-                {"serviceId": service_id, "authType": auth_type}, serialised=serialised
-            )
-        )
+        order = self.order(service_id, auth_type)
+        return (yield from Creation(api=self, order=order, serialised=serialised).run())
+
+    @classmethod
+    def order(cls, service_id: str, auth_type: str) -> dict[str, Any]:
+        """Return the body of a create; parameters as for :meth:`create`.
+
+        :raises BloqConfigurationError: An argument cannot be right.
+        """
+        require_choice("auth_type", auth_type, cls.AUTH_TYPES)
+        return {"serviceId": service_id, "authType": auth_type}
 
     @operation
     def logs(self, id: str, lines: int = 100) -> Flow[Any]:  # noqa: A002 - the field's own name

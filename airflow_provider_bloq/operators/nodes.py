@@ -1,77 +1,76 @@
-"""Operators for Bloq Nodes: create, delete and list nodes."""
+"""Operators for Bloq Nodes: create, delete, list and read nodes, and their logs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from airflow_provider_bloq.hooks.failures import failing_at_once
 from airflow_provider_bloq.operators.base import BloqOperator
+from airflow_provider_bloq.operators.creation import BloqCreateOperator
 
-__all__ = ["BloqCreateNodeOperator", "BloqDeleteNodeOperator", "BloqListNodesOperator"]
+if TYPE_CHECKING:
+    from airflow_provider_bloq.clients.machines import MachinesApi
+    from airflow_provider_bloq.conditions.condition import Condition
+    from airflow_provider_bloq.triggers.cancelling import CancellingTrigger
+
+__all__ = [
+    "BloqCreateNodeOperator",
+    "BloqDeleteNodeOperator",
+    "BloqGetNodeOperator",
+    "BloqListNodesOperator",
+    "BloqNodeLogsOperator",
+]
 
 
-class BloqCreateNodeOperator(BloqOperator):
+class BloqCreateNodeOperator(BloqCreateOperator):
     """Create a node, wait until it has started, and read the certificate it shows.
 
     Returns the node as the API describes it, without its user and password, and with
     ``tls_fingerprint``: the SHA-256 fingerprint of its self-signed certificate. Hand the result on as
     the ``node`` of other operators, which then talk to a server with this certificate only.
 
-    Where the answer of the create is lost, the task fails for good, naming the nodes that may have come
-    of it: a retry could make a second one. See ``serialised``. So it does, naming the node, where the node
-    does not start.
+    Retries leave exactly one node: see :class:`~airflow_provider_bloq.operators.creation.BloqCreateOperator`,
+    which has all parameters.
 
     :param service_id: What to create: an id out of ``BloqHook.nodes.services()``.
     :param auth_type: How the node will know its callers: ``jwt`` (the access token) or ``basic`` (a user
         and password of its own).
-    :param serialised: Set it only if nobody else creates nodes of this service at the same time (such as
-        in a pool of one slot): where the answer is lost, a lone new node is then taken for this one.
-    :param wait: Whether to wait until the node has started.
-    :param poll_interval: Seconds between two looks at its state.
-    :param wait_timeout: Seconds to wait for its start.
-    :param bloq_conn_id: Id of the connection.
     """
 
-    template_fields: Sequence[str] = (*BloqOperator.template_fields, "service_id", "auth_type")
+    def api(self, service: dict[str, Any] | None = None) -> MachinesApi[Any]:
+        """See :meth:`.BloqCreateOperator.api`."""
+        from airflow_provider_bloq.clients.nodes import NodesApi
 
-    def __init__(
-        self,
-        *,
-        service_id: str,
-        auth_type: str = "jwt",
-        serialised: bool = False,
-        wait: bool = True,
-        poll_interval: float = 10.0,
-        wait_timeout: float = 3600.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.service_id = service_id
-        self.auth_type = auth_type
-        self.serialised = serialised
-        self.wait = wait
-        self.poll_interval = poll_interval
-        self.wait_timeout = wait_timeout
+        return self.hook.nodes if service is None else NodesApi(**service)
 
-    def execute(self, context: Any) -> dict[str, Any]:
-        """Create the node.
+    def order(self) -> dict[str, Any]:
+        """See :meth:`.BloqCreateOperator.order`."""
+        from airflow_provider_bloq.clients.nodes import NodesApi
 
-        :return: The node without its credentials, and ``tls_fingerprint``.
-        """
+        return NodesApi.order(self.service_id, self.auth_type)
+
+    def started(self, id: str) -> Condition:  # noqa: A002 - the field's own name
+        """See :meth:`.BloqCreateOperator.started`."""
+        from airflow_provider_bloq.conditions.nodes import NodeState
+
+        return NodeState(id)
+
+    def trigger_class(self) -> type[CancellingTrigger]:
+        """See :meth:`.WaitingOperator.trigger_class`."""
+        from airflow_provider_bloq.triggers.creation import BloqNodeStartTrigger
+
+        return BloqNodeStartTrigger
+
+    def result(self, machine: Any) -> dict[str, Any]:
+        """Return the node without its credentials, and ``tls_fingerprint``."""
         from airflow_provider_bloq.clients.retry import RetryPolicy
-        from airflow_provider_bloq.clients.started import first_fingerprint, until_started
+        from airflow_provider_bloq.clients.started import first_fingerprint
         from airflow_provider_bloq.settings.environment import Environment
 
-        hook = self.hook
-        node = hook.nodes.create(self.service_id, self.auth_type, serialised=self.serialised)
-        self.log.info("Created %s (%s %s)", node.id, node.chain, node.network)
-        if self.wait:
-            node = hook.run(
-                until_started(hook.nodes, node, poll_interval=self.poll_interval, timeout=self.wait_timeout)
-            )
-        local = hook.settings.environment is Environment.LOCAL
-        fingerprint = hook.run(first_fingerprint(node, local=local, policy=RetryPolicy()))
-        return {**node.public(), "tls_fingerprint": fingerprint}
+        local = self.hook.settings.environment is Environment.LOCAL
+        fingerprint = self.hook.run(first_fingerprint(machine, local=local, policy=RetryPolicy()))
+        return {**machine.public(), "tls_fingerprint": fingerprint}
 
 
 class BloqDeleteNodeOperator(BloqOperator):
@@ -89,11 +88,7 @@ class BloqDeleteNodeOperator(BloqOperator):
 
     def execute(self, context: Any) -> None:
         """Delete the node."""
-        from airflow_provider_bloq.hooks.failures import failing_at_once
-        from airflow_provider_bloq.hooks.wiring import node_id_of
-
-        with failing_at_once():
-            node_id = node_id_of(self.node)
+        node_id = _node_id(self.node)
         self.hook.nodes.delete(node_id)
         self.log.info("Deleted %s", node_id)
 
@@ -118,3 +113,57 @@ class BloqListNodesOperator(BloqOperator):
 
         nodes = self.hook.nodes.list()
         return [node.public() for node in nodes if self.include_stopped or node.state != STOPPED]
+
+
+class BloqGetNodeOperator(BloqOperator):
+    """Read a node, as the API describes it, without its user and password.
+
+    :param node: Its id, or what ``BloqCreateNodeOperator`` returned.
+    :param bloq_conn_id: Id of the connection.
+    """
+
+    template_fields: Sequence[str] = (*BloqOperator.template_fields, "node")
+
+    def __init__(self, *, node: str | Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.node = node
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Read the node.
+
+        :return: The node without its credentials.
+        """
+        return self.hook.nodes.get(_node_id(self.node)).public()
+
+
+class BloqNodeLogsOperator(BloqOperator):
+    """Read the last lines of a node's log.
+
+    Returns what the service gives. Its documents do not say of which shape that is: a list of lines, or
+    an object whose ``data`` is one text.
+
+    :param node: Its id, or what ``BloqCreateNodeOperator`` returned.
+    :param lines: How many lines.
+    :param bloq_conn_id: Id of the connection.
+    """
+
+    template_fields: Sequence[str] = (*BloqOperator.template_fields, "node", "lines")
+
+    def __init__(self, *, node: str | Mapping[str, Any], lines: int = 100, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.node = node
+        self.lines = lines
+
+    def execute(self, context: Any) -> Any:
+        """Read the log.
+
+        :return: What the service gives.
+        """
+        return self.hook.nodes.logs(_node_id(self.node), self.lines)
+
+
+def _node_id(node: str | Mapping[str, Any]) -> str:
+    from airflow_provider_bloq.clients.naming import node_id_of
+
+    with failing_at_once():
+        return node_id_of(node)

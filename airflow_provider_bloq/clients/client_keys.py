@@ -1,0 +1,227 @@
+"""The account itself at Accounts: log in, and create, list and delete its pairs of client keys."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_bloq.auth.bearer import is_auth_refusal
+from airflow_provider_bloq.auth.flow import Flow, Request, Response, mask
+from airflow_provider_bloq.auth.keys import ClientKeys
+from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.clients.endpoint import Endpoint, json_request
+from airflow_provider_bloq.clients.errors import error_of, json_of
+from airflow_provider_bloq.clients.operation import RunsAsync, RunsBlocking, operation
+from airflow_provider_bloq.clients.retry import IMPATIENT, RetryPolicy, http_date, sent_with_retries
+from airflow_provider_bloq.exceptions import BloqAccountRejected, BloqNotFound, BloqUnavailable
+
+__all__ = [
+    "AccountLogin",
+    "AsyncClientKeysClient",
+    "ClientKeysApi",
+    "ClientKeysClient",
+    "KeyListing",
+    "ListedKeys",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountLogin:
+    """What a person logs in with.
+
+    :param user: E-mail address or user id of the account.
+    :param password: Its password.
+    :param place: Where the two were read from, for error messages.
+    """
+
+    user: str
+    password: Secret
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKeys:
+    """A pair of client keys as the list shows it: without its secret.
+
+    :param client_id: The client ID.
+    :param created_at: When the pair was made, as Accounts writes it; None where it does not say.
+    """
+
+    client_id: str
+    created_at: str | None
+
+    @property
+    def created(self) -> float | None:
+        """The time of creation in epoch seconds, by Accounts' clock; None where it cannot be read."""
+        try:
+            moment = datetime.fromisoformat(self.created_at or "")
+        except ValueError:
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyListing:
+    """All pairs of client keys of the account at one moment.
+
+    :param keys: The pairs, in the order of the answer.
+    :param served_at: The moment in epoch seconds, by Accounts' clock; None where the answer has no date.
+    """
+
+    keys: tuple[ListedKeys, ...]
+    served_at: float | None = None
+
+    @property
+    def client_ids(self) -> frozenset[str]:
+        """The client IDs of all pairs."""
+        return frozenset(keys.client_id for keys in self.keys)
+
+
+class ClientKeysApi:
+    """The endpoints that manage an account's client keys. They take the account's own token only.
+
+    The token is had by login at the first call, masked at once, kept in this object's memory, and sent
+    to Accounts alone. It opens the whole account, so make this object where it is needed and let it go.
+
+    Every operation raises :class:`~airflow_provider_bloq.exceptions.BloqAccountRejected` where the login
+    or its token is refused, and :class:`~airflow_provider_bloq.exceptions.BloqApiError` where Accounts
+    answers with another error or not at all.
+
+    Source: https://docs.bloq.com/advanced-documentation/technical-reference/accounts-api
+
+    :param url: Base URL of Accounts, without a slash at its end.
+    :param login: User and password.
+    :param policy: How patiently requests are repeated.
+    """
+
+    LOGIN = Endpoint("POST", "/auth", repeatable=True)
+    LIST = Endpoint("GET", "/users/me/client-keys", repeatable=True)
+    #: There is no idempotency key, and the secret is shown once.
+    CREATE = Endpoint("POST", "/users/me/client-keys", repeatable=False)
+    DELETE = Endpoint("DELETE", "/users/me/client-keys/{id}", repeatable=True)
+
+    def __init__(self, *, url: str, login: AccountLogin, policy: RetryPolicy) -> None:
+        self.url = url
+        self.policy = policy
+        self._login = login
+        self._token: Secret | None = None
+
+    @operation
+    def list(self) -> Flow[KeyListing]:
+        """List the pairs of client keys that the account has."""
+        request, response = yield from self._called(self.LIST, success={200})
+        items = json_of(request, response)
+        if not isinstance(items, list):
+            raise _unusable(request, response, "something that is no list")
+        keys = tuple(ListedKeys(_text(item, "id") or "", _text(item, "createdAt")) for item in items)
+        if not all(pair.client_id for pair in keys):
+            raise _unusable(request, response, "a pair of client keys without an id")
+        return KeyListing(keys, http_date(response.headers.get("date", "")))
+
+    @operation
+    def create(self) -> Flow[ClientKeys]:
+        """Make a pair of client keys. The secret is masked; this is the only time that it is shown.
+
+        Sent once: where the answer is lost, list the pairs to see whether one was made.
+
+        :raises BloqUnavailable: No usable answer came; its ``acted`` tells whether a pair may exist.
+        """
+        request, response = yield from self._called(self.CREATE, success={200, 201}, policy=IMPATIENT)
+        fields = json_of(request, response)
+        client_id, secret = _text(fields, "clientId"), _text(fields, "clientSecret")
+        yield from mask(Secret(secret) if secret else None)
+        if not client_id or not secret:
+            raise _unusable(request, response, "no clientId and clientSecret")
+        return ClientKeys(client_id, Secret(secret))
+
+    @operation
+    def delete(self, client_id: str) -> Flow[None]:
+        """Delete a pair of client keys, with its refresh tokens. One that is gone already is no error.
+
+        :param client_id: Its client ID.
+        """
+        try:
+            yield from self._called(self.DELETE, success={204}, id=client_id)
+        except BloqNotFound:
+            # Also the answer to a second request, sent because the first one's answer was lost.
+            return
+
+    def _called(
+        self,
+        endpoint: Endpoint,
+        *,
+        success: Collection[int],
+        policy: RetryPolicy | None = None,
+        **parts: str,
+    ) -> Flow[tuple[Request, Response]]:
+        request = json_request(endpoint.method, endpoint.url(self.url, parts))
+        response = yield from self._sent(request, endpoint, policy or self.policy)
+        if is_auth_refusal(response.status, response.body):
+            # The token may have been ended since. What refuses it has not acted, so this may go again.
+            self._token = None
+            response = yield from self._sent(request, endpoint, policy or self.policy)
+        if is_auth_refusal(response.status, response.body):
+            raise BloqAccountRejected(
+                f"{request.method} {request.url} refuses ({response.status}) the token of a login that was just "
+                f"made with {self._login.place}. May this account manage client keys?"
+            )
+        if response.status not in success:
+            raise error_of(request, response)
+        return request, response
+
+    def _sent(self, request: Request, endpoint: Endpoint, policy: RetryPolicy) -> Flow[Response]:
+        if self._token is None:
+            self._token = yield from self._logged_in()
+        signed = request.with_header("Authorization", f"Bearer {self._token.reveal()}")
+        return (yield from sent_with_retries(signed, policy, repeatable=endpoint.repeatable))
+
+    def _logged_in(self) -> Flow[Secret]:
+        credentials = f"{self._login.user}:{self._login.password.reveal()}".encode()
+        basic = Secret(b64encode(credentials).decode())
+        yield from mask(self._login.password, basic)
+        request = json_request(self.LOGIN.method, self.LOGIN.url(self.url, {}))
+        response = yield from sent_with_retries(
+            request.with_header("Authorization", f"Basic {basic.reveal()}"),
+            self.policy,
+            repeatable=self.LOGIN.repeatable,
+        )
+        if response.status in (401, 403):
+            raise BloqAccountRejected(
+                f"{request.method} {request.url} refuses ({response.status}) the user and password that "
+                f"{self._login.place} holds (account_vault_conn_id, account_vault_path). Write the account's own "
+                "user and password there: client keys cannot log in."
+            )
+        if response.status != 200:
+            # Without the body: an error may quote what it was sent.
+            raise error_of(request, replace(response, body=b""))
+        token = _text(json_of(request, response), "accessToken")
+        if token is None or not (token.isascii() and token.isprintable()) or " " in token:
+            raise _unusable(request, response, "no usable accessToken")
+        hidden = Secret(token)
+        yield from mask(hidden)
+        return hidden
+
+
+class ClientKeysClient(RunsBlocking, ClientKeysApi):
+    """:class:`ClientKeysApi` with operations that block."""
+
+
+class AsyncClientKeysClient(RunsAsync, ClientKeysApi):
+    """:class:`ClientKeysApi` with operations that are awaited."""
+
+
+def _unusable(request: Request, response: Response, what: str) -> BloqUnavailable:
+    return BloqUnavailable(
+        f"{request.method} {request.url} answered {response.status} with {what}. Is it Bloq Accounts?",
+        status=response.status,
+        method=request.method,
+        url=request.url,
+    )
+
+
+def _text(fields: Any, name: str) -> str | None:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,150 @@
+"""Waiting on the worker until what was created has started."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_bloq.exceptions import BloqClientKeysRejected, BloqError, BloqNotStarted
+from airflow_provider_bloq.testing.local import Fault, FaultKind
+from tests.hooks.conftest import Connect, new_keys
+from tests.operators.creates import Account
+from tests.operators.lives import TaskLife
+
+NO_NOTES: list[dict[str, Any]] = [{"has_store": False}, {"durable": False}]
+
+
+def nothing_happens() -> None:
+    """Let a pause pass."""
+
+
+def started_after(task: TaskLife, account: Account, pauses: int) -> None:
+    """Have all that the account has ready after so many pauses."""
+
+    def ready() -> None:
+        if len(task.time.pauses) == pauses:
+            account.bloq.finish_provisioning()
+
+    task.time.in_pauses = ready
+
+
+def test_any_state_but_the_known_ones_means_not_yet(account: Account) -> None:
+    task = account.task(poll_interval=7.0)
+    started_after(task, account, pauses=3)
+    assert task.attempt()["state"] == "started"
+    assert task.time.pauses == [7.0, 7.0, 7.0]
+
+
+def test_the_result_tells_a_node_s_certificate_and_no_credentials(account: Account) -> None:
+    result = account.task(auth_type="basic").attempt()
+    assert result["auth"] == {"type": "basic"}
+    shown = account.bloq.node_fingerprint(result["id"]) if account.kind == "nodes" else None
+    assert result.get("tls_fingerprint") == shown
+
+
+def test_it_does_not_wait_where_it_is_not_to(account: Account) -> None:
+    task = account.task(wait=False)
+    assert task.attempt()["state"] == "starting"
+    assert task.time.pauses == []
+
+
+def test_a_failed_look_does_not_lose_it(account: Account) -> None:
+    task = account.task()
+    started_after(task, account, pauses=30)
+    account.bloq.add_fault(
+        Fault(kind=FaultKind.STATUS, status=500, service="nodes", method="GET", after=1, times=20)
+    )
+    assert task.attempt()["state"] == "started"
+    assert account.posts() == 1
+
+
+@pytest.mark.parametrize(
+    "limit", [{"wait_timeout": 25.0}, {"execution_timeout": timedelta(seconds=25)}], ids=str
+)
+def test_waiting_ends_with_its_time_and_a_retry_goes_on_with_it(
+    account: Account, limit: dict[str, Any]
+) -> None:
+    task = account.task(poll_interval=10.0, **limit)
+    task.time.in_pauses = nothing_happens
+    with pytest.raises(BloqNotStarted, match="not started in time.*'starting'") as late:
+        task.attempt()
+    assert task.time.pauses == [10.0, 10.0, 5.0]
+    assert set(account.listed()) == {late.value.node_id}
+    # So that Airflow and the retry policy try again.
+    assert late.value.retryable
+    assert not isinstance(late.value, AirflowFailException)
+    account.bloq.finish_provisioning()
+    assert task.attempt()["id"] == late.value.node_id
+
+
+@pytest.mark.parametrize("options", NO_NOTES, ids=str)
+def test_without_notes_what_does_not_start_fails_the_task_for_good(
+    account: Account, options: dict[str, Any]
+) -> None:
+    task = account.task(wait_timeout=1.0, **options)
+    task.time.in_pauses = nothing_happens
+    with pytest.raises(BloqNotStarted) as late:
+        task.attempt()
+    assert isinstance(late.value, AirflowFailException)
+    assert set(account.listed()) == {late.value.node_id}
+
+
+@pytest.mark.parametrize("options", [{}, *NO_NOTES], ids=str)
+def test_what_is_deleted_while_it_starts_is_not_waited_for(account: Account, options: dict[str, Any]) -> None:
+    task = account.task(**options)
+    task.time.in_pauses = lambda: account.api.delete(*account.listed())
+    with pytest.raises(BloqNotStarted, match="was stopped") as gone:
+        task.attempt()
+    assert not gone.value.retryable
+    assert len(task.time.pauses) == 1
+    # With notes the next try, if there is one, would know that it is gone.
+    assert isinstance(gone.value, AirflowFailException) is bool(options)
+
+
+def test_where_kills_delete_the_next_try_may_meet_the_deletion(account: Account) -> None:
+    task = account.task(cancel_on_kill=True)
+    task.time.in_pauses = lambda: account.api.delete(*account.listed())
+    with pytest.raises(BloqNotStarted) as gone:
+        task.attempt()
+    assert gone.value.retryable
+    task.time.in_pauses = account.bloq.finish_provisioning
+    assert task.attempt()["id"] != gone.value.node_id
+
+
+@pytest.mark.parametrize("options", [{}, *NO_NOTES], ids=str)
+def test_an_error_after_the_create_never_has_it_created_again(
+    account: Account, options: dict[str, Any]
+) -> None:
+    task = account.task(**options)
+    # The look at it, once it has started, to return it.
+    account.bloq.add_fault(
+        Fault(kind=FaultKind.STATUS, status=500, service="nodes", method="GET", path="/users/me/*/*", times=9)
+    )
+    with pytest.raises(BloqError) as failure:
+        task.attempt()
+    if options:
+        assert isinstance(failure.value, AirflowFailException)
+    else:
+        task.attempt()
+    assert account.posts() == 1
+
+
+def test_keys_that_are_refused_while_it_waits_fail_the_task_for_good(
+    account: Account, connect: Connect
+) -> None:
+    keys = new_keys(account.bloq)
+    connect(account.bloq.accounts_url, account.bloq.nodes_url, keys)
+    task = account.task()
+
+    def withdrawn() -> None:
+        account.bloq.delete_client_keys(keys.client_id)
+        account.bloq.revoke_access_tokens(keys.client_id)
+
+    task.time.in_pauses = withdrawn
+    with pytest.raises(BloqNotStarted) as failure:
+        task.attempt()
+    assert isinstance(failure.value.__cause__, BloqClientKeysRejected)
+    assert not failure.value.retryable
