@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.chains.evm_logs import LogFilter, read_logs
+from airflow_provider_bloq.chains.evm_logs import read_logs
 from airflow_provider_bloq.chains.families import Family
 from airflow_provider_bloq.chains.finality import Finality
 from airflow_provider_bloq.chains.head import Head
@@ -18,26 +18,9 @@ from airflow_provider_bloq.chains.headers import (
 )
 from airflow_provider_bloq.chains.shared_reads import SharedReads
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg, BloqRpcError, BloqUnavailable
-from tests.chains.evm_node import EvmNode, log_of, long_hash
-from tests.clients.scripted_node import ScriptedNode, StartNode
-
-ANY = LogFilter.of()
-
-
-class Asked:
-    """A scripted node of an EVM chain, and flows run against it."""
-
-    def __init__(self, start: StartNode, length: int) -> None:
-        self.evm = EvmNode(length)
-        self._node: ScriptedNode = start(self.evm)
-        self.rpc = self._node.rpc.api
-
-    def run(self, flow: Any) -> Any:
-        return self._node.bloq.run(flow)
-
-    def logs(self, first: int, last: int, wanted: LogFilter = ANY) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.run(read_logs(self.rpc, wanted, self.evm.blocks[first : last + 1]))
-        return found
+from tests.chains.asked import ANY, Asked
+from tests.chains.evm_node import log_of, long_hash
+from tests.clients.scripted_node import StartNode
 
 
 @pytest.fixture

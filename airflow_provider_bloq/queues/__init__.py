@@ -1,0 +1,1 @@
+"""Chains as queues for the ``MessageQueueTrigger`` of the common messaging provider."""

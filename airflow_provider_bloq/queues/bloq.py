@@ -1,0 +1,52 @@
+"""Chains as message queues: ``MessageQueueTrigger(scheme="bloq", node=…)``; needs the extra ``messaging``.
+
+The scheme says what is told: ``bloq`` the blocks, ``bloq+addresses`` transfers, ``bloq+logs`` logs of contracts. All
+other arguments are those of the trigger.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.messaging.providers.base_provider import BaseMessageQueueProvider
+
+if TYPE_CHECKING:
+    from airflow.triggers.base import BaseEventTrigger
+
+__all__ = ["BloqAddressQueue", "BloqBlockQueue", "BloqLogsQueue"]
+
+
+class BloqBlockQueue(BaseMessageQueueProvider):
+    """The final blocks of a chain; see :class:`~airflow_provider_bloq.triggers.blocks.BloqBlockTrigger`."""
+
+    scheme = "bloq"
+
+    def trigger_class(self) -> type[BaseEventTrigger]:
+        """Return the trigger that watches them."""
+        from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
+
+        return BloqBlockTrigger
+
+
+class BloqAddressQueue(BaseMessageQueueProvider):
+    """Transfers; see :class:`~airflow_provider_bloq.triggers.addresses.BloqAddressTrigger`."""
+
+    scheme = "bloq+addresses"
+
+    def trigger_class(self) -> type[BaseEventTrigger]:
+        """Return the trigger that watches them."""
+        from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
+
+        return BloqAddressTrigger
+
+
+class BloqLogsQueue(BaseMessageQueueProvider):
+    """Logs of contracts; see :class:`~airflow_provider_bloq.triggers.logs.BloqLogsTrigger`."""
+
+    scheme = "bloq+logs"
+
+    def trigger_class(self) -> type[BaseEventTrigger]:
+        """Return the trigger that watches them."""
+        from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
+
+        return BloqLogsTrigger
