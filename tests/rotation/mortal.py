@@ -1,0 +1,127 @@
+"""A process that rotates in children of its own and kills them where it is told: run as a module.
+
+Reads orders as lines of JSON and answers each with one. Loads everything once, so that a child costs a
+fork and not the start of an interpreter; it has no threads, so that forking is safe.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from airflow_provider_bloq.auth.flow import Block, Effect, Flow, Mask, Send
+from airflow_provider_bloq.exceptions import BloqError
+from airflow_provider_bloq.rotation.completion import Outcome
+from airflow_provider_bloq.rotation.machine import advance
+from airflow_provider_bloq.transport.blocking import BlockingDriver
+from tests.rotation.team import desk_for
+from tests.support.drivers import PATIENT
+
+T = TypeVar("T")
+
+
+@dataclass
+class FileJournal:
+    """A journal that outlives its process."""
+
+    path: Path
+
+    def read(self) -> Any:
+        return json.loads(self.path.read_text()) if self.path.exists() else None
+
+    def write(self, value: dict[str, Any]) -> None:
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(value))
+        new.replace(self.path)
+
+    def clear(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def mortal(flow: Flow[T], dies_after: int | str | None, steps: list[str]) -> Flow[T]:
+    """Hand the effects of a flow on, and die after one of them.
+
+    :param dies_after: Number of the effect, or what it is called; None to live.
+    :param steps: Filled with what the flow does.
+    """
+    answer: Any = None
+    failure: Exception | None = None
+    while True:
+        try:
+            effect = flow.send(answer) if failure is None else flow.throw(failure)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        answer, failure = None, None
+        steps.append(told(effect))
+        try:
+            answer = yield effect
+        except Exception as error:
+            failure = error
+        if dies_after == len(steps) or (isinstance(dies_after, str) and dies_after in steps[-1]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def told(effect: Effect) -> str:
+    match effect:
+        case Send(request):
+            return f"{request.method} {request.url.rpartition('/')[2]}"
+        case Block(call):
+            return getattr(call, "func", call).__qualname__
+        case Mask():
+            return "Mask"
+    return type(effect).__name__
+
+
+def rotate(order: dict[str, Any]) -> dict[str, Any]:
+    os.environ.update(order["environment"])
+    steps: list[str] = []
+    driver = BlockingDriver(PATIENT, mask=lambda _: None, sleep=lambda _: None)
+    parties = desk_for(order["desk"]).parties(FileJournal(Path(order["journal"])), grace=order["grace"])
+    try:
+        reached = driver.run(mortal(advance(parties), order["dies_after"], steps))
+    except BloqError as error:
+        return {"error": f"{type(error).__name__}: {error}", "steps": steps}
+    done = isinstance(reached, Outcome)
+    return {"reached": "the end" if done else "the grace period", "steps": steps}
+
+
+def warm_up(order: dict[str, Any]) -> bool:
+    """Load Airflow and hvac, which costs seconds, before the first fork; sends nothing."""
+    os.environ.update(order["environment"])
+    importlib.import_module("jwt")
+    desk_for(order["desk"]).parties(FileJournal(Path(order["journal"]))).vault.place()
+    return True
+
+
+def main() -> None:
+    # What is logged goes to standard output as well.
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    is_warm = False
+    for line in sys.stdin:
+        if not is_warm:
+            is_warm = warm_up(json.loads(line))
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(writing, json.dumps(rotate(json.loads(line))).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as answers:
+            answer = answers.read()
+        _, status = os.waitpid(child, 0)
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        print(json.dumps({"killed": killed, **json.loads(answer or b"{}")}), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""A team: an account at Bloq, its client keys in Vault, and the roles of its workers and of its rotation."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count
+from typing import Any, TypeVar
+
+import pytest
+
+from airflow_provider_bloq.auth.flow import Flow
+from airflow_provider_bloq.auth.keys import ClientKeys
+from airflow_provider_bloq.auth.ladder import GrantRefused
+from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
+from airflow_provider_bloq.clients.client_keys import AccountLogin, ClientKeysClient
+from airflow_provider_bloq.clients.retry import IMPATIENT, RetryPolicy
+from airflow_provider_bloq.rotation.completion import Outcome
+from airflow_provider_bloq.rotation.machine import Grace, advance
+from airflow_provider_bloq.rotation.parties import Parties, Rules
+from airflow_provider_bloq.testing.local import IssuedKeys, LocalBloq
+from airflow_provider_bloq.testing.openbao import LocalVault
+from airflow_provider_bloq.testing.openbao_admin import AppRole
+from airflow_provider_bloq.transport.blocking import BlockingDriver
+from airflow_provider_bloq.vault.location import VaultLocation
+from airflow_provider_bloq.vault.rotation import AccountLocation, RotationVault
+from tests.support.drivers import PATIENT
+
+__all__ = ["CAMEL", "Desk", "MemoryJournal", "Team", "account_policy", "desk_for", "worker_policy"]
+
+T = TypeVar("T")
+
+CAMEL = ("clientId", "clientSecret")
+#: Seconds within which every answer of the local service comes.
+PATIENCE = 600.0
+
+
+def worker_policy(path: str) -> str:
+    return f'path "secret/data/{path}" {{ capabilities = ["read"] }}'
+
+
+def account_policy(path: str, account_path: str) -> str:
+    return (
+        f'path "secret/data/{account_path}" {{ capabilities = ["read"] }}\n'
+        f'path "secret/data/{path}" {{ capabilities = ["read", "update"] }}'
+    )
+
+
+@dataclass
+class MemoryJournal:
+    """A journal that shows what was written, and all that ever was."""
+
+    value: Any = None
+    written: list[str] = field(default_factory=list)
+
+    def read(self) -> Any:
+        return None if self.value is None else json.loads(self.value)
+
+    def write(self, value: dict[str, Any]) -> None:
+        self.value = json.dumps(value)
+        assert json.loads(self.value) == value, "not plain JSON"
+        self.written.append(self.value)
+
+    def clear(self) -> None:
+        self.value = None
+
+
+@dataclass(frozen=True)
+class Desk:
+    """All that a process needs to rotate a team's keys, as plain JSON values."""
+
+    accounts_url: str
+    path: str
+    account_path: str
+    names: tuple[str, str]
+    prefix: str
+
+    def parties(
+        self, journal: Any, *, grace: float = 0.0, era: int = 0, policy: RetryPolicy | None = None
+    ) -> Parties:
+        vault = RotationVault(
+            VaultLocation(f"{self.prefix}_worker", self.path, *self.names),
+            AccountLocation(f"{self.prefix}_account", self.account_path),
+            timeout=30.0,
+            mask=lambda _: None,
+        )
+        rules = Rules(grace=grace, patience=PATIENCE, era=era, policy=policy or RetryPolicy())
+        return Parties(accounts_url=self.accounts_url, vault=vault, journal=journal, rules=rules)
+
+
+def desk_for(fields: Mapping[str, Any]) -> Desk:
+    return Desk(**{**fields, "names": tuple(fields["names"])})
+
+
+class Team:
+    """An account of its own with a pair of client keys in a secret of its own, among other fields."""
+
+    _number = count(1)
+
+    def __init__(
+        self,
+        bloq: LocalBloq,
+        vault: LocalVault,
+        *,
+        names: tuple[str, str] = CAMEL,
+        account_path: str | None = None,
+    ) -> None:
+        name = f"team{next(self._number)}x{secrets.token_hex(3)}"
+        self.bloq, self.vault, self.names = bloq, vault, names
+        self.password = f"password-{secrets.token_hex(12)}"
+        self.account = bloq.create_account(f"{name}@example.com", self.password)
+        self.keys = bloq.create_client_keys(self.account.id)
+        self.others = {"owner": name, "spare": "a value that must survive"}
+        self.desk = Desk(bloq.accounts_url, f"{name}/keys", account_path or f"{name}/account", names, name)
+        self.driver = BlockingDriver(PATIENT, mask=lambda _: None, sleep=lambda _: None)
+        vault.put(
+            self.desk.path,
+            {names[0]: self.keys.client_id, names[1]: self.keys.client_secret, **self.others},
+        )
+        vault.put(self.desk.account_path, {"user": self.account.email, "password": self.password})
+        vault.write_policy(f"{name}-worker", worker_policy(self.desk.path))
+        vault.write_policy(f"{name}-account", account_policy(self.desk.path, self.desk.account_path))
+
+    @cached_property
+    def _logins(self) -> dict[str, AppRole]:
+        names = {role: f"{self.desk.prefix}-{role}" for role in ("worker", "account")}
+        return {role: self.vault.approle(name, [name]) for role, name in names.items()}
+
+    def connections(self, *, port: int | None = None) -> dict[str, dict[str, Any]]:
+        """The two Vault connections: of the workers, and of the rotation."""
+        return {
+            f"{self.desk.prefix}_{role}": {
+                "conn_type": "vault",
+                "host": "127.0.0.1",
+                "port": port or self.vault.port,
+                "schema": "secret",
+                "login": login.role_id,
+                "password": login.secret_id,
+                "extra": {"auth_type": "approle", "kv_engine_version": 2, "use_tls": False},
+            }
+            for role, login in self._logins.items()
+        }
+
+    def connect(self, monkeypatch: pytest.MonkeyPatch, *, port: int | None = None) -> None:
+        for conn_id, connection in self.connections(port=port).items():
+            monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+
+    def advance(self, journal: Any, **options: Any) -> Grace | Outcome:
+        """Take the rotation further in this process."""
+        return self.driver.run(advance(self.desk.parties(journal, **options)))
+
+    def rotate(self, journal: Any = None, **options: Any) -> Outcome:
+        """Rotate to the end."""
+        reached = self.advance(journal or MemoryJournal(), **options)
+        assert isinstance(reached, Outcome)
+        return reached
+
+    def run(self, flow: Flow[T]) -> T:
+        return self.driver.run(flow)
+
+    def stored(self) -> tuple[dict[str, str], int]:
+        """What Vault holds, as its root reads it: the fields and the version."""
+        answer = self.vault.client.secrets.kv.v2.read_secret_version(
+            self.desk.path, mount_point="secret", raise_on_deleted_version=True
+        )["data"]
+        return dict(answer["data"]), int(answer["metadata"]["version"])
+
+    def stored_keys(self) -> ClientKeys:
+        fields, _ = self.stored()
+        return ClientKeys(fields[self.names[0]], Secret(fields[self.names[1]]))
+
+    def write_stored(self, **fields: str) -> int:
+        """Write to Vault as a person would: whatever stands there."""
+        current, _ = self.stored()
+        version = self.vault.put(self.desk.path, {**current, **fields})
+        assert version is not None
+        return version
+
+    def colleague_creates(self) -> IssuedKeys:
+        return self.bloq.create_client_keys(self.account.id)
+
+    def account_client(self) -> ClientKeysClient:
+        login = AccountLogin(self.account.email, Secret(self.password), "a test")
+        return ClientKeysClient(self.driver.run, url=self.bloq.accounts_url, login=login, policy=IMPATIENT)
+
+    def pairs(self) -> set[str]:
+        """The client IDs of the account."""
+        return set(self.account_client().list().client_ids)
+
+    def accepted(self, keys: ClientKeys) -> bool:
+        try:
+            self.driver.run(AccountsTokenEndpoint(self.bloq.accounts_url, IMPATIENT).mint(keys, patient=True))
+        except GrantRefused:
+            return False
+        return True
+
+    def check(self, *, foreign: set[str] = frozenset(), old: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+        """Hold it against what must be true whatever happened."""
+        fields, _ = self.stored()
+        keys = self.stored_keys()
+        assert self.accepted(keys), "Vault holds a dead pair"
+        assert self.pairs() == {keys.client_id} | foreign | old
+        assert {name: value for name, value in fields.items() if name not in self.names} == self.others
+
+    def close(self) -> None:
+        self.driver.close()
+
+
+def teams(
+    bloq: LocalBloq, vault: LocalVault, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Team]]:
+    """Make teams whose connections Airflow knows, and close them at the end."""
+    made: list[Team] = []
+
+    def make(**options: Any) -> Team:
+        team = Team(bloq, vault, **options)
+        team.connect(monkeypatch)
+        made.append(team)
+        return team
+
+    yield make
+    for team in made:
+        team.close()

@@ -1,0 +1,79 @@
+"""Which pair a create without an answer has made: the decision alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from airflow_provider_bloq.clients.client_keys import KeyListing, ListedKeys
+from airflow_provider_bloq.rotation.claim import SKEW, Claim, claimed
+
+BEGUN = 1_000_000.0
+PATIENCE = 60.0
+
+
+def pair(client_id: str, after: float | None = 1.0) -> ListedKeys:
+    """A pair that was created some seconds after the list before."""
+    if after is None:
+        return ListedKeys(client_id, "yesterday")
+    moment = datetime.fromtimestamp(BEGUN + after, UTC).isoformat(timespec="milliseconds")
+    return ListedKeys(client_id, moment.replace("+00:00", "Z"))
+
+
+def judged(*pairs: ListedKeys, in_vault: str = "old") -> Claim:
+    return claimed(
+        KeyListing(pairs), known={"old", "other"}, in_vault=in_vault, begun_at=BEGUN, patience=PATIENCE
+    )
+
+
+def test_with_nothing_new_there_is_nothing_to_claim() -> None:
+    assert judged(pair("old"), pair("other")) == Claim()
+
+
+def test_a_lone_new_pair_is_own() -> None:
+    assert judged(pair("old"), pair("new")) == Claim(own=pair("new"))
+
+
+def test_two_new_pairs_are_both_in_question() -> None:
+    assert judged(pair("a"), pair("b")) == Claim(candidates=(pair("a"), pair("b")))
+
+
+def test_what_vault_holds_is_never_own() -> None:
+    assert judged(pair("new"), in_vault="new") == Claim()
+    assert judged(pair("new"), pair("b"), in_vault="new") == Claim(own=pair("b"))
+
+
+@pytest.mark.parametrize(
+    ("after", "is_own"),
+    [
+        (-SKEW - 0.001, False),
+        (-SKEW, True),
+        (0.0, True),
+        (PATIENCE + SKEW, True),
+        (PATIENCE + SKEW + 0.001, False),
+    ],
+)
+def test_a_pair_of_another_time_is_somebody_elses(after: float, is_own: bool) -> None:
+    found = judged(pair("new", after))
+    assert found == (Claim(own=pair("new", after)) if is_own else Claim())
+
+
+def test_a_pair_of_unknown_time_is_in_question() -> None:
+    assert judged(pair("new", None)) == Claim(candidates=(pair("new", None),))
+    assert judged(pair("a"), pair("b", None)).own is None
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("1970-01-12T13:46:40.000Z", BEGUN),
+        ("1970-01-12T13:46:40", BEGUN),
+        ("1970-01-12T15:46:40+02:00", BEGUN),
+        ("", None),
+        (None, None),
+        ("tomorrow", None),
+    ],
+)
+def test_times_of_creation_are_read(written: str | None, read: float | None) -> None:
+    assert ListedKeys("a", written).created == read

@@ -1,0 +1,187 @@
+"""A rotation from end to end against a real Vault and a local Bloq, and what it refuses to begin with."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_bloq.exceptions import (
+    BloqConfigurationError,
+    BloqRotationHalted,
+)
+from airflow_provider_bloq.rotation.completion import Outcome
+from airflow_provider_bloq.rotation.machine import Grace, advance, plan
+from airflow_provider_bloq.testing.local import LocalBloq
+from airflow_provider_bloq.transport.blocking import BlockingDriver
+from tests.rotation.team import MemoryJournal, Team
+from tests.support.drivers import PATIENT, awaiting_driver
+
+NewTeam = Callable[..., Team]
+
+#: Long enough that it surely lies ahead.
+LONG = 1_000_000.0
+KEYS_PATH = "/users/me/client-keys"
+
+
+@pytest.mark.parametrize(
+    "names", [("clientId", "clientSecret"), ("client_id", "client_secret"), ("bloq_id", "bloq_key")]
+)
+def test_the_pair_is_exchanged_and_nothing_else(new_team: NewTeam, names: tuple[str, str]) -> None:
+    team = new_team(names=names)
+    foreign = team.colleague_creates()
+    before, version = team.stored()
+
+    outcome = team.rotate()
+
+    after, _ = team.stored()
+    assert outcome == Outcome(team.keys.client_id, after[names[0]], version, version + 1)
+    assert set(after) == set(before)
+    assert after[names[0]] != before[names[0]]
+    assert after[names[1]] != before[names[1]]
+    team.check(foreign={foreign.client_id})
+
+
+def test_an_event_loop_rotates_alike(team: Team) -> None:
+    async def rotate() -> Any:
+        driver = awaiting_driver()
+        try:
+            return await driver.run(advance(team.desk.parties(MemoryJournal())))
+        finally:
+            await driver.close()
+
+    assert isinstance(asyncio.run(rotate()), Outcome)
+    team.check()
+
+
+def test_within_the_grace_period_both_pairs_work(team: Team) -> None:
+    journal = MemoryJournal()
+    reached = team.advance(journal, grace=LONG)
+
+    assert isinstance(reached, Grace)
+    assert team.advance(journal, grace=LONG) == reached
+    team.check(old={team.keys.client_id})
+
+
+def test_the_journal_and_the_masks_are_right(team: Team) -> None:
+    masked: list[str] = []
+    journal = MemoryJournal()
+    driver = BlockingDriver(PATIENT, mask=masked.append)
+    driver.run(advance(team.desk.parties(journal)))
+    driver.close()
+
+    new_secret = team.stored_keys().client_secret.reveal()
+    assert {team.password, team.keys.client_secret, new_secret} <= set(masked)
+    noted = "".join(journal.written)
+    assert len(journal.written) == 4
+    assert not [secret for secret in masked if secret in noted]
+
+
+def test_a_dry_run_tells_the_plan_and_changes_nothing(team: Team, bloq: LocalBloq) -> None:
+    journal = MemoryJournal()
+    bloq.reset_counters()
+
+    planned = team.run(plan(team.desk.parties(journal, grace=60)))
+
+    assert planned["old_client_id"] == team.keys.client_id
+    assert [pair["client_id"] for pair in planned["account_pairs"]] == [team.keys.client_id]
+    assert json.dumps(planned)
+    assert team.password not in json.dumps(planned)
+    assert dict(bloq.counters().calls) == {"accounts POST /auth": 1, f"accounts GET {KEYS_PATH}": 1}
+    assert (team.stored()[1], journal.written) == (1, [])
+
+
+def test_a_retry_after_the_end_gives_the_same_and_a_clear_rotates_again(team: Team) -> None:
+    journal = MemoryJournal()
+    first = team.rotate(journal, era=2)
+
+    assert team.rotate(journal, era=2) == first
+    second = team.rotate(journal, era=5)
+    assert second.old_client_id == first.new_client_id
+    team.check()
+
+
+def test_the_login_of_another_account_is_refused_before_anything_is_made(new_team: NewTeam) -> None:
+    team, other = new_team(), new_team()
+    team.vault.put(team.desk.account_path, {"user": other.account.email, "password": other.password})
+
+    with pytest.raises(BloqConfigurationError, match="another account") as refused:
+        team.rotate()
+
+    assert refused.value.fields == ("account_vault_path",)
+    other.check()
+    assert team.pairs() == {team.keys.client_id}
+
+
+def test_dead_keys_in_vault_are_replaced(team: Team) -> None:
+    team.bloq.delete_client_keys(team.keys.client_id)
+
+    assert team.rotate().old_client_id == team.keys.client_id
+    team.check()
+
+
+def test_a_role_that_may_not_write_is_told_the_rule_it_lacks(team: Team) -> None:
+    team.vault.write_policy(
+        f"{team.desk.prefix}-account",
+        f'path "secret/data/{team.desk.path}" {{ capabilities = ["read"] }}\n'
+        f'path "secret/data/{team.desk.account_path}" {{ capabilities = ["read"] }}',
+    )
+    with pytest.raises(BloqConfigurationError, match='capabilities = \\["read", "update"\\]'):
+        team.rotate()
+    team.check()
+
+
+def test_a_secret_in_an_engine_without_versions_is_refused(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for conn_id, connection in team.connections().items():
+        connection["extra"]["kv_engine_version"] = 1
+        connection["schema"] = "kv1"
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+    team.bloq.reset_counters()
+    with pytest.raises(BloqConfigurationError, match="cannot check and set.*enable-versioning kv1"):
+        team.rotate()
+    assert team.bloq.counters().logins == 0
+
+
+def test_two_vaults_are_refused(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = team.connections()[f"{team.desk.prefix}_account"] | {"port": 1}
+    monkeypatch.setenv(f"AIRFLOW_CONN_{team.desk.prefix.upper()}_ACCOUNT", json.dumps(elsewhere))
+    with pytest.raises(BloqConfigurationError) as refused:
+        team.rotate()
+    assert refused.value.fields == ("account_vault_conn_id",)
+
+
+def test_a_journal_of_another_place_is_refused(new_team: NewTeam) -> None:
+    team, other = new_team(), new_team()
+    journal = MemoryJournal()
+    team.advance(journal, grace=LONG)
+    with pytest.raises(BloqConfigurationError, match=f"{team.desk.path}.*{other.desk.path}"):
+        other.advance(journal)
+    other.check()
+
+
+def test_a_journal_that_cannot_be_read_stops_the_rotation(team: Team) -> None:
+    with pytest.raises(BloqRotationHalted, match="journal"):
+        team.rotate(MemoryJournal(value='{"phase": "unheard of"}'))
+    team.check()
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"user": "a"}, ("account_password_field",)),
+        ({"login": "a", "password": "b"}, ("account_user_field",)),
+        ({"user": "", "password": ""}, ("account_user_field", "account_password_field")),
+    ],
+)
+def test_an_incomplete_login_in_vault_is_told_by_field(
+    team: Team, fields: dict[str, str], told: tuple[str, ...]
+) -> None:
+    team.vault.put(team.desk.account_path, fields)
+    with pytest.raises(BloqConfigurationError) as refused:
+        team.rotate()
+    assert refused.value.fields == told
