@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Bytecode saves seconds at every start of Airflow.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up test test-full lint format types layers unit lock build clean
+.PHONY: help setup demo up up-celery test test-full lint format types layers unit lock build clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,9 @@ demo: setup ## Run the quickstart DAG in a real Airflow, through expiry, revocat
 
 up: setup ## Keep Airflow, Vault and the local Bloq service running until Ctrl-C
 	@$(BIN)/python tools/demo.py --up
+
+up-celery: setup ## The same with PostgreSQL, Redis and two Celery workers
+	@$(BIN)/python tools/demo.py --up --celery
 
 test: lint types layers unit ## Everything that a change must pass
 

@@ -1,4 +1,4 @@
-"""``make demo`` and ``make up``: the quickstart DAG in a real Airflow, with real Vault and local Bloq.
+"""The quickstart DAG in a real Airflow, with real Vault and local Bloq: ``make demo``, ``make up``, ``make up-celery``.
 
 While a task of the DAG calls a node, its access token expires, all its tokens are revoked, and its
 client keys are rotated in Vault. The demo succeeds only if all of this happened and no call failed.
@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from airflow_provider_bloq.testing.airflow import LocalAirflow
+from airflow_provider_bloq.testing.airflow_processes import AirflowProcesses
+from airflow_provider_bloq.testing.celery_airflow import LocalCeleryAirflow
 from airflow_provider_bloq.testing.local import LocalBloqOptions
 from airflow_provider_bloq.testing.stack import LocalStack
 
@@ -40,6 +42,7 @@ class Story:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--up", action="store_true", help="keep everything running until Ctrl-C")
+    parser.add_argument("--celery", action="store_true", help="run the tasks on two Celery workers")
     arguments = parser.parse_args()
     # So that a kill cleans up as well as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -52,7 +55,7 @@ def main() -> int:
             story.tell(f"Vault (OpenBao) serves at {stack.vault.url}; it holds the client keys.")
             story.tell(f"Bloq Accounts serves at {stack.bloq.accounts_url}, Nodes at {stack.bloq.nodes_url}.")
             story.tell("Starting Airflow ...")
-            with LocalAirflow(DAGS) as airflow:
+            with LocalCeleryAirflow(DAGS) if arguments.celery else LocalAirflow(DAGS) as airflow:
                 for conn_id, fields in stack.connections().items():
                     airflow.add_connection(conn_id, fields)
                 story.tell(f"Airflow serves at {airflow.url}; it knows where the keys are, not the keys.")
@@ -62,7 +65,7 @@ def main() -> int:
         return 130
 
 
-def stay_up(airflow: LocalAirflow, story: Story) -> int:
+def stay_up(airflow: AirflowProcesses, story: Story) -> int:
     user, password = airflow.login
     story.tell(f"Open {airflow.url} and log in as {user} with the password {password}.")
     story.tell(f"The DAG {DAG} is ready to be triggered. Ctrl-C ends everything.")
@@ -73,7 +76,7 @@ def stay_up(airflow: LocalAirflow, story: Story) -> int:
     return 0
 
 
-def demonstrate(stack: LocalStack, airflow: LocalAirflow, story: Story) -> int:
+def demonstrate(stack: LocalStack, airflow: AirflowProcesses, story: Story) -> int:
     bloq = stack.bloq
     run = airflow.trigger(DAG, {"calls": CALLS, "pause": PAUSE})
     story.tell(f"DAG {DAG} started.")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_provider_bloq.testing.airflow import LocalAirflow
     from airflow_provider_bloq.testing.anvil import Anvil
+    from airflow_provider_bloq.testing.bitcoind import Bitcoind
+    from airflow_provider_bloq.testing.celery_airflow import LocalCeleryAirflow
     from airflow_provider_bloq.testing.errors import TestingSetupError
     from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, LocalBloqOptions
     from airflow_provider_bloq.testing.openbao import LocalVault
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Anvil",
+    "Bitcoind",
     "Fault",
     "FaultKind",
     "LocalAirflow",
     "LocalBloq",
     "LocalBloqOptions",
+    "LocalCeleryAirflow",
     "LocalStack",
     "LocalVault",
     "TestingSetupError",
@@ -30,11 +34,13 @@ __all__ = [
 
 _HOMES = {
     "Anvil": "anvil",
+    "Bitcoind": "bitcoind",
     "Fault": "local",
     "FaultKind": "local",
     "LocalAirflow": "airflow",
     "LocalBloq": "local",
     "LocalBloqOptions": "local",
+    "LocalCeleryAirflow": "celery_airflow",
     "LocalStack": "stack",
     "LocalVault": "openbao",
     "TestingSetupError": "errors",

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             host=wanted.host,
             accounts_port=wanted.accounts_port,
             nodes_port=wanted.nodes_port,
+            connect_port=wanted.connect_port,
             admin_port=wanted.admin_port,
             gateway_port=wanted.gateway_port,
             account_token_seconds=wanted.account_token_seconds,
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             legacy_create=wanted.legacy_create,
             node_address=wanted.node_address,
             upstreams={} if wanted.no_chains else None,
+            connect_upstreams={} if wanted.no_chains else None,
         )
     except LocalBloqError as error:
         print(f"bloq-local: {error}", file=sys.stderr)
@@ -82,12 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bloq-local",
-        description="Run a local Bloq service (Accounts and Nodes) on loopback until Ctrl-C.",
+        description="Run a local Bloq service (Accounts, Nodes and Connect) on loopback until Ctrl-C.",
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)")
     add("--accounts-port", type=int, default=4000, help="0 takes a free one (default: %(default)s)")
     add("--nodes-port", type=int, default=4002, help="0 takes a free one (default: %(default)s)")
+    add("--connect-port", type=int, default=4006, help="0 takes a free one (default: %(default)s)")
     add("--admin-port", type=int, default=0, help="port of the admin API (default: a free one)")
     add("--gateway-port", type=int, help="also serve /accounts/v1 and /nodes/v1 on this port")
     add("--account-token-seconds", type=int, default=43_200, metavar="S", help="default: %(default)s")
@@ -95,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--refresh-token-seconds", type=int, default=31_536_000, metavar="S", help="default: %(default)s")
     add("--rotate-refresh", action="store_true", help="each refresh ends the refresh token and gives another")
     add("--error-shape", choices=("problem", "code"), default="problem", help="default: %(default)s")
-    add("--expiry-body", choices=("plain", "problem"), default="plain", help="default: %(default)s")
+    add("--expiry-body", choices=("plain", "json", "problem"), default="plain", help="default: %(default)s")
     add("--expired-status", type=int, choices=(401, 403), default=401, help="default: %(default)s")
     add("--provision-seconds", type=float, default=0.0, metavar="S", help="how long new nodes take to start")
     add("--node-quota", type=int, default=10, help="nodes a user may run at once (default: %(default)s)")
@@ -103,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "--legacy-create", action="store_true", help="also accept the create body {image, large, jwt} of 2019"
     )
     add("--node-address", choices=("own-ip", "port-in-ip"), default="own-ip", help="default: %(default)s")
-    add("--no-chains", action="store_true", help="run nothing behind the nodes")
+    add("--no-chains", action="store_true", help="run nothing behind the nodes and Connect")
     add("--json", action="store_true", help="print one line of JSON instead of text")
     return parser
 
@@ -112,6 +115,7 @@ def _facts(bloq: LocalBloq, account: Account, keys: IssuedKeys) -> dict[str, str
     facts = {
         "accounts_url": bloq.accounts_url,
         "nodes_url": bloq.nodes_url,
+        "connect_url": bloq.connect_url,
         "user": account.email,
         "password": account.password,
         "client_id": keys.client_id,

@@ -105,6 +105,24 @@ class ChildProcess:
             )
         return found
 
+    def finish(self, timeout: float) -> None:
+        """Wait until the command has done its work and ended.
+
+        :param timeout: Seconds to wait at most.
+        :raises TestingSetupError: It failed or the time ran out; holds the end of the log.
+        """
+        if self._process is None:
+            raise RuntimeError(f"{self._name} was not started yet")
+        try:
+            status = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise TestingSetupError(
+                f"{self._name} did not end within {timeout:g} s. {self._quoted_log()}"
+            ) from None
+        self.stop()
+        if status != 0:
+            raise TestingSetupError(f"{self._name} ended with status {status}. {self._quoted_log()}")
+
     def stop(self, grace: float = 5.0) -> None:
         """End the process: SIGTERM, and SIGKILL if that is not enough. Does nothing if it has ended.
 

@@ -86,6 +86,7 @@ class LocalStack:
                 "extra": {
                     "environment": "local",
                     "nodes_url": self.bloq.nodes_url,
+                    "connect_url": self.bloq.connect_url,
                     "vault_conn_id": "vault_bloq",
                     "vault_path": KEYS_PATH,
                     "ca_bundle": str(self.bloq.ca_bundle),

@@ -16,7 +16,7 @@ import pytest
 from tests.local_service.service_caller import call
 
 _COMMAND = [sys.executable, "-m", "airflow_provider_bloq.testing.command"]
-_FREE_PORTS = ["--accounts-port", "0", "--nodes-port", "0"]
+_FREE_PORTS = ["--accounts-port", "0", "--nodes-port", "0", "--connect-port", "0"]
 
 
 @contextmanager

@@ -1,11 +1,11 @@
-"""A faithful local Bloq service: Accounts and Nodes with real chains behind the nodes.
+"""A faithful local Bloq service: Accounts, Nodes and Connect with real chains behind them.
 
 It imports nothing of the provider's own layers, so that it can be held against them. What Bloq does not
 document is a switch of :class:`LocalBloqOptions`.
 
-Ethereum-like nodes run on anvil. For other chains (Bitcoin and its kin, Avalanche, Algorand) nothing is
-brought along: such nodes exist and can be listed, but their RPC answers 503, unless something is plugged
-in by :attr:`LocalBloqOptions.upstreams`.
+Ethereum-like nodes run on anvil. Nodes of other chains (Bitcoin and its kin, Avalanche, Algorand) exist and
+can be listed, but their RPC answers 503 unless something is plugged in by :attr:`LocalBloqOptions.upstreams`.
+For Bitcoin that can be :class:`~airflow_provider_bloq.testing.bitcoind.Bitcoind`.
 """
 
 from __future__ import annotations

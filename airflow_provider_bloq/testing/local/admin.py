@@ -26,6 +26,11 @@ POST     ``/updates``                    ``{id?}``: completes service updates of
 GET      ``/certificates/{id}``          ``{fingerprint}`` of a running node or cluster
 POST     ``/certificates/{id}``          gives it a new certificate → ``{fingerprint}``
 DELETE   ``/services/{id}``              takes a service off the market → 204
+POST     ``/connect-keys``               ``{chain?}`` → 201 ``{key}``: a path key of Connect's JSON-RPC
+DELETE   ``/connect-keys``               ``{key}``: deletes it → 204
+GET      ``/streams``                    ``{open}``: connections of Connect's stream
+PATCH    ``/streams``                    ``{held}``: keeps the stream's events back, or lets them go → 204
+DELETE   ``/streams``                    cuts all of its connections → ``{dropped}``
 GET      ``/outbox``                     ``{mails: [{to, user_id, token}]}``: verification mails
 =======  ==============================  ==============================================================
 """
@@ -95,6 +100,11 @@ class AdminApi:
             web.get("/certificates/{id}", self._fingerprint),
             web.post("/certificates/{id}", self._replace_certificate),
             web.delete("/services/{id}", self._disable_service),
+            web.post("/connect-keys", self._create_connect_key),
+            web.delete("/connect-keys", self._delete_connect_key),
+            web.get("/streams", self._streams),
+            web.patch("/streams", self._hold_streams),
+            web.delete("/streams", self._drop_streams),
             web.get("/outbox", self._outbox),
         ]
 
@@ -199,6 +209,27 @@ class AdminApi:
     async def _disable_service(self, request: web.Request) -> web.Response:
         self.control.disable_service(request.match_info["id"])
         return web.Response(status=204)
+
+    async def _create_connect_key(self, request: web.Request) -> web.Response:
+        chain = _optional_text(await json_object(request), "chain")
+        return web.json_response({"key": self.control.create_connect_key(chain or "eth")}, status=201)
+
+    async def _delete_connect_key(self, request: web.Request) -> web.Response:
+        self.control.delete_connect_key(text_field(await json_object(request), "key"))
+        return web.Response(status=204)
+
+    async def _streams(self, request: web.Request) -> web.Response:
+        return web.json_response({"open": self.control.stream_connections()})
+
+    async def _hold_streams(self, request: web.Request) -> web.Response:
+        if (await json_object(request)).get("held") is True:
+            self.control.hold_stream_events()
+        else:
+            self.control.release_stream_events()
+        return web.Response(status=204)
+
+    async def _drop_streams(self, request: web.Request) -> web.Response:
+        return web.json_response({"dropped": self.control.drop_streams()})
 
     async def _outbox(self, request: web.Request) -> web.Response:
         return web.json_response({"mails": [asdict(mail) for mail in self.control.outbox()]})

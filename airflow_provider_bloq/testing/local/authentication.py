@@ -17,11 +17,13 @@ ANY_ACCESS = frozenset({TokenKind.ACCOUNT, TokenKind.ACCESS})
 
 def token_expired(options: LocalBloqOptions) -> ApiProblem:
     """Make the answer to an expired token; ``jwt expired`` is the one text that Bloq is known to send."""
+    bare = {"plain": "jwt expired", "json": '"jwt expired"'}
     return ApiProblem(
         options.expired_status,
         "TokenExpired",
         "The access token has expired",
-        plain="jwt expired" if options.expiry_body == "plain" else None,
+        plain=bare.get(options.expiry_body),
+        headers={"Content-Type": "application/json"} if options.expiry_body == "json" else None,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from airflow_provider_bloq.testing.local.accounts import withdraw_key
 from airflow_provider_bloq.testing.local.backend import Backend
 from airflow_provider_bloq.testing.local.catalogue import OfferKind
+from airflow_provider_bloq.testing.local.connect import ConnectService
 from airflow_provider_bloq.testing.local.counters import CounterSnapshot
 from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationError, UnknownThing
 from airflow_provider_bloq.testing.local.faults import ArmedFault, Fault
@@ -42,6 +43,7 @@ class Control:
 
     backend: Backend
     provisioner: Provisioner
+    connect: ConnectService
 
     def create_account(self, email: str, password: str, manager: bool) -> Account:
         """Open a verified account.
@@ -163,6 +165,36 @@ class Control:
         :raises UnknownThing: There is no such service.
         """
         self.backend.catalogue.disable(service_id)
+
+    def create_connect_key(self, chain: str) -> str:
+        """Make a path key for Connect's JSON-RPC of a chain.
+
+        :raises UnknownThing: Connect has no JSON-RPC of that chain.
+        """
+        return self.connect.create_key(chain)
+
+    def delete_connect_key(self, key: str) -> None:
+        """Delete a path key of Connect.
+
+        :raises UnknownThing: There is no such key.
+        """
+        self.connect.delete_key(key)
+
+    def stream_connections(self) -> int:
+        """Return how many connections of Connect's stream are open."""
+        return self.connect.hub.count()
+
+    def drop_streams(self) -> int:
+        """Cut all connections of Connect's stream without a word; returns how many there were."""
+        return self.connect.hub.drop()
+
+    def hold_stream_events(self) -> None:
+        """Keep the stream's events back."""
+        self.connect.hub.hold()
+
+    def release_stream_events(self) -> None:
+        """Let go of the events that were kept back."""
+        self.connect.hub.release()
 
     def outbox(self) -> list[Mail]:
         """Return the verification mails that Bloq would have sent."""

@@ -24,7 +24,7 @@ class CounterSnapshot:
     :param calls: Calls by ``<service> <method> <route template>``.
     :param statuses: Answers by ``<service> <status>``; ``dropped`` where no whole answer was sent.
     :param unauthorized: Answers 401 by service.
-    :param rpc_calls: JSON-RPC calls let through, by node id and RPC method.
+    :param rpc_calls: JSON-RPC calls let through, by node id (of Connect ``connect:<chain>``) and RPC method.
     :param authorizations: Digests of the raw Authorization headers by listener, in order of arrival.
     :param tokens: Digests of the bearer tokens by listener.
     """
@@ -51,7 +51,8 @@ class CounterSnapshot:
 class Counters:
     """The running counts. Touched on the event loop only.
 
-    A listener is ``accounts``, ``nodes`` or the id of a node or cluster.
+    A listener is ``accounts``, ``nodes``, ``connect``, ``connect-rpc``, ``stream`` or the id of a node or
+    cluster.
     """
 
     mints: int = 0

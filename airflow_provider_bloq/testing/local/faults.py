@@ -15,6 +15,9 @@ from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationErr
 __all__ = ["ArmedFault", "Fault", "FaultKind", "FaultPlan", "fault_from_json"]
 
 
+_SERVICES = ("accounts", "nodes", "rpc", "connect", "stream", "*")
+
+
 class FaultKind(StrEnum):
     """How a request goes wrong."""
 
@@ -49,7 +52,8 @@ class Fault:
     """One fault to inject.
 
     :param kind: How the request goes wrong.
-    :param service: ``accounts``, ``nodes``, ``rpc`` (the nodes' own endpoints) or ``*``.
+    :param service: ``accounts``, ``nodes``, ``rpc`` (the nodes' own endpoints), ``connect``, ``stream``
+        (Connect's, where ``/socket.io/open`` is the path of a request that opens a connection) or ``*``.
     :param method: HTTP method, or ``*``.
     :param path: Path pattern as of :mod:`fnmatch`, such as ``/users/me/nodes*``.
     :param times: How many requests it strikes; None until it is cleared.
@@ -63,7 +67,7 @@ class Fault:
     """
 
     kind: FaultKind
-    service: Literal["accounts", "nodes", "rpc", "*"] = "*"
+    service: Literal["accounts", "nodes", "rpc", "connect", "stream", "*"] = "*"
     method: str = "*"
     path: str = "*"
     times: int | None = 1
@@ -91,8 +95,8 @@ class Fault:
 def _problems(fault: Fault) -> Iterator[str]:
     if fault.kind not in set(FaultKind):
         yield f"kind must be one of {', '.join(FaultKind)}"
-    if fault.service not in ("accounts", "nodes", "rpc", "*"):
-        yield "service must be accounts, nodes, rpc or *"
+    if fault.service not in _SERVICES:
+        yield f"service must be one of {', '.join(_SERVICES)}"
     if fault.times is not None and fault.times < 1:
         yield "times must be at least 1, or null for no end"
     if fault.after < 0:

@@ -38,6 +38,7 @@ class LocalBloqOptions:
     :param host: Loopback address to listen on; any other is refused.
     :param accounts_port: Port of Accounts; 0 takes a free one.
     :param nodes_port: Port of Nodes; 0 takes a free one.
+    :param connect_port: Port of Connect; 0 takes a free one.
     :param admin_port: Port of the admin API; 0 takes a free one.
     :param gateway_port: Port that also serves ``/accounts/v1`` and ``/nodes/v1``; None for none.
     :param clock: Seconds since the epoch; everything that has a time goes by it.
@@ -50,7 +51,7 @@ class LocalBloqOptions:
     :param rotate_refresh: Whether a refresh hands out a new refresh token and ends the old one.
     :param key_deletion_kills_access: Whether access tokens die with their client keys.
     :param expired_status: Answer to an expired token.
-    :param expiry_body: ``plain`` text ``jwt expired``, or a ``problem`` object.
+    :param expiry_body: ``plain`` text ``jwt expired``, a ``json`` string of it, or a ``problem`` object.
     :param error_shape: ``problem`` = ``{status, title, code, detail}``; ``code`` = ``{code, message}``.
     :param login_needs_verification: Whether an account must be verified before it can log in.
     :param verify_status: Success status of account verification.
@@ -72,13 +73,26 @@ class LocalBloqOptions:
         for systems that know no loopback address but 127.0.0.1.
     :param sidecar: Whether nodes also serve ``/status`` and ``/logs`` on port 8080.
     :param upstreams: Chain name to a maker of what runs behind a node of that chain; None puts anvil
-        behind eth, etc and polygon. A node of any other chain exists, but its RPC answers 503.
+        behind eth, etc and polygon. A node of any other chain exists, but its RPC answers 503. For Bitcoin
+        there is ``{"eth": Anvil, "btc": Bitcoind}``; not by default, since few machines have or can fetch one.
+    :param connect_upstreams: Chain name to a maker of what runs behind Connect, started when it is first
+        asked for; a chain without one answers 503. None puts a Bitcoin node of its own behind btc and bch,
+        and anvil behind eth, etc, kotti and ropsten.
+    :param connect_unknown_key_status: Answer of Connect's JSON-RPC to a path key that does not open it.
+    :param connect_stream_refusal: How the stream refuses a token: by an error ``packet`` on a connection that
+        is then closed, or by the HTTP ``status`` that the REST API would answer.
+    :param connect_address_event: What the stream's event of an address carries: the ``txid``, or an ``object``
+        with address and txid.
+    :param connect_idle_seconds: How long a connection of the stream may stay subscribed to nothing.
+    :param connect_ping_seconds: How often clients of the stream are to ping.
+    :param connect_ping_timeout_seconds: By how much a ping may be late before the connection is closed.
     :raises LocalBloqConfigurationError: Options are wrong; names each.
     """
 
     host: str = "127.0.0.1"
     accounts_port: int = 0
     nodes_port: int = 0
+    connect_port: int = 0
     admin_port: int = 0
     gateway_port: int | None = None
     clock: Callable[[], float] = time.time
@@ -91,7 +105,7 @@ class LocalBloqOptions:
     rotate_refresh: bool = False
     key_deletion_kills_access: bool = False
     expired_status: Literal[401, 403] = 401
-    expiry_body: Literal["plain", "problem"] = "plain"
+    expiry_body: Literal["plain", "json", "problem"] = "plain"
     error_shape: Literal["problem", "code"] = "problem"
     login_needs_verification: bool = False
     verify_status: Literal[200, 204] = 204
@@ -109,6 +123,13 @@ class LocalBloqOptions:
     node_address: Literal["own-ip", "port-in-ip"] = "own-ip"
     sidecar: bool = True
     upstreams: Mapping[str, Callable[[], Upstream]] | None = None
+    connect_upstreams: Mapping[str, Callable[[], Upstream]] | None = None
+    connect_unknown_key_status: Literal[401, 403] = 401
+    connect_stream_refusal: Literal["packet", "status"] = "packet"
+    connect_address_event: Literal["txid", "object"] = "txid"
+    connect_idle_seconds: float = 60.0
+    connect_ping_seconds: float = 25.0
+    connect_ping_timeout_seconds: float = 5.0
 
     def __post_init__(self) -> None:
         problems = tuple(_problems(self))
@@ -118,7 +139,7 @@ class LocalBloqOptions:
 
 _CHOICES: Mapping[str, tuple[object, ...]] = {
     "expired_status": (401, 403),
-    "expiry_body": ("plain", "problem"),
+    "expiry_body": ("plain", "json", "problem"),
     "error_shape": ("problem", "code"),
     "verify_status": (200, 204),
     "password_status": (200, 204),
@@ -126,17 +147,28 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "repeated_delete_status": (204, 404),
     "logs_shape": ("by-client", "lines", "text"),
     "node_address": ("own-ip", "port-in-ip"),
+    "connect_unknown_key_status": (401, 403),
+    "connect_stream_refusal": ("packet", "status"),
+    "connect_address_event": ("txid", "object"),
 }
+_POSITIVE = (
+    "account_token_seconds",
+    "access_token_seconds",
+    "refresh_token_seconds",
+    "connect_idle_seconds",
+    "connect_ping_seconds",
+    "connect_ping_timeout_seconds",
+)
 
 
 def _problems(options: LocalBloqOptions) -> Iterator[str]:
     if not _is_loopback(options.host):
         yield f"host must be a loopback address such as 127.0.0.1, not {options.host!r}"
-    for name in ("accounts_port", "nodes_port", "admin_port", "gateway_port"):
+    for name in ("accounts_port", "nodes_port", "connect_port", "admin_port", "gateway_port"):
         port = getattr(options, name)
         if port is not None and not 0 <= port <= 65_535:
             yield f"{name} must be between 0 and 65535, not {port}"
-    for name in ("account_token_seconds", "access_token_seconds", "refresh_token_seconds"):
+    for name in _POSITIVE:
         if getattr(options, name) <= 0:
             yield f"{name} must be greater than 0"
     for name, choices in _CHOICES.items():

@@ -25,7 +25,7 @@ _LARGEST_BODY = 64 * 1024 * 1024
 class Pipeline:
     """The way of a request through one listener.
 
-    :param service: ``accounts``, ``nodes`` or ``rpc``: what faults and counts call it.
+    :param service: ``accounts``, ``nodes``, ``rpc`` or ``connect``: what faults and counts call it.
     :param listener: The name that credentials are noted under.
     :param prefix: What stands before the service's own paths.
     """
@@ -97,7 +97,7 @@ def service_application(
 ) -> web.Application:
     """Make the application of one listener.
 
-    :param service: ``accounts``, ``nodes`` or ``rpc``.
+    :param service: ``accounts``, ``nodes``, ``rpc`` or ``connect``.
     :param routes: Its routes, with paths of its own.
     :param listener: The name that credentials are noted under; the service's by default.
     :param prefix: What stands before the paths when the application is mounted under another.

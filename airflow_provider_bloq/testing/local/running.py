@@ -15,6 +15,7 @@ from airflow_provider_bloq.testing.local.admin import AdminApi
 from airflow_provider_bloq.testing.local.backend import Backend
 from airflow_provider_bloq.testing.local.certificates import CertificateAuthority
 from airflow_provider_bloq.testing.local.clusters import ClustersApi
+from airflow_provider_bloq.testing.local.connect import ConnectService
 from airflow_provider_bloq.testing.local.control import Control
 from airflow_provider_bloq.testing.local.errors import LocalBloqError
 from airflow_provider_bloq.testing.local.grants import TokenApi
@@ -37,6 +38,7 @@ class Urls:
 
     accounts: str
     nodes: str
+    connect: str
     admin: str
     gateway: str | None
 
@@ -56,7 +58,8 @@ class RunningService:
         authority = CertificateAuthority()
         ca_bundle.write_bytes(authority.pem())
         self._provisioner = Provisioner(self._backend, authority)
-        self.control = Control(self._backend, self._provisioner)
+        self._connect = ConnectService(self._backend)
+        self.control = Control(self._backend, self._provisioner, self._connect)
         self._bearer = bearer
         self._ca_bundle = ca_bundle
         self._listeners: list[Listener] = []
@@ -73,10 +76,16 @@ class RunningService:
         urls = Urls(
             accounts=await self._listen("accounts", options.accounts_port, self._accounts()),
             nodes=await self._listen("nodes", options.nodes_port, self._nodes()),
+            connect=await self._listen("connect", options.connect_port, self._connect.application()),
             admin=await self._listen("admin", options.admin_port, admin),
             gateway=None if gateway is None else await self._listen("gateway", gateway, self._both()),
         )
-        facts |= {"accounts_url": urls.accounts, "nodes_url": urls.nodes, "admin_url": urls.admin}
+        facts |= {
+            "accounts_url": urls.accounts,
+            "nodes_url": urls.nodes,
+            "connect_url": urls.connect,
+            "admin_url": urls.admin,
+        }
         if urls.gateway is not None:
             facts["gateway_url"] = urls.gateway
         return urls
@@ -84,8 +93,10 @@ class RunningService:
     async def close(self) -> None:
         """Let go of what faults hold up, stop answering and take all nodes down."""
         self._backend.faults.clear()
+        await self._connect.hub.close()
         for listener in self._listeners:
             await listener.close()
+        await self._connect.close()
         await self._provisioner.close()
 
     async def _listen(self, name: str, port: int, application: web.Application) -> str:

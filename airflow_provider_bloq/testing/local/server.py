@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class LocalBloq:
-    """A local Bloq service: Accounts, Nodes, real chains behind its nodes, and levers for tests.
+    """A local Bloq service: Accounts, Nodes, Connect, real chains behind them, and levers for tests.
 
     ::
 
@@ -97,6 +97,11 @@ class LocalBloq:
         return self._running(self._urls).nodes
 
     @property
+    def connect_url(self) -> str:
+        """Root URL of Connect; which chain is meant it tells by the Host header, and is Bitcoin by default."""
+        return self._running(self._urls).connect
+
+    @property
     def admin_url(self) -> str:
         """Base URL of the admin API; see :attr:`admin_bearer`."""
         return self._running(self._urls).admin
@@ -150,7 +155,7 @@ class LocalBloq:
         self._call(Control.reset_counters)
 
     def where_seen(self, token: str) -> frozenset[str]:
-        """Return the listeners (``accounts``, ``nodes``, ids of nodes) that a bearer token arrived at."""
+        """Return the listeners (``accounts``, ``nodes``, ``connect``, ids of nodes, …) that a token arrived at."""
         return self._call(lambda control: control.where_seen(token))
 
     def add_fault(self, fault: Fault) -> str:
@@ -199,6 +204,36 @@ class LocalBloq:
     def disable_service(self, service_id: str) -> None:
         """Take a service off the market."""
         self._call(lambda control: control.disable_service(service_id))
+
+    def create_connect_key(self, chain: str = "eth") -> str:
+        """Make a path key for Connect's JSON-RPC of a chain.
+
+        :raises UnknownThing: Connect has no JSON-RPC of that chain.
+        """
+        return self._call(lambda control: control.create_connect_key(chain))
+
+    def delete_connect_key(self, key: str) -> None:
+        """Delete a path key of Connect.
+
+        :raises UnknownThing: There is no such key.
+        """
+        self._call(lambda control: control.delete_connect_key(key))
+
+    def stream_connections(self) -> int:
+        """Return how many connections of Connect's stream are open."""
+        return self._call(Control.stream_connections)
+
+    def drop_streams(self) -> int:
+        """Cut all connections of Connect's stream without a word; returns how many there were."""
+        return self._call(Control.drop_streams)
+
+    def hold_stream_events(self) -> None:
+        """Keep the events of Connect's stream back until :meth:`release_stream_events`."""
+        self._call(Control.hold_stream_events)
+
+    def release_stream_events(self) -> None:
+        """Let go of the events that were kept back, to those who are subscribed now."""
+        self._call(Control.release_stream_events)
 
     def outbox(self) -> list[Mail]:
         """Return the verification mails that Bloq would have sent."""

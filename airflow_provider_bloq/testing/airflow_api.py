@@ -1,0 +1,137 @@
+"""What a test does with a running Airflow, by its REST API."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import requests
+
+from airflow_provider_bloq.testing.errors import TestingSetupError
+
+__all__ = ["AirflowApi"]
+
+#: The parts of Airflow that have to be well before a DAG can run.
+_PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+#: How often something is asked for that Airflow does not announce, in seconds.
+_LOOK_EVERY = 0.25
+_TERMINAL = frozenset({"success", "failed"})
+#: As many as Airflow gives at once unless it is set up otherwise.
+_PAGE = 100
+
+
+class AirflowApi(ABC):
+    """Drives an Airflow at :attr:`url`.
+
+    :param patience: Seconds that it may take until it is well, and until it knows a DAG of its folder.
+    """
+
+    #: Address of its web page and API.
+    url: str
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._pause = threading.Event()
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self.url = ""
+
+    @property
+    @abstractmethod
+    def login(self) -> tuple[str, str]:
+        """User name and password for its web page."""
+
+    @abstractmethod
+    def log_tail(self, lines: int = 60) -> str:
+        """Return the last lines that its processes printed."""
+
+    def add_connection(self, conn_id: str, fields: Mapping[str, Any]) -> None:
+        """Store a connection in its metadata database.
+
+        :param conn_id: Its id.
+        :param fields: ``conn_type``, ``host``, ``port``, ``schema``, ``login``, ``password``, and
+            ``extra`` as a dict.
+        """
+        extra = json.dumps(fields.get("extra", {}))
+        self.call("POST", "connections", json={**fields, "connection_id": conn_id, "extra": extra})
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Unpause a DAG and start a run of it.
+
+        :return: The id of the run.
+        """
+        self._until(
+            lambda: any(dag["dag_id"] == dag_id for dag in self.call("GET", "dags")["dags"]),
+            self._patience,
+            f"the DAG {dag_id} was not found",
+        )
+        self.call("PATCH", f"dags/{dag_id}", json={"is_paused": False})
+        run = self.call(
+            "POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf or {})}
+        )
+        return str(run["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return the state of a run."""
+        return str(self.call("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Return the task instances of a run, however many they are."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.call(
+                "GET",
+                f"dags/{dag_id}/dagRuns/{run_id}/taskInstances",
+                params={"limit": _PAGE, "offset": len(found), "order_by": "id"},
+            )
+            found += page["task_instances"]
+            if not page["task_instances"] or len(found) >= page["total_entries"]:
+                return found
+
+    def wait(self, dag_id: str, run_id: str, timeout: float = 300.0) -> str:
+        """Wait for the end of a run.
+
+        :param timeout: Seconds to wait.
+        :return: ``success`` or ``failed``.
+        :raises TestingSetupError: It has not ended in time.
+        """
+        self._until(
+            lambda: self.run_state(dag_id, run_id) in _TERMINAL, timeout, f"run {run_id} has not ended"
+        )
+        return self.run_state(dag_id, run_id)
+
+    def call(self, method: str, path: str, **request: Any) -> Any:
+        """Call the REST API and return the JSON of its answer.
+
+        :param path: Path below ``/api/v2/``.
+        """
+        response = self._session.request(method, f"{self.url}/api/v2/{path}", timeout=30, **request)
+        response.raise_for_status()
+        return response.json() if response.content else None
+
+    def _is_well(self) -> bool:
+        try:
+            response = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5)
+            health = response.json()
+        except (requests.RequestException, ValueError):
+            return False
+        return all((health.get(part) or {}).get("status") == "healthy" for part in _PARTS)
+
+    def _log_in(self) -> None:
+        user, password = self.login
+        response = self._session.post(
+            f"{self.url}/auth/token", json={"username": user, "password": password}, timeout=30
+        )
+        response.raise_for_status()
+        self._session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
+
+    def _until(self, condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TestingSetupError(f"{otherwise} after {timeout:.0f} s. Output ends:\n{self.log_tail()}")
+            self._pause.wait(_LOOK_EVERY)

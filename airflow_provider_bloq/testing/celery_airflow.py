@@ -1,0 +1,97 @@
+"""A real Airflow as a fleet has it: CeleryExecutor, PostgreSQL and Redis, all on loopback."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+
+from airflow_provider_bloq.testing.airflow_processes import AirflowPart, AirflowProcesses
+from airflow_provider_bloq.testing.errors import TestingSetupError
+from airflow_provider_bloq.testing.ports import free_ports
+from airflow_provider_bloq.testing.postgres import LocalPostgres
+from airflow_provider_bloq.testing.redis_server import LocalRedis
+
+__all__ = ["LocalCeleryAirflow"]
+
+_MODULES_OF_THE_EXTRA = ("celery", "redis", "psycopg2", "asyncpg")
+_WORKER_READY = re.compile(r"celery@\S+ ready")
+#: Tasks that Airflow hands out at once: enough that no worker ever waits for the scheduler.
+_PARALLELISM = 64
+
+
+class LocalCeleryAirflow(AirflowProcesses):
+    """Runs API server, scheduler, DAG processor, triggerer and Celery workers; a context manager.
+
+    Needs the extra ``testing-celery``, and PostgreSQL and Redis: on PATH, or on a Debian, from which they
+    are brought.
+
+    :param dags: Folder of the DAGs.
+    :param home: Where its files go; None for a temporary folder that is removed at the end.
+    :param environment: Further environment variables, such as ``AIRFLOW__SECTION__KEY``.
+    :param start_timeout: Seconds that it may take until all its parts are well.
+    :param workers: How many Celery workers run.
+    :param concurrency: How many tasks each of them runs at once; each takes some 150 MB of memory.
+    """
+
+    def __init__(
+        self,
+        dags: Path,
+        *,
+        home: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        start_timeout: float = 180.0,
+        workers: int = 2,
+        concurrency: int = 2,
+    ) -> None:
+        super().__init__(dags, home=home, environment=environment, start_timeout=start_timeout)
+        self._workers = workers
+        self._concurrency = concurrency
+
+    def _prepare(self, opened: ExitStack) -> Mapping[str, str]:
+        if missing := [name for name in _MODULES_OF_THE_EXTRA if find_spec(name) is None]:
+            raise TestingSetupError(
+                f"{', '.join(missing)} is not installed",
+                "Install the extra: pip install 'airflow-provider-bloq[testing-celery]'.",
+            )
+        postgres = opened.enter_context(LocalPostgres())
+        redis = opened.enter_context(LocalRedis())
+        return {
+            "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+            "AIRFLOW__CORE__PARALLELISM": str(_PARALLELISM),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgres.url("postgresql+psycopg2"),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": postgres.url("postgresql+asyncpg"),
+            "AIRFLOW__CELERY__BROKER_URL": redis.url,
+            "AIRFLOW__CELERY__RESULT_BACKEND": postgres.url("db+postgresql+psycopg2"),
+            "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(self._concurrency),
+            # One for all: what the scheduler signs, the API server must accept.
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
+            "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(32),
+        }
+
+    def _launch(self, settings: Mapping[str, str]) -> None:
+        with self._command(["db", "migrate"], settings) as migration:
+            migration.finish(self._patience)
+        super()._launch(settings)
+
+    def _parts(self) -> Sequence[AirflowPart]:
+        single = ("api-server", "scheduler", "dag-processor", "triggerer")
+        return [*(AirflowPart([name]) for name in single), *self._worker_parts()]
+
+    def _worker_parts(self) -> Sequence[AirflowPart]:
+        return [
+            AirflowPart(
+                [
+                    "celery",
+                    "worker",
+                    f"--celery-hostname=worker{number}",
+                    f"--pid={self.home}/worker{number}.pid",
+                ],
+                {"AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(port)},
+                _WORKER_READY,
+            )
+            for number, port in enumerate(free_ports(self._workers), 1)
+        ]

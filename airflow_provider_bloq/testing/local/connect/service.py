@@ -1,0 +1,105 @@
+"""Connect as one service: its chains, its keys and its stream, behind one port."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+from aiohttp import web
+
+from airflow_provider_bloq.testing.local.backend import Backend
+from airflow_provider_bloq.testing.local.connect.addresses_api import AddressesApi
+from airflow_provider_bloq.testing.local.connect.blocks_api import BlocksApi
+from airflow_provider_bloq.testing.local.connect.door import Door
+from airflow_provider_bloq.testing.local.connect.evm_api import EVM_CHAINS, EvmApi
+from airflow_provider_bloq.testing.local.connect.hub import Hub
+from airflow_provider_bloq.testing.local.connect.lazy_upstream import LazyUpstream, default_connect_upstreams
+from airflow_provider_bloq.testing.local.connect.path_keys import PathKeys
+from airflow_provider_bloq.testing.local.connect.status_api import StatusApi
+from airflow_provider_bloq.testing.local.connect.stream_api import StreamApi
+from airflow_provider_bloq.testing.local.connect.transactions_api import TransactionsApi
+from airflow_provider_bloq.testing.local.connect.utxo_chain import UtxoChain
+from airflow_provider_bloq.testing.local.errors import UnknownThing
+from airflow_provider_bloq.testing.local.pipeline import service_application
+
+__all__ = ["ConnectService"]
+
+_SERVICE = "connect"
+_REST_PREFIX = "/api/v1"
+_RPC_PREFIX = "/v1"
+#: Noted apart, since the token has no business there.
+_RPC_LISTENER = "connect-rpc"
+_UTXO_CHAINS = ("btc", "bch")
+
+
+class ConnectService:
+    """All of Connect. Made and used on the event loop; nothing runs behind it until it is asked for."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        # How many calls a node answers at once is for the node to say.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None)
+        )
+        makers = backend.options.connect_upstreams
+        if makers is None:
+            makers = default_connect_upstreams()
+        self._keys = PathKeys()
+        self.hub = Hub(backend)
+        self._utxo = {
+            name: UtxoChain(name, LazyUpstream(name, makers.get(name)), self._session, self.hub.tell)
+            for name in _UTXO_CHAINS
+        }
+        self._evm = {name: LazyUpstream(name, makers.get(name)) for name in EVM_CHAINS}
+        self.hub.follow(self._utxo)
+
+    def application(self) -> web.Application:
+        """Make the application: REST, JSON-RPC and the stream."""
+        door = Door(self._backend, self._utxo)
+        rest = [
+            *AddressesApi(door).routes(),
+            *BlocksApi(door).routes(),
+            *TransactionsApi(door).routes(),
+            *StatusApi(door).routes(),
+        ]
+        rpc = EvmApi(self._backend, self._keys, self._evm, self._session).routes()
+        application = web.Application()
+        application.add_routes(StreamApi(self._backend, door, self.hub).routes())
+        application.add_routes([web.get("/", _health), web.get("/status", _health)])
+        application.add_subapp(
+            _REST_PREFIX, service_application(self._backend, _SERVICE, rest, prefix=_REST_PREFIX)
+        )
+        application.add_subapp(
+            _RPC_PREFIX,
+            service_application(self._backend, _SERVICE, rpc, listener=_RPC_LISTENER),
+        )
+        return application
+
+    def create_key(self, chain: str) -> str:
+        """Make a path key for the JSON-RPC of a chain and return it.
+
+        :raises UnknownThing: Connect has no JSON-RPC of that chain.
+        """
+        if chain not in self._evm:
+            raise UnknownThing(f"JSON-RPC of {chain} in Connect")
+        return self._keys.create(chain)
+
+    def delete_key(self, key: str) -> None:
+        """Delete a path key.
+
+        :raises UnknownThing: There is no such key.
+        """
+        self._keys.delete(key)
+
+    async def close(self) -> None:
+        """Stop all that was started."""
+        await self.hub.close()
+        await asyncio.gather(
+            *(chain.close() for chain in self._utxo.values()),
+            *(chain.close() for chain in self._evm.values()),
+        )
+        await self._session.close()
+
+
+async def _health(request: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})

@@ -1,0 +1,187 @@
+"""The JSON objects of Connect, with the names and kinds that Insight's API gave them.
+
+Amounts without a suffix are whole coins, those that end in ``Sat`` are satoshi; the value of an output is a
+text. ``txApperances`` is spelt as Bloq's documents spell it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from airflow_provider_bloq.testing.local.connect.index import AddressIndex, Block
+from airflow_provider_bloq.testing.local.connect.ledger import Standing, Unspent
+from airflow_provider_bloq.testing.local.connect.transactions import Input, Output, Transaction
+
+__all__ = [
+    "Shown",
+    "address_view",
+    "block_view",
+    "coins",
+    "summary_view",
+    "transaction_view",
+    "unspent_view",
+]
+
+_SATOSHI = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What of a transaction is left out on request.
+
+    :param no_asm: Scripts are not written out in words.
+    :param no_script_sig: Inputs have no script.
+    :param no_spent: Outputs do not tell what spends them.
+    """
+
+    no_asm: bool = False
+    no_script_sig: bool = False
+    no_spent: bool = False
+
+
+def coins(satoshi: int) -> int | float:
+    """Write satoshi as whole coins, as JavaScript would write the number."""
+    whole, rest = divmod(satoshi, _SATOSHI)
+    return satoshi / _SATOSHI if rest else whole
+
+
+def address_view(address: str, sums: Standing, txids: list[str] | None) -> dict[str, Any]:
+    """Write an address.
+
+    :param txids: Its transactions; None to leave them out.
+    """
+    view: dict[str, Any] = {
+        "addrStr": address,
+        **_amount("balance", sums.balance),
+        **_amount("totalReceived", sums.received),
+        **_amount("totalSent", sums.sent),
+        **_amount("unconfirmedBalance", sums.unconfirmed),
+        "unconfirmedTxApperances": sums.waiting,
+        "txApperances": sums.appearances,
+    }
+    return view if txids is None else {**view, "transactions": txids}
+
+
+def unspent_view(index: AddressIndex, coin: Unspent) -> dict[str, Any]:
+    """Write an output that can be spent: with its height, or since when its transaction waits."""
+    block = index.block_of(coin.txid)
+    view = {
+        "address": coin.address,
+        "txid": coin.txid,
+        "vout": coin.index,
+        "scriptPubKey": coin.output.script,
+        "amount": coins(coin.output.satoshi),
+        "satoshis": coin.output.satoshi,
+        "confirmations": index.confirmations(coin.txid),
+    }
+    return view | ({"ts": index.waiting_since(coin.txid)} if block is None else {"height": block.height})
+
+
+def transaction_view(
+    index: AddressIndex, transaction: Transaction, shown: Shown | None = None
+) -> dict[str, Any]:
+    """Write a transaction; the height of one that waits for a block is -1."""
+    left_out = shown or Shown()
+    block = index.block_of(transaction.txid)
+    view: dict[str, Any] = {
+        "txid": transaction.txid,
+        "version": transaction.version,
+        "locktime": transaction.lock_time,
+        "vin": [_input_view(number, one, left_out) for number, one in enumerate(transaction.inputs)],
+        "vout": [
+            _output_view(index, transaction.txid, number, one, left_out)
+            for number, one in enumerate(transaction.outputs)
+        ],
+        "blockheight": -1 if block is None else block.height,
+        "confirmations": index.confirmations(transaction.txid),
+        "time": index.waiting_since(transaction.txid) if block is None else block.time,
+        "valueOut": coins(transaction.value_out()),
+        "size": transaction.size,
+    }
+    if block is not None:
+        view |= {"blockhash": block.hash, "blocktime": block.time}
+    if transaction.is_coinbase:
+        return view | {"isCoinBase": True}
+    fees = transaction.value_in() - transaction.value_out()
+    return view | {"valueIn": coins(transaction.value_in()), "fees": coins(fees)}
+
+
+def block_view(told: Mapping[str, Any], subsidy: int) -> dict[str, Any]:
+    """Write a block.
+
+    :param told: What ``getblock`` with verbosity 1 tells; its confirmations are -1 beside the best chain.
+    :param subsidy: New coins in satoshi.
+    """
+    copied = ("hash", "size", "height", "version", "merkleroot", "tx", "time", "nonce", "bits")
+    view = {
+        **{name: told[name] for name in copied},
+        "difficulty": float(told["difficulty"]),
+        "chainwork": told["chainwork"],
+        "confirmations": told["confirmations"],
+        "reward": coins(subsidy),
+        "isMainChain": told["confirmations"] != -1,
+        "poolInfo": {},
+    }
+    neighbours = ("previousblockhash", "nextblockhash")
+    return view | {name: told[name] for name in neighbours if name in told}
+
+
+def summary_view(block: Block) -> dict[str, Any]:
+    """Write a block as the list of a day's blocks does."""
+    return {
+        "height": block.height,
+        "size": block.size,
+        "hash": block.hash,
+        "time": block.time,
+        "txlength": len(block.txids),
+        "poolInfo": {},
+    }
+
+
+def _amount(name: str, satoshi: int) -> dict[str, int | float]:
+    return {name: coins(satoshi), f"{name}Sat": satoshi}
+
+
+def _input_view(number: int, spent: Input, shown: Shown) -> dict[str, Any]:
+    if spent.spends is None or spent.source is None:
+        return {"coinbase": spent.script, "sequence": spent.sequence, "n": number}
+    view: dict[str, Any] = {
+        "txid": spent.spends[0],
+        "vout": spent.spends[1],
+        "sequence": spent.sequence,
+        "n": number,
+        "addr": spent.source.address,
+        "valueSat": spent.source.satoshi,
+        "value": coins(spent.source.satoshi),
+        "doubleSpentTxID": None,
+    }
+    if shown.no_script_sig:
+        return view
+    return view | {"scriptSig": _script(spent.script, spent.asm, shown)}
+
+
+def _output_view(index: AddressIndex, txid: str, number: int, output: Output, shown: Shown) -> dict[str, Any]:
+    script = _script(output.script, output.asm, shown)
+    if output.address is not None:
+        script |= {"addresses": [output.address]}
+    view: dict[str, Any] = {
+        "value": f"{Decimal(output.satoshi).scaleb(-8):.8f}",
+        "n": number,
+        "scriptPubKey": script | {"type": output.kind},
+    }
+    if shown.no_spent:
+        return view
+    spender = index.spender((txid, number))
+    block = index.block_of(spender[0]) if spender else None
+    return view | {
+        "spentTxId": spender[0] if spender else None,
+        "spentIndex": spender[1] if spender else None,
+        "spentHeight": block.height if block else None,
+    }
+
+
+def _script(script: str, asm: str, shown: Shown) -> dict[str, Any]:
+    return {"hex": script} if shown.no_asm else {"hex": script, "asm": asm}
