@@ -36,6 +36,8 @@ def get_provider_info() -> dict[str, object]:
                     "airflow_provider_bloq.operators.fan_out",
                     "airflow_provider_bloq.operators.jsonrpc",
                     "airflow_provider_bloq.operators.nodes",
+                    "airflow_provider_bloq.operators.rotation",
+                    "airflow_provider_bloq.operators.token_broker",
                 ],
             },
         ],
@@ -48,6 +50,28 @@ def get_provider_info() -> dict[str, object]:
                     "airflow_provider_bloq.sensors.nodes",
                 ],
             },
+        ],
+        "triggers": [
+            {
+                "integration-name": "Bloq",
+                "python-modules": [
+                    "airflow_provider_bloq.triggers.addresses",
+                    "airflow_provider_bloq.triggers.blocks",
+                    "airflow_provider_bloq.triggers.cluster_update",
+                    "airflow_provider_bloq.triggers.creation",
+                    "airflow_provider_bloq.triggers.logs",
+                    "airflow_provider_bloq.triggers.waiting",
+                ],
+            },
+        ],
+        "asset-uris": [
+            {"schemes": ["bloq"], "handler": "airflow_provider_bloq.assets.bloq.sanitize_uri"},
+        ],
+        # Airflow loads them only where the provider common-messaging is installed.
+        "queues": [
+            "airflow_provider_bloq.queues.bloq.BloqBlockQueue",
+            "airflow_provider_bloq.queues.bloq.BloqAddressQueue",
+            "airflow_provider_bloq.queues.bloq.BloqLogsQueue",
         ],
         "task-decorators": [
             {"name": "bloq", "class-name": "airflow_provider_bloq.decorators.bloq.bloq_task"},
