@@ -10,6 +10,9 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from urllib.parse import quote
+
+from airflow_provider_bloq.auth.secret import REDACTED
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.auth.flight import Ticket
@@ -67,6 +70,8 @@ class Request:
     :param headers: Headers to send.
     :param body: The whole body; there is no streaming here.
     :param trust: What makes the server's certificate acceptable.
+    :param path_key: A credential that is the last part of the path. ``url`` ends in ``***`` instead, so that
+        whoever shows it shows no secret.
     """
 
     method: str
@@ -74,6 +79,14 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
     trust: Trust = Unpinned.VERIFY
+    path_key: Secret | None = None
+
+    @property
+    def wire_url(self) -> str:
+        """The URL as it is sent, with the path key in it: a secret itself where there is one."""
+        if self.path_key is None:
+            return self.url
+        return self.url.removesuffix(REDACTED) + quote(self.path_key.reveal(), safe="")
 
     def with_header(self, name: str, value: str) -> Request:
         """Return the same request with one header set."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from typing import Any
 
 __all__ = ["loads"]
@@ -16,19 +17,20 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes, *, exact: bool = False) -> Any:
     """Decode JSON, as :func:`json.loads` does.
 
     That one relies on the recursion limit, which libraries raise (py_ecc, which web3.py brings, to
     100,000): the decoder, written in C, then runs out of stack, and the process dies.
 
     :param text: The JSON.
+    :param exact: Whether numbers with a fraction are read as :class:`~decimal.Decimal`, which loses nothing.
     :raises ValueError: It is no JSON, or is nested deeper than any that is meant well.
     """
     if _may_be_too_deep(text.encode(errors="replace") if isinstance(text, str) else text):
         raise ValueError("it is nested too deep")
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=Decimal if exact else None)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 

@@ -155,7 +155,7 @@ class AwaitingDriver:
             # Redirects are not followed: none is documented, and one would carry the client keys on.
             async with session.request(
                 request.method,
-                request.url,
+                request.wire_url,
                 headers=dict(request.headers),
                 data=request.body,
                 allow_redirects=False,

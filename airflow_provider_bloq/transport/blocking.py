@@ -130,7 +130,7 @@ class BlockingDriver:
             # Redirects are not followed: none is documented, and one would carry the client keys on.
             response = self._session(request.trust).request(
                 request.method,
-                request.url,
+                request.wire_url,
                 headers=dict(request.headers),
                 data=request.body,
                 allow_redirects=False,

@@ -11,12 +11,25 @@ from pathlib import Path
 
 from airflow_provider_bloq.testing.airflow import LocalAirflow
 
-__all__ = ["found", "in_base64", "leaks", "made_by_bloq", "vault_tokens", "written_by"]
+__all__ = [
+    "credentials",
+    "found",
+    "in_base64",
+    "leaks",
+    "made_by_bloq",
+    "unrevealed",
+    "vault_tokens",
+    "written_by",
+]
 
 #: Every token of the local Bloq service, access or refresh, claims this issuer; no other token here does.
 _ISSUER = "https://accounts.bloq.cloud"
 #: Service tokens and batch tokens as OpenBao and Vault make them.
 _VAULT_TOKEN = re.compile(rb"(?<![\w.-])(?:hv[sb]|[sb])\.[\w-]{24,}")
+
+
+#: How the line begins in which a canary prints the password of a node.
+_REVEALED = b"node-password "
 
 
 def in_base64(text: str) -> list[str]:
@@ -53,6 +66,27 @@ def written_by(airflow: LocalAirflow) -> dict[str, bytes]:
     }
     # A long value is cut into the pages of the database's file, a row holds it whole.
     return {**files, **dict(_tables(airflow.database)), "output": airflow.log_tail(1_000_000).encode()}
+
+
+def unrevealed(written: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Leave out of an Airflow's output the lines in which tasks themselves reveal a password.
+
+    The LocalExecutor copies what a task prints to the scheduler's output, and of what was masked Airflow hides
+    nothing there but JWTs.
+
+    :param written: See :func:`written_by`.
+    """
+    lines = written["output"].splitlines()
+    return {**written, "output": b"\n".join(line for line in lines if _REVEALED not in line)}
+
+
+def credentials(whose: str, user: str, password: str) -> dict[str, str]:
+    """Name all that must not be found of what opens a node or cluster."""
+    return {
+        f"the user of {whose}": user,
+        f"the password of {whose}": password,
+        f"the Basic header of {whose}": base64.b64encode(f"{user}:{password}".encode()).decode(),
+    }
 
 
 def leaks(secrets: Mapping[str, str], texts: Mapping[str, bytes]) -> list[str]:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 
 import pytest
 import requests
 
 from airflow_provider_bloq.testing.airflow import LocalAirflow
 from airflow_provider_bloq.testing.stack import KEYS_PATH, LocalStack
-from tests.airflow.leaks import leaks, written_by
-
-#: How the line begins in which a canary prints the password of a node.
-REVEALED = b"node-password "
+from tests.airflow.leaks import credentials, leaks, unrevealed, written_by
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +25,7 @@ def ended(airflow: LocalAirflow) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def written(ended: dict[str, str], airflow: LocalAirflow) -> dict[str, bytes]:
-    everything = written_by(airflow)
-    # The LocalExecutor copies what a task prints to the scheduler's output, and of what was masked Airflow
-    # hides nothing there but JWTs. So the one line in which the task itself reveals a password is left out.
-    lines = everything["output"].splitlines()
-    return {**everything, "output": b"\n".join(line for line in lines if REVEALED not in line)}
+    return unrevealed(written_by(airflow))
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +53,11 @@ def test_the_dags_ran_as_they_were_meant_to(
 def test_no_secret_is_left_behind(
     written: dict[str, bytes], short_lived: LocalStack, refused_secret: str
 ) -> None:
-    user, password = node_credentials(short_lived)
     secrets = {
         "the client secret": short_lived.keys.client_secret,
         "the refused client secret": refused_secret,
         "the secret id of the Vault role": short_lived.connections()["vault_bloq"]["password"],
-        "the node's user": user,
-        "the node's password": password,
-        "the node's Basic header": b64encode(f"{user}:{password}".encode()).decode(),
+        **node_credentials(short_lived),
     }
     assert leaks(secrets, written) == []
 
@@ -90,7 +79,7 @@ def test_the_search_covers_all_that_airflow_wrote(written: dict[str, bytes], air
 def test_what_a_task_says_of_a_secret_is_masked(logs: bytes) -> None:
     # Airflow leaves a JWT its first three letters, which all JWTs share.
     assert re.findall(rb'"event":"access-token (?:eyJ)?([^"]*)', logs) == [b"***"]
-    assert re.findall(rb'"event":"node-password ([^"]*)', logs) == [b"***"]
+    assert set(re.findall(rb'"event":"node-password ([^"]*)', logs)) == {b"***"}
     assert re.findall(rb"'Authorization': 'Bearer (?:eyJ)?([^']*)'", logs) == [b"***"]
 
 
@@ -101,8 +90,8 @@ def test_what_is_no_secret_can_still_be_read(logs: bytes, short_lived: LocalStac
     assert KEYS_PATH.encode() in logs
 
 
-def node_credentials(stack: LocalStack) -> tuple[str, str]:
-    """Ask Bloq itself for user and password of the node that the canaries made."""
+def node_credentials(stack: LocalStack) -> dict[str, str]:
+    """Ask Bloq itself for users and passwords of the nodes that the canaries, and others, made."""
     keys = {"clientId": stack.keys.client_id, "clientSecret": stack.keys.client_secret}
     token = requests.post(
         f"{stack.bloq.accounts_url}/auth/token", json={"grantType": "clientCredentials", **keys}, timeout=10
@@ -110,5 +99,10 @@ def node_credentials(stack: LocalStack) -> tuple[str, str]:
     nodes = requests.get(
         f"{stack.bloq.nodes_url}/users/me/nodes", headers={"Authorization": f"Bearer {token}"}, timeout=10
     ).json()
-    (auth,) = (node["auth"] for node in nodes if node["auth"]["type"] == "basic")
-    return auth["user"], auth["pass"]
+    found = [node for node in nodes if node["auth"]["type"] == "basic"]
+    assert found
+    return {
+        name: secret
+        for node in found
+        for name, secret in credentials(node["id"], node["auth"]["user"], node["auth"]["pass"]).items()
+    }
