@@ -54,7 +54,7 @@ class BloqUpdateClusterOperator(WaitingOperator):
         self,
         *,
         cluster: str | Mapping[str, Any],
-        capacity: int | None = None,
+        capacity: int | str | None = None,
         service_id: str | None = None,
         alias: str | None = None,
         wait: bool = True,
@@ -128,10 +128,11 @@ class BloqUpdateClusterOperator(WaitingOperator):
 
     def _wanted(self) -> tuple[str, Wanted]:
         from airflow_provider_bloq.clients.cluster_update import Wanted
+        from airflow_provider_bloq.clients.limits import untemplated
         from airflow_provider_bloq.clients.naming import node_id_of
 
         with failing_at_once():
-            wanted = Wanted(self.capacity, self.service_id, self.alias)
+            wanted = Wanted(untemplated(self.capacity), self.service_id, self.alias)
             return node_id_of(self.cluster, "cluster"), wanted
 
     def _condition(self, cluster_id: str, wanted: Wanted) -> ClusterUpdated:

@@ -43,7 +43,7 @@ class BloqCreateClusterOperator(BloqCreateOperator):
 
     template_fields: Sequence[str] = (*BloqCreateOperator.template_fields, "capacity", "alias")
 
-    def __init__(self, *, capacity: int = 2, alias: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, capacity: int | str = 2, alias: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.capacity = capacity
         self.alias = alias
@@ -57,8 +57,10 @@ class BloqCreateClusterOperator(BloqCreateOperator):
     def order(self) -> dict[str, Any]:
         """See :meth:`.BloqCreateOperator.order`."""
         from airflow_provider_bloq.clients.clusters import ClustersApi
+        from airflow_provider_bloq.clients.limits import untemplated
 
-        return ClustersApi.order(self.service_id, self.auth_type, capacity=self.capacity, alias=self.alias)
+        capacity = untemplated(self.capacity)
+        return ClustersApi.order(self.service_id, self.auth_type, capacity=capacity, alias=self.alias)
 
     def started(self, id: str) -> Condition:  # noqa: A002 - the field's own name
         """See :meth:`.BloqCreateOperator.started`."""

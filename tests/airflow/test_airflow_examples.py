@@ -71,7 +71,6 @@ def mining(connections: LocalStack) -> Iterator[None]:
 #: Examples that only a whole Airflow can run, and where that is done.
 ELSEWHERE = {
     "bloq_block_events": "test_airflow_example_runs.py",
-    "bloq_cluster_scaling": "test_airflow_example_runs.py",
     "bloq_token_broker": "test_airflow_broker.py",
 }
 

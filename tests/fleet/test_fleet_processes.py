@@ -22,7 +22,7 @@ from tests.support.real_fleet import RealFleet
 
 PROCESSES = 200
 #: Nothing takes this long; it only keeps a child from outliving a test that failed, in seconds.
-LONGEST = 300
+LONGEST = 600
 
 
 @dataclass
