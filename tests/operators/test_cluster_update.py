@@ -159,7 +159,7 @@ def test_a_cluster_that_was_deleted_is_not_updated(
         update(capacity=2).attempt()
 
 
-@pytest.mark.parametrize("options", [{}, {"capacity": 1}, {"capacity": 11}, {"capacity": "3"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"capacity": 1}, {"capacity": 11}, {"capacity": "three"}], ids=str)
 def test_a_wrong_order_is_refused_before_anything_is_sent(
     bloq: LocalBloq, update: Callable[..., TaskLife], options: dict[str, Any]
 ) -> None:
