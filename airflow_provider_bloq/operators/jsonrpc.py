@@ -23,7 +23,7 @@ class _TakesParams(BaseOperatorMeta):
     Not for the constructor to do: Airflow takes every ``params`` away before that is called.
     """
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - the method of a metaclass
         if isinstance(kwargs.get("params"), list | tuple):
             kwargs.setdefault("rpc_params", kwargs.pop("params"))
         return super().__call__(*args, **kwargs)

@@ -34,10 +34,9 @@ def member_policy(shared_path: str, keys_path: str | None = None, *, mount: str 
     :param keys_path: Path of the client keys; None where they stand in the connection.
     """
     rules = [worker_policy(keys_path, mount=mount)] if keys_path is not None else []
-    for path in (shared_path, f"{shared_path}/lease"):
-        rules.append(_rule(f"{mount}/data/{path}", "create", "read", "update"))
-    for path in (shared_path, f"{shared_path}/lease"):
-        rules.append(_rule(f"{mount}/metadata/{path}", "create", "update"))
+    paths = (shared_path, f"{shared_path}/lease")
+    rules += [_rule(f"{mount}/data/{path}", "create", "read", "update") for path in paths]
+    rules += [_rule(f"{mount}/metadata/{path}", "create", "update") for path in paths]
     return "\n".join(rules)
 
 

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.cache import shared_providers
+from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.testing.airflow import LocalAirflow
 from airflow_provider_bloq.testing.local import LocalBloqOptions
 from airflow_provider_bloq.testing.stack import LocalStack
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 CANARIES = Path(__file__).parent / "dags"
+
+#: The examples that run in the standalone Airflow.
+STANDALONE_EXAMPLES = ("bloq_quickstart", "bloq_block_events", "bloq_cluster_scaling")
 
 #: A client secret that Bloq does not know, in the clear in a connection: it is refused, and must not show.
 REFUSED_SECRET = "refused-canary-5b1f0c9a7d3e4286"
@@ -78,19 +82,39 @@ def short_lived() -> Iterator[LocalStack]:
 
 
 @pytest.fixture(scope="session")
-def airflow(short_lived: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
-    """A standalone Airflow with the connections of that stack, the quickstart and the canary DAGs."""
+def watched_node(short_lived: LocalStack) -> str:
+    """Id of a node of that stack, known before Airflow starts: what a DAG is scheduled by stands in its file."""
+    with pytest.MonkeyPatch.context() as patch:
+        for conn_id, fields in short_lived.connections().items():
+            patch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
+        return BloqHook().nodes.create(short_lived.bloq.service_id("eth")).id
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    short_lived: LocalStack, watched_node: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalAirflow]:
+    """A standalone Airflow with the connections of that stack, some examples and the canary DAGs."""
     dags = tmp_path_factory.mktemp("dags")
-    for path in (EXAMPLES / "bloq_quickstart.py", *CANARIES.glob("*.py")):
+    for path in (*(EXAMPLES / f"{name}.py" for name in STANDALONE_EXAMPLES), *CANARIES.glob("*.py")):
         shutil.copy(path, dags)
+    connections = short_lived.connections()
+    connections["bloq_default"]["extra"]["node_fingerprints"] = {
+        watched_node: [short_lived.bloq.node_fingerprint(watched_node)]
+    }
     refused = {
-        **short_lived.connections()["bloq_default"],
+        **connections["bloq_default"],
         "login": short_lived.keys.client_id,
         "password": REFUSED_SECRET,
         "extra": {"environment": "local", "nodes_url": short_lived.bloq.nodes_url},
     }
-    with LocalAirflow(dags) as running:
-        for conn_id, fields in {**short_lived.connections(), "bloq_refused": refused}.items():
+    environment = {
+        "BLOQ_EXAMPLE_NODE": watched_node,
+        # A watcher begins at the first look at its file after its DAG was unpaused.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+    }
+    with LocalAirflow(dags, home=__import__("pathlib").Path("/tmp/scratch/ah"), environment=environment) as running:
+        for conn_id, fields in {**connections, "bloq_refused": refused}.items():
             running.add_connection(conn_id, fields)
         yield running
 

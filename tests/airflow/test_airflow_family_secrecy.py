@@ -24,7 +24,7 @@ from tests.support.real_fleet import RealFleet
 pytestmark = pytest.mark.anvil
 
 #: Seconds that anything may take on a slow machine.
-PATIENCE = 60.0
+PATIENCE = 240.0
 #: The tasks that wait, by their DAG, and the state that Airflow gives them meanwhile.
 WAITING = {
     "waiting_canaries": {
@@ -56,13 +56,13 @@ ERRORS = {
 class Family:
     """What has become of the DAGs.
 
-    :param states: The states of their runs, by DAG.
+    :param failed: The tasks that have failed, by DAG.
     :param waited: What was written while tasks waited.
     :param ended: What was written when all had ended.
     :param secrets: What must not be in either.
     """
 
-    states: dict[str, str]
+    failed: dict[str, set[str]]
     waited: dict[str, bytes]
     ended: dict[str, bytes]
     secrets: dict[str, str]
@@ -135,7 +135,12 @@ def family(
     rpc.call("anvil_mine", ["0x1"])
     bloq.finish_updates(cluster.id)
     hook.nodes.delete(doomed.id)
-    states = {dag_id: airflow.wait(dag_id, run_id, PATIENCE) for dag_id, run_id in runs.items()}
+    for dag_id, run_id in runs.items():
+        airflow.wait(dag_id, run_id, PATIENCE)
+    failed = {
+        dag_id: {task["task_id"] for task in airflow.tasks(dag_id, run_id) if task["state"] != "success"}
+        for dag_id, run_id in runs.items()
+    }
     ended = written_by(airflow)
 
     secrets = {
@@ -151,11 +156,61 @@ def family(
         secrets |= credentials_of(machine)
     hook.nodes.delete(node.id)
     hook.clusters.delete(cluster.id)
-    return Family(states, unrevealed(waited), unrevealed(ended), secrets)
+    return Family(failed, unrevealed(waited), unrevealed(ended), secrets)
 
 
 def fleet_connections(fleet: RealFleet) -> dict[str, dict[str, Any]]:
     """Give the connections of the fleet, of which the DAGs know the member and the reader by other names."""
+    named = {"bloq_member": "canary_member", "bloq_reader": "canary_reader"}
+    return {named.get(conn_id, conn_id): fields for conn_id, fields in fleet.connections().items()}
+
+
+def all_have_waited(airflow: LocalAirflow, runs: dict[str, str]) -> None:
+    """Wait until each task has been seen to wait that is to; what is deferred stays so, the others look again."""
+    missing = {
+        (dag_id, task_id, state) for dag_id, tasks in WAITING.items() for task_id, state in tasks.items()
+    }
+
+    def is_empty() -> bool:
+        for dag_id in WAITING:
+            states = {
+                (dag_id, task["task_id"], task["state"]) for task in airflow.tasks(dag_id, runs[dag_id])
+            }
+            missing.difference_update(states)
+        return not missing
+
+    until(is_empty, lambda: f"not seen: {sorted(missing)}")
+
+
+def deletes(service: LocalBloq) -> int:
+    """Count how often nodes were deleted."""
+    calls = service.counters().calls
+    return sum(number for call, number in calls.items() if call.startswith("nodes DELETE /users/me/nodes/"))
+
+
+def credentials_of(machine: Machine) -> dict[str, str]:
+    """Name what opens a node or cluster; nothing, if it has no password of its own."""
+    auth = machine.auth
+    if auth is None or auth.user is None or auth.password is None:
+        return {}
+    return credentials(machine.id, auth.user.reveal(), auth.password.reveal())
+
+
+def until(condition: Callable[[], bool], otherwise: Callable[[], str]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + PATIENCE
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, otherwise()
+        pause.wait(0.25)
+
+
+def test_the_family_did_what_it_was_meant_to(family: Family) -> None:
+    assert family.failed == {
+        "family_canaries": set(),
+        "waiting_canaries": set(),
+        "failing_family": {*ERRORS, "killed"},
+    }, b"".join(t for n, t in family.ended.items() if n.startswith("logs/dag_id=waiting_canaries") and b"error" in t).decode()
     named = {"bloq_member": "canary_member", "bloq_reader": "canary_reader"}
     return {named.get(conn_id, conn_id): fields for conn_id, fields in fleet.connections().items()}
 

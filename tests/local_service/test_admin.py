@@ -48,6 +48,7 @@ def test_the_root_tells_where_everything_is(bloq: LocalBloq) -> None:
     assert _admin(bloq, "GET", "/").json() == {
         "accounts_url": bloq.accounts_url,
         "nodes_url": bloq.nodes_url,
+        "connect_url": bloq.connect_url,
         "admin_url": bloq.admin_url,
         "ca_bundle": str(bloq.ca_bundle),
     }

@@ -252,7 +252,7 @@ def test_an_unknown_fault_cannot_be_cleared(bloq: LocalBloq) -> None:
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"service": "connect"}, "service"),
+        ({"service": "stake"}, "service"),
         ({"times": 0}, "times"),
         ({"after": -1}, "after"),
         ({"status": 99}, "status"),
