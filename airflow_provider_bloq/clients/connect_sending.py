@@ -24,7 +24,8 @@ _KNOWN = re.compile(
 )
 #: Refusals that pass: what it spends has not come yet, or fees are high at present.
 _PASSES = re.compile(
-    r"missing ?inputs|missingorspent|mempool (?:full|min fee)|too-long-mempool|code:? ?-25\b", re.IGNORECASE
+    r"missing ?inputs|missingorspent|non-(?:BIP68-)?final|mempool (?:full|min fee)|too-long-mempool|code:? ?-25\b",
+    re.IGNORECASE,
 )
 
 

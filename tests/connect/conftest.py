@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -75,14 +75,17 @@ def ask(bloq: LocalBloq, kind: DriverKind) -> Ask:
     return asker(kind)
 
 
-def asker(kind: DriverKind, chain: str = "btc") -> Ask:
+def asker(kind: DriverKind, chain: str = "btc", network: str | None = None) -> Ask:
+    """Make what asks Connect about a chain; iterators give lists."""
+
     def blocking(name: str, **parameters: Any) -> Any:
-        return getattr(BloqHook().connect(chain), name)(**parameters)
+        asked = getattr(BloqHook().connect(chain, network), name)(**parameters)
+        return list(asked) if isinstance(asked, Iterator) else asked
 
     async def awaited(name: str, **parameters: Any) -> Any:
         async with BloqAsyncHook() as hook:
-            asked = getattr(hook.connect(chain), name)(**parameters)
-            return [one async for one in asked] if hasattr(asked, "__aiter__") else await asked
+            asked = getattr(hook.connect(chain, network), name)(**parameters)
+            return [one async for one in asked] if isinstance(asked, AsyncIterator) else await asked
 
     return blocking if kind == "blocking" else lambda *a, **k: asyncio.run(awaited(*a, **k))
 

@@ -105,13 +105,9 @@ def test_what_cannot_be_is_refused_before_anything_is_sent(
 ) -> None:
     # Port 9 answers nobody; a request would be an error of another kind.
     connect("http://127.0.0.1:9", "http://127.0.0.1:9", extra={"connect_url": "http://127.0.0.1:9"})
-    network = {"network": "mainnet"} if name != "balance" else {}
+    ask = asker(kind, network="mainnet")
     with pytest.raises(BloqConfigurationError) as refused:
-        if network:
-            client = BloqHook().connect("btc", "mainnet")
-            list(client.history(**parameters)) if name == "history" else getattr(client, name)(**parameters)
-        else:
-            asker(kind)(name, **parameters)
+        ask(name, **parameters)
     assert refused.value.fields == (field,)
 
 
@@ -152,6 +148,7 @@ def test_values_are_read_tolerantly() -> None:
     )
     coin = Unspent.from_json({"txid": "ab", "vout": 0, "amount": Decimal("0.5"), "address": LEGACY})
     assert (coin.amount_sat, coin.confirmations, coin.height) == (50_000_000, 0, None)
-    for wrong in ([], None, {}, {"txid": "ab"}):
+    wrong_ones: list[Any] = [[], None, {}, {"txid": "ab"}]
+    for wrong in wrong_ones:
         with pytest.raises(BloqUnavailable):
             Unspent.from_json(wrong)

@@ -131,7 +131,7 @@ def test_what_is_not_there_is_not_found(ask: Ask) -> None:
 
 def test_connect_tells_of_itself(ask: Ask, bitcoin: Bitcoind) -> None:
     assert ask("info").height == bitcoin.height
-    assert ask("difficulty") == float(bitcoin.rpc("getdifficulty"))
+    assert ask("difficulty") == float(bitcoin.rpc("getblockchaininfo")["difficulty"])
     assert ask("sync").height == bitcoin.height
     assert ask("peer").connected
     assert ask("estimate_fee", blocks=3) is None or ask("estimate_fee", blocks=3) > 0

@@ -121,6 +121,7 @@ def test_it_is_read_from_a_file(
 
 
 def test_exactly_one_source_is_named() -> None:
-    for given in ({}, {"raw_transaction": "00", "raw_transaction_path": "file:///x"}):
+    given_ones: list[dict[str, Any]] = [{}, {"raw_transaction": "00", "raw_transaction_path": "file:///x"}]
+    for given in given_ones:
         with pytest.raises(BloqConfigurationError, match="raw_transaction"):
             sender(**given)

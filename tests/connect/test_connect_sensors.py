@@ -8,6 +8,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqTransactionDropped
+from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.sensors.base import BloqSensor
 from airflow_provider_bloq.sensors.connect import (
     BloqAddressBalanceSensor,
@@ -70,28 +71,21 @@ def test_a_transaction_that_is_nowhere_for_long_ends_the_wait(bloq: LocalBloq, b
 
 
 def test_a_balance_counts_what_is_deep_enough(bloq: LocalBloq, bitcoin: Bitcoind) -> None:
-    coin = bitcoin.coin()
-    address = bitcoin.rpc("getblock", bitcoin.block_hash(bitcoin.height), 2)["tx"][0]["vout"][0][
-        "scriptPubKey"
-    ]["address"]
-    payment = pay([coin], fee=2_000)
-    has = sum(
-        output["satoshis"]
-        for output in [
-            {"satoshis": one.amount_sat}
-            for one in _hook().connect("btc").unspent(address)
-            if one.confirmations >= 2
-        ]
-    )
-    enough = BloqAddressBalanceSensor(
-        task_id="wait", chain="btc", address=address, at_least_sat=has, confirmations=2
-    )
-    more = BloqAddressBalanceSensor(
-        task_id="wait", chain="btc", address=address, at_least_sat=str(has + 1), confirmations=2
-    )
-    assert poke(enough)["balance_sat"] == has
-    assert poke(more) is None
-    assert payment.txid
+    payment = fresh_payment(bitcoin)
+    address = address_of(bitcoin, payment)
+    coins = BloqHook().connect("btc").unspent(address)
+    before = sum(coin.amount_sat for coin in coins if coin.confirmations >= 1)
+    wanted = before + payment.coins[0].satoshi
+    options: dict[str, Any] = {"chain": "btc", "address": address, "at_least_sat": str(wanted)}
+    unconfirmed = BloqAddressBalanceSensor(task_id="wait", confirmations=0, **options)
+    deep = BloqAddressBalanceSensor(task_id="wait", confirmations=2, **options)
+    assert poke(unconfirmed) is None
+    bitcoin.send(payment)
+    assert poke(unconfirmed)["balance_sat"] == wanted
+    bitcoin.mine()
+    assert poke(deep) is None
+    bitcoin.mine()
+    assert poke(deep)["balance_sat"] == wanted
 
 
 def test_a_payment_is_seen_at_once_and_with_confirmations(bloq: LocalBloq, bitcoin: Bitcoind) -> None:
@@ -151,9 +145,3 @@ def test_what_cannot_be_waited_for_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BloqConfigurationError) as refused:
         BloqPaymentSensor(task_id="wait", **{**right, **wrong}).condition()
     assert refused.value.fields == tuple(wrong)
-
-
-def _hook() -> Any:
-    from airflow_provider_bloq.hooks.bloq import BloqHook
-
-    return BloqHook()
