@@ -20,6 +20,7 @@ __all__ = [
     "BloqConfigurationError",
     "BloqError",
     "BloqForeignEvent",
+    "BloqListShifted",
     "BloqNotFound",
     "BloqNotStarted",
     "BloqQuotaExceeded",
@@ -35,6 +36,7 @@ __all__ = [
     "BloqTokenRejected",
     "BloqTransactionDropped",
     "BloqTransactionFailed",
+    "BloqTransactionRefused",
     "BloqTransactionReplaced",
     "BloqTransactionReverted",
     "BloqUnavailable",
@@ -342,6 +344,10 @@ class BloqTransactionReplaced(BloqTransactionFailed):
     """Another transaction came into the chain in the place of this one, with its nonce or an input of it."""
 
 
+class BloqTransactionRefused(BloqTransactionFailed):
+    """A node does not take a transaction that was sent to it; ``retryable`` where the reason may pass."""
+
+
 class BloqTransactionDropped(BloqTransactionFailed):
     """A transaction is not known to the node (any more), and nothing has taken its place.
 
@@ -364,6 +370,19 @@ class BloqReorg(BloqError):
         self.first = first
         self.last = last
         super().__init__(f"blocks {first} to {last} were replaced by a reorg")
+
+
+class BloqListShifted(BloqError):
+    """A list changed while it was read in parts, so that some of it may have been missed: begin anew.
+
+    :param given: How many of its items were read before.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, given: int) -> None:
+        self.given = given
+        super().__init__(message)
 
 
 class BloqRotationError(BloqError):

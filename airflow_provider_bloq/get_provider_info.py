@@ -172,6 +172,14 @@ def get_provider_info() -> dict[str, object]:
                         ),
                         "schema": {"type": ["string", "null"]},
                     },
+                    "connect_api_keys": {
+                        "label": "Path keys of Connect",
+                        "description": (
+                            'Chain to path key, such as {"eth": "<key>"}, for JSON-RPC by Connect. Keys that are '
+                            "not here are read from the fields connect_<chain> beside the client keys in Vault."
+                        ),
+                        "schema": {"type": ["object", "null"]},
+                    },
                     "timeout": {
                         "label": "Timeout (seconds)",
                         "description": "For the connect and for each wait on an answer; 1 to 600.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -35,7 +35,7 @@ class Endpoint:
     path: str
     repeatable: bool
 
-    def url(self, base: str, parts: dict[str, str], query: dict[str, Any] | None = None) -> str:
+    def url(self, base: str, parts: Mapping[str, str], query: dict[str, Any] | None = None) -> str:
         """Fill in the path.
 
         :raises BloqConfigurationError: A part is empty or would change the path's meaning.
@@ -108,6 +108,12 @@ class Service:
         """
         return (yield from self.ask(endpoint, parts, query=query, body=body)).content
 
+    def request(
+        self, endpoint: Endpoint, parts: Mapping[str, str], query: dict[str, Any] | None, body: Any
+    ) -> Request:
+        """Build the request of a call, without a token; parameters as for :meth:`ask`."""
+        return json_request(endpoint.method, endpoint.url(self.url, parts, query), body)
+
     def ask(
         self,
         endpoint: Endpoint,
@@ -121,7 +127,7 @@ class Service:
 
         :param before_each: Makes a flow to run right before each time that the request is sent.
         """
-        request = json_request(endpoint.method, endpoint.url(self.url, parts, query), body)
+        request = self.request(endpoint, parts, query, body)
         once = partial(
             sent_with_retries, policy=self.policy, repeatable=endpoint.repeatable, before_each=before_each
         )

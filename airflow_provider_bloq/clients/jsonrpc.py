@@ -16,7 +16,7 @@ from airflow_provider_bloq.clients.limits import require_whole_number
 from airflow_provider_bloq.clients.operation import RunsAsync, RunsBlocking, operation
 from airflow_provider_bloq.clients.retry import RetryPolicy, sent_with_retries
 from airflow_provider_bloq.clients.rpc_answers import BatchTooLarge, outcomes_of
-from airflow_provider_bloq.clients.rpc_target import RpcLocator, RpcTarget
+from airflow_provider_bloq.clients.rpc_target import Locator, RpcTarget
 from airflow_provider_bloq.exceptions import BloqAuthError, BloqConfigurationError, BloqRpcError
 
 __all__ = ["AsyncRpcClient", "RpcApi", "RpcCall", "RpcClient"]
@@ -82,7 +82,7 @@ class RpcApi:
     :param policy: How patiently they are repeated.
     """
 
-    def __init__(self, *, locator: RpcLocator, bearer: BearerAuth, policy: RetryPolicy) -> None:
+    def __init__(self, *, locator: Locator, bearer: BearerAuth, policy: RetryPolicy) -> None:
         self.locator = locator
         self.bearer = bearer
         self.policy = policy
@@ -162,6 +162,8 @@ class RpcApi:
 
     def _sent(self, request: Request, target: RpcTarget, repeatable: bool) -> Flow[Response]:
         response = yield from self._sent_to(request, target, repeatable)
+        if target.path_key is not None and response.status in (401, 403):
+            return (yield from self._sent_with_newer_key(request, target, repeatable))
         if target.basic is None or response.status != 401:
             return response
         # Says nothing of the access token: the node's own password may have been changed.
@@ -172,9 +174,20 @@ class RpcApi:
             raise BloqAuthError(f"{newer.url} refuses the user and password that the Nodes API gives for it.")
         return response
 
+    def _sent_with_newer_key(self, request: Request, target: RpcTarget, repeatable: bool) -> Flow[Response]:
+        newer = yield from self.locator.locate(anew=True)
+        if newer != target:
+            response = yield from self._sent_to(request, newer, repeatable)
+            if response.status not in (401, 403):
+                return response
+        raise BloqAuthError(f"{newer.url} refuses the path key that the connection has for {newer.chain}.")
+
     def _sent_to(self, request: Request, target: RpcTarget, repeatable: bool) -> Flow[Response]:
         once = partial(sent_with_retries, policy=self.policy, repeatable=repeatable)
-        aimed = replace(request, url=target.url, trust=target.trust)
+        aimed = replace(request, url=target.url, trust=target.trust, path_key=target.path_key)
+        if target.path_key is not None:
+            # The key is the whole credential: the access token has no business there.
+            return (yield from once(aimed))
         if target.basic is None:
             return (yield from self.bearer.send(aimed, once))
         return (yield from once(aimed.with_header("Authorization", target.basic.basic_header())))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from airflow_provider_bloq.auth.bearer import TrustedOrigins
 from airflow_provider_bloq.auth.flow import Flow, Pinned, Trust, Unpinned
 from airflow_provider_bloq.auth.origin import Origin
+from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.clients.addresses import rpc_url, rpc_version
 from airflow_provider_bloq.clients.clusters import ClustersApi
 from airflow_provider_bloq.clients.handshake import shown_fingerprint
@@ -18,7 +20,7 @@ from airflow_provider_bloq.clients.nodes import NodesApi
 from airflow_provider_bloq.clients.retry import IMPATIENT
 from airflow_provider_bloq.exceptions import BloqCertificateError, BloqConfigurationError
 
-__all__ = ["RpcLocator", "RpcTarget", "TlsRules"]
+__all__ = ["Locator", "RpcLocator", "RpcTarget", "TlsRules"]
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class RpcTarget:
     :param basic: User and password of its own, where it has them; else the access token is tried,
         which only trusted origins are shown.
     :param chain: The chain, such as ``eth``; None for a URL, which does not tell.
+    :param path_key: The credential in its path, instead of all others; ``url`` has ``***`` in its place.
     """
 
     url: str
@@ -40,6 +43,17 @@ class RpcTarget:
     trust: Trust
     basic: NodeAuth | None = None
     chain: str | None = None
+    path_key: Secret | None = None
+
+
+class Locator(Protocol):
+    """Finds out where calls go."""
+
+    def locate(self, *, anew: bool = False) -> Flow[RpcTarget]:
+        """Return where; found out once.
+
+        :param anew: Whether to find it out again first, since the credential was refused.
+        """
 
 
 @dataclass(frozen=True, slots=True)

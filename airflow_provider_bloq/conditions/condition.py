@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 
 from airflow_provider_bloq.auth.flow import Flow
 from airflow_provider_bloq.clients.clusters import ClustersApi
+from airflow_provider_bloq.clients.connect import ConnectApi
 from airflow_provider_bloq.clients.jsonrpc import RpcApi
 from airflow_provider_bloq.clients.nodes import NodesApi
 from airflow_provider_bloq.exceptions import BloqError
@@ -44,6 +45,9 @@ class Reader(Protocol):
         path: str | None = None,
     ) -> RpcApi:
         """Return a client for the JSON-RPC of a node, cluster or URL."""
+
+    def connect(self, chain: str, network: str | None = None) -> ConnectApi:
+        """Return a client for the REST API that Connect has for a chain."""
 
 
 class Target(ABC):

@@ -9,7 +9,9 @@ from typing import Any
 from airflow_provider_bloq.conditions.blocks import BlockReached
 from airflow_provider_bloq.conditions.clusters import ClusterHealth, ClusterState, ClusterUpdated
 from airflow_provider_bloq.conditions.condition import Condition
+from airflow_provider_bloq.conditions.connect import ConnectBlockReached, ConnectTransactionConfirmed
 from airflow_provider_bloq.conditions.nodes import NodeState
+from airflow_provider_bloq.conditions.payments import ConnectBalanceReached, ConnectPaymentSeen
 from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
 from airflow_provider_bloq.conditions.synced import NodeSynced
 from airflow_provider_bloq.conditions.transactions import TransactionConfirmed
@@ -24,6 +26,10 @@ _KINDS: dict[str, type[Condition]] = {
         ClusterHealth,
         ClusterState,
         ClusterUpdated,
+        ConnectBalanceReached,
+        ConnectBlockReached,
+        ConnectPaymentSeen,
+        ConnectTransactionConfirmed,
         NodeState,
         NodeSynced,
         TransactionConfirmed,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from airflow_provider_bloq.auth.bearer import BearerAuth
     from airflow_provider_bloq.auth.flow import Flow
     from airflow_provider_bloq.clients.clusters import ClustersClient
+    from airflow_provider_bloq.clients.connect import ConnectClient
+    from airflow_provider_bloq.clients.jsonrpc import RpcClient
     from airflow_provider_bloq.clients.models import Cluster, Node
     from airflow_provider_bloq.clients.nodes import NodesClient
     from airflow_provider_bloq.clients.pace import Pace
@@ -118,6 +120,36 @@ class BloqHook(BaseHook):
                 bearer=self.bearer,
                 policy=self._account.policy,
             )
+
+    def connect(self, chain: str, network: str | None = None) -> ConnectClient:
+        """Return a client for the REST API that Connect has for a chain. Nothing is sent until it is used.
+
+        :param chain: ``btc`` or ``bch``.
+        :param network: ``mainnet``, ``testnet`` or ``regtest``: whose addresses are accepted. By default
+            ``mainnet``, and ``regtest`` in the environment ``local``.
+        """
+        from airflow_provider_bloq.clients.connect import ConnectClient
+        from airflow_provider_bloq.hooks.connecting import rest_of
+
+        with failing_at_once():
+            rest = rest_of(self.settings, chain, network)
+            return ConnectClient(run=self.run, bearer=self.bearer, policy=self._account.policy, **rest)
+
+    def connect_rpc(self, chain: str) -> RpcClient:
+        """Return a client for the JSON-RPC that Connect has for a chain. Nothing is sent until it is used.
+
+        The credential is a path key: that of the extra ``connect_api_keys``, or the field ``connect_<chain>``
+        beside the client keys in Vault. No access token is shown, and no URL that this client shows has the key.
+
+        :param chain: ``eth``, ``etc``, ``kotti``, ``ropsten``, or another that ``connect_api_keys`` has.
+        """
+        from airflow_provider_bloq.clients.jsonrpc import RpcClient
+        from airflow_provider_bloq.hooks.connecting import ConnectionPathKeys, path_key_locator
+
+        with failing_at_once():
+            keys = ConnectionPathKeys(self.settings, self._account.vault_path_keys)
+            locator = path_key_locator(self.settings, chain, keys)
+            return RpcClient(run=self.run, locator=locator, bearer=self.bearer, policy=self._account.policy)
 
     def get_conn(self) -> requests.Session:
         """Return a session that puts the access token on requests to Bloq, and to nobody else.

@@ -13,6 +13,7 @@ from airflow_provider_bloq.hooks.failures import failing_at_once
 if TYPE_CHECKING:
     from airflow_provider_bloq.auth.flow import Flow
     from airflow_provider_bloq.clients.clusters import AsyncClustersClient
+    from airflow_provider_bloq.clients.connect import AsyncConnectClient
     from airflow_provider_bloq.clients.jsonrpc import AsyncRpcClient
     from airflow_provider_bloq.clients.models import Cluster, Node
     from airflow_provider_bloq.clients.nodes import AsyncNodesClient
@@ -98,6 +99,25 @@ class BloqAsyncHook:
                 port=port,
                 path=path,
             )
+        return AsyncRpcClient(run=self.run, locator=locator, bearer=self._bearer, policy=self._account.policy)
+
+    def connect(self, chain: str, network: str | None = None) -> AsyncConnectClient:
+        """Return a client for Connect's REST API; parameters as for :meth:`BloqHook.connect`."""
+        from airflow_provider_bloq.clients.connect import AsyncConnectClient
+        from airflow_provider_bloq.hooks.connecting import rest_of
+
+        with failing_at_once():
+            rest = rest_of(self.settings, chain, network)
+        return AsyncConnectClient(run=self.run, bearer=self._bearer, policy=self._account.policy, **rest)
+
+    def connect_rpc(self, chain: str) -> AsyncRpcClient:
+        """Return a client for Connect's JSON-RPC; parameters as for :meth:`BloqHook.connect_rpc`."""
+        from airflow_provider_bloq.clients.jsonrpc import AsyncRpcClient
+        from airflow_provider_bloq.hooks.connecting import ConnectionPathKeys, path_key_locator
+
+        with failing_at_once():
+            keys = ConnectionPathKeys(self.settings, self._account.vault_path_keys)
+            locator = path_key_locator(self.settings, chain, keys)
         return AsyncRpcClient(run=self.run, locator=locator, bearer=self._bearer, policy=self._account.policy)
 
     async def get_access_token(self) -> str:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 
 from airflow_provider_bloq.auth.flow import Flow, Request, send
 from airflow_provider_bloq.auth.supply import TokenSupply
+from airflow_provider_bloq.clients.connect_chains import REST_CHAINS
 from airflow_provider_bloq.clients.models import STOPPED
 from airflow_provider_bloq.clients.nodes import NodesApi
 from airflow_provider_bloq.clients.retry import IMPATIENT
 from airflow_provider_bloq.exceptions import BloqError, BloqSharedTokenStale, BloqUnavailable
 from airflow_provider_bloq.hooks.connection import read_settings
 from airflow_provider_bloq.hooks.masking import mask
-from airflow_provider_bloq.hooks.wiring import CONNECT_CHAINS, Account, network_of
+from airflow_provider_bloq.hooks.wiring import Account, network_of
 from airflow_provider_bloq.transport.blocking import BlockingDriver
 
 __all__ = ["check_connection"]
@@ -101,7 +102,7 @@ def _stages(account: Account, report: _Report) -> Flow[None]:
     report.passed(f"{settings.nodes_url} accepts the token; {running} node(s) running.")
 
     report.begin("Connect")
-    report.passed((yield from _connect(settings.connect_url.replace("{chain}", CONNECT_CHAINS[0]))))
+    report.passed((yield from _connect(settings.connect_url.replace("{chain}", REST_CHAINS[0]))))
 
 
 def _minted(account: Account, where: str, report: _Report) -> Flow[TokenSupply]:

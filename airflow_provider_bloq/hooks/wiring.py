@@ -15,6 +15,8 @@ from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.auth.shared import SharedStore, SharedTokenProvider
 from airflow_provider_bloq.auth.supply import TokenSupply
 from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
+from airflow_provider_bloq.clients.connect_chains import REST_CHAINS
+from airflow_provider_bloq.clients.connect_rpc import PathKeySource
 from airflow_provider_bloq.clients.naming import node_id_of
 from airflow_provider_bloq.clients.node_tls import normalise_fingerprint
 from airflow_provider_bloq.clients.pace import Pace, shared_paces
@@ -34,9 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Account", "locator_for", "network_of", "node_id_of"]
 
-#: The chains that Connect has a host for each, with REST and the access token.
-CONNECT_CHAINS = ("btc", "bch")
-
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -46,12 +45,14 @@ class Account:
     :param source: Where the client keys come from; None in a reader of a shared token.
     :param policy: How patiently requests are repeated.
     :param store: Where a fleet shares its token; None where each task has its own.
+    :param vault_path_keys: Connect's path keys beside the client keys in Vault; None where those are elsewhere.
     """
 
     settings: BloqSettings
     source: KeySource | None
     policy: RetryPolicy
     store: SharedStore | None = None
+    vault_path_keys: PathKeySource | None = None
 
     @classmethod
     def of(cls, settings: BloqSettings, mask: Callable[[str], None], policy: RetryPolicy) -> Account:
@@ -62,7 +63,13 @@ class Account:
         :param policy: How patiently requests are repeated.
         """
         accesses = _Accesses(settings.timeout, mask)
-        return cls(settings, _key_source_of(settings, accesses), policy, _store_of(settings, accesses))
+        return cls(
+            settings,
+            _key_source_of(settings, accesses),
+            policy,
+            _store_of(settings, accesses),
+            _vault_path_keys_of(settings, accesses),
+        )
 
     @property
     def key(self) -> str:
@@ -164,6 +171,14 @@ def _key_source_of(settings: BloqSettings, accesses: _Accesses) -> KeySource | N
     return None
 
 
+def _vault_path_keys_of(settings: BloqSettings, accesses: _Accesses) -> PathKeySource | None:
+    if settings.vault is None:
+        return None
+    from airflow_provider_bloq.vault.path_keys import VaultPathKeys
+
+    return VaultPathKeys(settings.vault, accesses.of(settings.vault.vault_conn_id))
+
+
 def _store_of(settings: BloqSettings, accesses: _Accesses) -> SharedStore | None:
     if settings.shared is None:
         return None
@@ -224,6 +239,6 @@ def locator_for(
 
 
 def _own_origins(settings: BloqSettings) -> list[Origin]:
-    connect = {settings.connect_url.replace("{chain}", chain) for chain in CONNECT_CHAINS}
+    connect = {settings.connect_url.replace("{chain}", chain) for chain in REST_CHAINS}
     urls = (settings.accounts_url, settings.nodes_url, *connect)
     return [*map(Origin.of, urls), *settings.rpc_origins]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_bloq.clients.templated import number_of
 from airflow_provider_bloq.sensors.base import BloqSensor
 
 if TYPE_CHECKING:
@@ -60,21 +61,3 @@ class BloqRpcSensor(BloqSensor):
             path=self.path,
             family=self.family,
         )
-
-
-def number_of(value: Any) -> Any:
-    """Return a number that a template has made a text of: decimal, or hex as Ethereum's nodes give it.
-
-    Anything else is returned as it is, for the condition to judge.
-    """
-    if not isinstance(value, str):
-        return value
-    text = value.strip().lower()
-    try:
-        return int(text, 16) if text.startswith("0x") else int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return value

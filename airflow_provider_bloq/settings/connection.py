@@ -16,6 +16,7 @@ from airflow_provider_bloq.settings.addresses import read_accounts_url, read_rpc
 from airflow_provider_bloq.settings.credentials import read_credentials
 from airflow_provider_bloq.settings.environment import Environment
 from airflow_provider_bloq.settings.names import refuse_wrong_names
+from airflow_provider_bloq.settings.path_keys import PathKeys, read_path_keys
 from airflow_provider_bloq.settings.problems import Problems
 from airflow_provider_bloq.settings.redaction import refuse_redacted
 from airflow_provider_bloq.settings.sharing import read_sharing
@@ -34,6 +35,7 @@ class BloqSettings:
     :param accounts_url: Base URL of Accounts, without a trailing slash, as all of them.
     :param nodes_url: Base URL of Nodes.
     :param connect_url: Base URL of Connect; may hold ``{chain}`` for the name of a chain.
+    :param connect_api_keys: Path keys of Connect's JSON-RPC by chain.
     :param client_keys: The keys, where the connection itself holds them.
     :param vault: Where the keys are, if in Vault.
     :param shared: Where a fleet shares its access token; None where each task has its own.
@@ -50,6 +52,7 @@ class BloqSettings:
     accounts_url: str
     nodes_url: str
     connect_url: str
+    connect_api_keys: PathKeys
     client_keys: ClientKeys | None
     vault: VaultLocation | None
     shared: SharedLocation | None
@@ -116,6 +119,9 @@ class BloqSettings:
                 environment,
                 problems,
                 by_chain=True,
+            ),
+            connect_api_keys=read_path_keys(
+                "connect_api_keys", reader.table(fields.CONNECT_API_KEYS), problems
             ),
             client_keys=client_keys,
             vault=vault,

@@ -14,6 +14,7 @@ from airflow_provider_bloq.settings.environment import Environment
 
 __all__ = [
     "CA_BUNDLE",
+    "CONNECT_API_KEYS",
     "CONNECT_URL",
     "ENVIRONMENT",
     "EXTRA_FIELDS",
@@ -35,6 +36,7 @@ __all__ = [
     "ListField",
     "NumberField",
     "OptionalNumberField",
+    "SecretTableField",
     "Sharing",
     "TableField",
     "TextField",
@@ -158,6 +160,12 @@ class TableField(ExtraField):
         return {"type": ["object", "null"]}
 
 
+class SecretTableField(TableField):
+    """Holds a JSON object with secrets in it: no error quotes it, and Airflow hides it by its name."""
+
+    __slots__ = ()
+
+
 class ListField(ExtraField):
     """Holds a list of texts."""
 
@@ -213,6 +221,12 @@ CONNECT_URL = TextField(
     "Connect URL",
     "May hold {chain}, as in https://{chain}.connect.bloq.cloud. Empty: the address of the environment.",
 )
+CONNECT_API_KEYS = SecretTableField(
+    "connect_api_keys",
+    "Path keys of Connect",
+    'Chain to path key, such as {"eth": "<key>"}, for JSON-RPC by Connect. Keys that are not here are read from '
+    "the fields connect_<chain> beside the client keys in Vault.",
+)
 TIMEOUT = NumberField(
     "timeout",
     "Timeout (seconds)",
@@ -262,6 +276,7 @@ _IN_FORM_ORDER: tuple[ExtraField, ...] = (
     SHARED_VAULT_CONN_ID,
     NODES_URL,
     CONNECT_URL,
+    CONNECT_API_KEYS,
     TIMEOUT,
     REQUESTS_PER_SECOND,
     CA_BUNDLE,

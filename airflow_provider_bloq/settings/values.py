@@ -14,6 +14,7 @@ from airflow_provider_bloq.settings.fields import (
     ListField,
     NumberField,
     OptionalNumberField,
+    SecretTableField,
     TableField,
     TextField,
 )
@@ -127,9 +128,8 @@ class ExtraReader:
         if isinstance(value, Mapping):
             return value
         if value is not None:
-            self._problems.add(
-                field.name, f"{self._problems.shown(value)} is no object", "Enter a JSON object"
-            )
+            shown = "it" if isinstance(field, SecretTableField) else self._problems.shown(value)
+            self._problems.add(field.name, f"{shown} is no object", "Enter a JSON object")
         return {}
 
     def texts(self, field: ListField) -> tuple[str, ...]:

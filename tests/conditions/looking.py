@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_bloq.clients.clusters import ClustersApi
+from airflow_provider_bloq.clients.connect import ConnectApi
 from airflow_provider_bloq.clients.jsonrpc import RpcApi
 from airflow_provider_bloq.clients.nodes import NodesApi
 from airflow_provider_bloq.conditions.condition import (
@@ -55,6 +56,9 @@ class AccountReader:
         self.made += 1
         rpc: RpcApi = self._bloq.rpc(node, pin=tls_fingerprint, port=port, path=path).api
         return rpc
+
+    def connect(self, chain: str, network: str | None = None) -> ConnectApi:
+        raise NotImplementedError("these accounts have no Connect")
 
 
 class Looking:

@@ -10,7 +10,9 @@ from airflow_provider_bloq.conditions import registry
 from airflow_provider_bloq.conditions.blocks import BlockReached
 from airflow_provider_bloq.conditions.clusters import ClusterHealth, ClusterState, ClusterUpdated
 from airflow_provider_bloq.conditions.condition import Condition
+from airflow_provider_bloq.conditions.connect import ConnectBlockReached, ConnectTransactionConfirmed
 from airflow_provider_bloq.conditions.nodes import NodeState
+from airflow_provider_bloq.conditions.payments import ConnectBalanceReached, ConnectPaymentSeen
 from airflow_provider_bloq.conditions.registry import condition_from_json, condition_to_json
 from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
 from airflow_provider_bloq.conditions.synced import NodeSynced
@@ -19,6 +21,7 @@ from airflow_provider_bloq.exceptions import BloqConfigurationError
 
 SUBJECT = RpcSubject("node-1", "ab" * 32, 8545, "/rpc", "evm")
 HASH = f"0x{'ab' * 32}"
+ADDRESS = "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"
 
 #: One of each with all of its fields, and one with as few as it can have.
 CONDITIONS: list[Condition] = [
@@ -35,6 +38,14 @@ CONDITIONS: list[Condition] = [
     NodeSynced(SUBJECT, 3, 60.5),
     TransactionConfirmed(SUBJECT, HASH),
     TransactionConfirmed(SUBJECT, HASH, 12, 60.5),
+    ConnectBlockReached("btc", 7),
+    ConnectBlockReached("bch", 7, 12, "mainnet"),
+    ConnectTransactionConfirmed("btc", "ab" * 32),
+    ConnectTransactionConfirmed("btc", "ab" * 32, 12, 60.5, "regtest"),
+    ConnectBalanceReached("btc", ADDRESS),
+    ConnectBalanceReached("bch", ADDRESS, 5, 0, "mainnet"),
+    ConnectPaymentSeen("btc", ADDRESS),
+    ConnectPaymentSeen("bch", ADDRESS, 5, 0, 800_000, "mainnet"),
 ]
 
 
@@ -59,6 +70,10 @@ def test_the_kinds_keep_their_names() -> None:
         "cluster_health",
         "cluster_state",
         "cluster_updated",
+        "connect_balance_reached",
+        "connect_block_reached",
+        "connect_payment_seen",
+        "connect_transaction_confirmed",
         "node_state",
         "node_synced",
         "transaction_confirmed",

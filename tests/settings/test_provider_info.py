@@ -166,9 +166,9 @@ def test_airflow_shows_the_standard_fields_by_their_meaning(probe: dict[str, Any
     assert standard["port"]["placeholder"] == "443"
 
 
-def test_airflow_masks_no_field_by_its_name(probe: dict[str, Any]) -> None:
+def test_airflow_masks_by_its_name_the_one_field_that_is_secret(probe: dict[str, Any]) -> None:
     assert probe["control"] == [True, True]
-    assert probe["hidden"] == []
+    assert probe["hidden"] == ["connect_api_keys"]
 
 
 def test_airflow_knows_the_version(probe: dict[str, Any]) -> None:

@@ -47,6 +47,8 @@ class Hub:
         self._chains: Mapping[str, UtxoChain] = {}
         self._sessions: dict[str, Session] = {}
         self._held: list[tuple[str, News]] | None = None
+        #: Chains whose node did not answer at the last look.
+        self._deaf: set[str] = set()
         self._watching: asyncio.Task[None] | None = None
 
     def follow(self, chains: Mapping[str, UtxoChain]) -> None:
@@ -158,11 +160,18 @@ class Hub:
         while self._sessions:
             self._reap()
             for chain in {session.chain for session in self._sessions.values()}:
-                try:
-                    await self._chains[chain].now()
-                except ApiProblem as problem:
-                    _log.warning("the stream of %s hears nothing: %s", chain, problem.detail)
+                await self._look(chain)
             await asyncio.sleep(_PAUSE)
+
+    async def _look(self, chain: str) -> None:
+        try:
+            await self._chains[chain].now()
+        except ApiProblem as problem:
+            if chain not in self._deaf:
+                _log.warning("the stream of %s hears nothing: %s", chain, problem.detail)
+            self._deaf.add(chain)
+        else:
+            self._deaf.discard(chain)
 
     def _reap(self) -> None:
         options = self._backend.options

@@ -11,7 +11,8 @@ import aiohttp
 from airflow_provider_bloq.testing.local.connect.follower import Follower, News
 from airflow_provider_bloq.testing.local.connect.index import AddressIndex
 from airflow_provider_bloq.testing.local.connect.lazy_upstream import LazyUpstream
-from airflow_provider_bloq.testing.local.connect.node_rpc import NodeRpc
+from airflow_provider_bloq.testing.local.connect.node_rpc import NodeRefusal, NodeRpc
+from airflow_provider_bloq.testing.local.problems import ApiProblem
 
 __all__ = ["ChainView", "UtxoChain"]
 
@@ -57,7 +58,10 @@ class UtxoChain:
             if self._rpc is None or self._follower is None:
                 self._rpc = NodeRpc(await self._upstream.url(), self._session)
                 self._follower = Follower(self._rpc, self._told)
-        await self._follower.catch_up()
+        try:
+            await self._follower.catch_up()
+        except NodeRefusal as refusal:
+            raise ApiProblem(502, "ChainFailed", f"The node behind Connect refuses: {refusal}") from refusal
         return ChainView(self._rpc, self._follower.index)
 
     async def close(self) -> None:

@@ -1,0 +1,322 @@
+"""Connect: the REST API for Bitcoin and Bitcoin Cash."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from airflow_provider_bloq.auth.flow import Flow, Request
+from airflow_provider_bloq.clients.bitcoin_addresses import require_address
+from airflow_provider_bloq.clients.bitcoin_raw import RawTransaction, require_txid
+from airflow_provider_bloq.clients.connect_blocks import Block, BlocksOfDay
+from airflow_provider_bloq.clients.connect_chains import require_network, require_rest_chain
+from airflow_provider_bloq.clients.connect_models import (
+    Address,
+    Transaction,
+    TransactionPage,
+    Unspent,
+    needed_text,
+    object_of,
+    whole_number_of,
+)
+from airflow_provider_bloq.clients.connect_status import ConnectStatusApi
+from airflow_provider_bloq.clients.endpoint import Endpoint
+from airflow_provider_bloq.clients.limits import require_whole_number
+from airflow_provider_bloq.clients.operation import RunsAsync, RunsBlocking, operation
+from airflow_provider_bloq.clients.walking import Part, Walk, walking
+from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqUnavailable
+
+__all__ = ["LARGEST_PART", "AsyncConnectClient", "ConnectApi", "ConnectClient"]
+
+#: Transactions of addresses that are given at once, and addresses that are asked about at once.
+LARGEST_PART = 50
+
+
+class ConnectApi(ConnectStatusApi):
+    """The endpoints of one chain. Nothing is sent for an address, id or hash that cannot be one.
+
+    Connect has left Bloq's current documentation; these are the endpoints of its JavaScript SDK, which are those
+    of Insight (https://github.com/bitpay/insight-api). Every operation raises
+    :class:`~airflow_provider_bloq.exceptions.BloqApiError` where Connect answers with an error or not at all, and
+    :class:`~airflow_provider_bloq.exceptions.BloqAuthError` where no usable token can be had.
+
+    :param chain: ``btc`` or ``bch``.
+    :param network: ``mainnet``, ``testnet`` or ``regtest``: whose addresses are accepted.
+    :param host: What the Host header says, where the URL does not tell the chain.
+    """
+
+    ADDRESS: ClassVar = Endpoint("GET", "/addr/{addr}", repeatable=True)
+    SUM: ClassVar = Endpoint("GET", "/addr/{addr}/{what}", repeatable=True)
+    UNSPENT: ClassVar = Endpoint("GET", "/addrs/{addrs}/utxo", repeatable=True)
+    ADDRESS_TRANSACTIONS: ClassVar = Endpoint("POST", "/addrs/txs", repeatable=True)
+    BLOCK: ClassVar = Endpoint("GET", "/block/{hash}", repeatable=True)
+    BLOCK_INDEX: ClassVar = Endpoint("GET", "/block-index/{height}", repeatable=True)
+    RAW_BLOCK: ClassVar = Endpoint("GET", "/rawblock/{hash}", repeatable=True)
+    BLOCKS: ClassVar = Endpoint("GET", "/blocks", repeatable=True)
+    TRANSACTION: ClassVar = Endpoint("GET", "/tx/{txid}", repeatable=True)
+    RAW_TRANSACTION: ClassVar = Endpoint("GET", "/rawtx/{txid}", repeatable=True)
+    TRANSACTIONS: ClassVar = Endpoint("GET", "/txs", repeatable=True)
+    SEND: ClassVar = Endpoint("POST", "/tx/send", repeatable=False)
+
+    def __init__(
+        self, *, chain: str, network: str = "mainnet", host: str | None = None, **service: Any
+    ) -> None:
+        super().__init__(**service)
+        self.chain = require_rest_chain(chain)
+        self.network = require_network(network)
+        self._host = host
+
+    @operation
+    def address(
+        self, address: str, first: int | None = None, end: int | None = None, *, txids: bool = True
+    ) -> Flow[Address]:
+        """Read the sums of an address, and the ids of its transactions, the newest first.
+
+        :param address: The address.
+        :param first: Place of the first transaction to list, from 0.
+        :param end: Place of the first that is no longer listed.
+        :param txids: Whether to list transactions at all.
+        """
+        query: dict[str, Any] = {} if txids else {"noTxList": 1}
+        for name, place in (("from", first), ("to", end)):
+            if place is not None:
+                require_whole_number("first" if name == "from" else "end", place, least=0)
+                query[name] = place
+        answer = yield from self.call(self.ADDRESS, query=query, addr=self._address(address))
+        return Address.from_json(answer)
+
+    @operation
+    def balance(self, address: str) -> Flow[int]:
+        """Read what an address has by the blocks, in satoshi."""
+        return (yield from self._sum(address, "balance"))
+
+    @operation
+    def total_received(self, address: str) -> Flow[int]:
+        """Read what was ever paid to an address by the blocks, in satoshi."""
+        return (yield from self._sum(address, "totalReceived"))
+
+    @operation
+    def total_sent(self, address: str) -> Flow[int]:
+        """Read what was ever spent from an address by the blocks, in satoshi."""
+        return (yield from self._sum(address, "totalSent"))
+
+    @operation
+    def unconfirmed_balance(self, address: str) -> Flow[int]:
+        """Read what the waiting transactions would change of an address's balance, in satoshi."""
+        return (yield from self._sum(address, "unconfirmedBalance"))
+
+    @operation
+    def unspent(self, addresses: str | Iterable[str]) -> Flow[list[Unspent]]:
+        """List what can be spent from addresses, also of transactions that wait for a block.
+
+        :param addresses: The addresses, at most :data:`LARGEST_PART`.
+        """
+        wanted = ",".join(self._addresses(addresses))
+        return [Unspent.from_json(item) for item in _list((yield from self.call(self.UNSPENT, addrs=wanted)))]
+
+    @operation
+    def address_transactions(
+        self,
+        addresses: str | Iterable[str],
+        first: int = 0,
+        end: int | None = None,
+        *,
+        scripts: bool = True,
+    ) -> Flow[TransactionPage]:
+        """Read a part of the transactions of addresses, the newest first; see also :meth:`history`.
+
+        :param addresses: The addresses, at most :data:`LARGEST_PART`.
+        :param first: Place of the first transaction, from 0.
+        :param end: Place of the first that is no longer wanted, at most :data:`LARGEST_PART` further on; by
+            default as many as are given at once.
+        :param scripts: Whether the scripts of inputs are wanted.
+        """
+        return (yield from self._transactions_of(self._addresses(addresses), first, end, scripts))
+
+    @walking
+    def history(
+        self, addresses: str | Iterable[str], first: int = 0, *, size: int = LARGEST_PART
+    ) -> Walk[Transaction]:
+        """Iterate over the transactions of addresses, the newest first; read in parts as it goes on.
+
+        Transactions that come after it began are not part of it.
+
+        :param addresses: The addresses, at most :data:`LARGEST_PART`.
+        :param first: Place of the first transaction, from 0: to take up what was broken off.
+        :param size: Transactions to read at once, from 2 to :data:`LARGEST_PART`.
+        :raises BloqListShifted: What was read has changed, as by a reorg or by a transaction that came into a
+            block before others. Begin anew.
+        """
+        require_whole_number("first", first, least=0)
+        require_whole_number("size", size, least=2, most=LARGEST_PART)
+        wanted = self._addresses(addresses)
+
+        def read(begin: int, end: int) -> Flow[Part[Transaction]]:
+            page = yield from self._transactions_of(wanted, begin, end, scripts=False)
+            return Part(page.items, page.total)
+
+        return Walk(read, lambda transaction: transaction.txid, first, size)
+
+    @operation
+    def block(self, block_hash: str) -> Flow[Block]:
+        """Read a block.
+
+        :param block_hash: Its hash.
+        """
+        answer = yield from self.call(self.BLOCK, hash=require_txid(block_hash, "block_hash"))
+        return Block.from_json(answer)
+
+    @operation
+    def block_hash(self, height: int) -> Flow[str]:
+        """Read the hash of the best chain's block of a height.
+
+        :param height: The block's number; the genesis block has 0.
+        :raises BloqNotFound: There is none yet.
+        """
+        require_whole_number("height", height, least=0)
+        return needed_text((yield from self.call(self.BLOCK_INDEX, height=str(height))), "blockHash")
+
+    @operation
+    def raw_block(self, block_hash: str) -> Flow[str]:
+        """Read the bytes of a block, in hex.
+
+        :param block_hash: Its hash.
+        """
+        answer = yield from self.call(self.RAW_BLOCK, hash=require_txid(block_hash, "block_hash"))
+        return needed_text(answer, "rawblock")
+
+    @operation
+    def blocks(self, date: str | datetime.date | None = None, limit: int | None = None) -> Flow[BlocksOfDay]:
+        """List the blocks of a day.
+
+        :param date: The day in UTC, also as ``YYYY-MM-DD``; by default today's.
+        :param limit: How many, from the newest.
+        """
+        query: dict[str, Any] = {}
+        if limit is not None:
+            require_whole_number("limit", limit, least=1)
+            query["limit"] = limit
+        if date is not None:
+            query["blockDate"] = _day(date)
+        return BlocksOfDay.from_json((yield from self.call(self.BLOCKS, query=query)))
+
+    @operation
+    def transaction(self, txid: str) -> Flow[Transaction]:
+        """Read a transaction of the best chain or of the mempool.
+
+        :param txid: Its id.
+        :raises BloqNotFound: It is in neither.
+        """
+        return Transaction.from_json((yield from self.call(self.TRANSACTION, txid=require_txid(txid))))
+
+    @operation
+    def raw_transaction(self, txid: str) -> Flow[str]:
+        """Read the bytes of a transaction, in hex.
+
+        :param txid: Its id.
+        """
+        return needed_text((yield from self.call(self.RAW_TRANSACTION, txid=require_txid(txid))), "rawtx")
+
+    @operation
+    def transactions_of_block(self, block_hash: str, page: int = 0) -> Flow[TransactionPage]:
+        """Read a page of the transactions of a block, in its order; ``total`` counts the pages.
+
+        :param block_hash: The block's hash.
+        :param page: Number of the page, from 0.
+        """
+        return (yield from self._page({"block": require_txid(block_hash, "block_hash")}, page))
+
+    @operation
+    def transactions_of_address(self, address: str, page: int = 0) -> Flow[TransactionPage]:
+        """Read a page of the transactions of an address, the newest first; ``total`` counts the pages.
+
+        :param address: The address.
+        :param page: Number of the page, from 0.
+        """
+        return (yield from self._page({"address": self._address(address)}, page))
+
+    @operation
+    def send(self, raw_transaction: str) -> Flow[str]:
+        """Send a signed transaction once; see :func:`.connect_sending.sent` for what may be tried again.
+
+        :param raw_transaction: The transaction in hex.
+        :return: Its id, as Connect names it.
+        """
+        raw = RawTransaction.read(raw_transaction)
+        answer = yield from self.call(self.SEND, body={"rawtx": raw.raw})
+        return answer if isinstance(answer, str) else needed_text(answer, "txid")
+
+    def request(self, endpoint: Endpoint, parts: Mapping[str, str], query: Any, body: Any) -> Request:
+        """See :meth:`Service.request`."""
+        request = super().request(endpoint, parts, query, body)
+        return request if self._host is None else request.with_header("Host", self._host)
+
+    def _address(self, address: str) -> str:
+        return require_address(self.chain, address, self.network)
+
+    def _addresses(self, addresses: str | Iterable[str]) -> list[str]:
+        given = addresses.split(",") if isinstance(addresses, str) else list(addresses)
+        wanted = list(
+            dict.fromkeys(require_address(self.chain, one, self.network, "addresses") for one in given)
+        )
+        require_whole_number("number of addresses", len(wanted), least=1, most=LARGEST_PART)
+        return wanted
+
+    def _sum(self, address: str, what: str) -> Flow[int]:
+        answer = yield from self.call(self.SUM, addr=self._address(address), what=what)
+        found = whole_number_of({what: answer}, what)
+        if found is None:
+            raise BloqUnavailable(f"Connect gave something as {what} that is no whole number of satoshi.")
+        return found
+
+    def _transactions_of(
+        self, addresses: list[str], first: int, end: int | None, scripts: bool
+    ) -> Flow[TransactionPage]:
+        require_whole_number("first", first, least=0)
+        body: dict[str, Any] = {"addrs": addresses, "from": first}
+        if end is not None:
+            require_whole_number("end", end, least=first, most=first + LARGEST_PART)
+            body["to"] = end
+        if not scripts:
+            body |= {"noAsm": True, "noScriptSig": True}
+        fields = object_of(
+            (yield from self.call(self.ADDRESS_TRANSACTIONS, body=body)), "a list of transactions"
+        )
+        total = whole_number_of(fields, "totalItems")
+        if total is None:
+            raise BloqUnavailable("Connect gave a list of transactions without totalItems.")
+        return TransactionPage(tuple(map(Transaction.from_json, _list(fields.get("items")))), total)
+
+    def _page(self, query: dict[str, Any], page: int) -> Flow[TransactionPage]:
+        require_whole_number("page", page, least=0)
+        answer = yield from self.call(self.TRANSACTIONS, query={**query, "pageNum": page})
+        fields = object_of(answer, "a page of transactions")
+        total = whole_number_of(fields, "pagesTotal") or 0
+        return TransactionPage(tuple(map(Transaction.from_json, _list(fields.get("txs")))), total)
+
+
+class ConnectClient(RunsBlocking, ConnectApi):
+    """:class:`ConnectApi` with operations that block."""
+
+
+class AsyncConnectClient(RunsAsync, ConnectApi):
+    """:class:`ConnectApi` with operations that are awaited."""
+
+
+def _list(answer: Any) -> list[Any]:
+    if not isinstance(answer, list):
+        raise BloqUnavailable("Connect gave something that is no list.")
+    return answer
+
+
+def _day(date: object) -> str:
+    if isinstance(date, datetime.datetime):
+        date = date.astimezone(datetime.UTC).date() if date.tzinfo else date.date()
+    if isinstance(date, str):
+        with suppress(ValueError):
+            date = datetime.date.fromisoformat(date.strip())
+    if isinstance(date, datetime.date):
+        return date.isoformat()
+    raise BloqConfigurationError.of("date", f"{str(date)[:40]!r} is no day", "Write it as YYYY-MM-DD.")

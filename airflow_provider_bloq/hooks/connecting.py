@@ -1,0 +1,106 @@
+"""From settings to the clients of Connect: which URL a chain has, and where its path key is."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_bloq.auth.origin import Origin
+from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.clients.connect_chains import (
+    REST_CHAINS,
+    RPC_CHAINS,
+    require_network,
+    require_rest_chain,
+)
+from airflow_provider_bloq.clients.connect_rpc import PathKeyLocator, PathKeySource
+from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.settings.environment import Environment
+
+if TYPE_CHECKING:
+    from airflow_provider_bloq.settings.connection import BloqSettings
+
+__all__ = ["ConnectionPathKeys", "path_key_locator", "rest_of"]
+
+_CHAIN_IN_URL = "{chain}"
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+
+
+class ConnectionPathKeys:
+    """The path keys of a connection: those of its extra, then those beside its client keys in Vault.
+
+    :param settings: The connection's settings.
+    :param vault: Those in Vault; None where the client keys do not come from there.
+    """
+
+    def __init__(self, settings: BloqSettings, vault: PathKeySource | None) -> None:
+        self._settings = settings
+        self._vault = vault
+
+    def load(self, chain: str) -> Secret:
+        """See :meth:`PathKeySource.load`."""
+        key = self._settings.connect_api_keys.get(chain)
+        if key is not None:
+            return key
+        if self._vault is not None:
+            return self._vault.load(chain)
+        raise BloqConfigurationError.of(
+            "connect_api_keys",
+            f"it has no path key for {chain}",
+            f'Enter {{"{chain}": "<path key>"}}, or read the client keys from Vault, with the path key beside '
+            f"them in the field connect_{chain}",
+            f"connection {self._settings.conn_id!r}",
+        )
+
+
+def rest_of(settings: BloqSettings, chain: str, network: str | None) -> dict[str, Any]:
+    """Return what the client of a chain's REST API is made with, besides what all services are.
+
+    :param settings: The connection's settings.
+    :param chain: ``btc`` or ``bch``.
+    :param network: ``mainnet``, ``testnet`` or ``regtest``; by default ``mainnet``, and ``regtest`` in the
+        environment ``local``.
+    :raises BloqConfigurationError: One of them is unknown.
+    """
+    name = require_rest_chain(chain)
+    local = settings.environment is Environment.LOCAL
+    usual = "regtest" if local else "mainnet"
+    return {
+        "chain": name,
+        "network": usual if network is None else require_network(network),
+        "url": f"{_url_of(settings, name)}/api/v1",
+        "host": _host_of(settings, name) if local else None,
+    }
+
+
+def path_key_locator(settings: BloqSettings, chain: str, keys: PathKeySource) -> PathKeyLocator:
+    """Make what finds the JSON-RPC of a chain.
+
+    :param settings: The connection's settings.
+    :param chain: The chain, such as ``eth``.
+    :param keys: Where its key is.
+    :raises BloqConfigurationError: Connect has no JSON-RPC of it.
+    """
+    name = chain.strip().lower() if isinstance(chain, str) else ""
+    if name in REST_CHAINS:
+        raise BloqConfigurationError.of(
+            "chain", f"Connect has no JSON-RPC of {name!r}", f"Use connect({name!r}), its REST API."
+        )
+    if name not in RPC_CHAINS and not (name in settings.connect_api_keys and _LABEL.fullmatch(name)):
+        raise BloqConfigurationError.of(
+            "chain",
+            f"{str(chain)[:80]!r} is unknown",
+            f"Use one of {', '.join(RPC_CHAINS)}, or give it a key in connect_api_keys.",
+        )
+    return PathKeyLocator(_url_of(settings, name), name, keys)
+
+
+def _url_of(settings: BloqSettings, chain: str) -> str:
+    return settings.connect_url.replace(_CHAIN_IN_URL, chain)
+
+
+def _host_of(settings: BloqSettings, chain: str) -> str | None:
+    """Name the chain to the local service, which has one port for all and tells them by the Host header."""
+    if _CHAIN_IN_URL in settings.connect_url:
+        return None
+    return f"{chain}.localhost:{Origin.of(settings.connect_url).port}"

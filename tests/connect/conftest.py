@@ -1,0 +1,112 @@
+"""Connect of a local service with a real Bitcoin node behind it; skipped where there is no bitcoind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
+from airflow_provider_bloq.testing.anvil import Anvil
+from airflow_provider_bloq.testing.bitcoin_transactions import Payment, pay
+from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
+from tests.bitcoin.conftest import bitcoin, bitcoind, shared_bitcoin
+from tests.hooks.conftest import Connect, connect, new_keys, no_tokens_of_others, serve
+from tests.operators.conftest import context
+from tests.support.drivers import DRIVERS, DriverKind
+from tests.support.shared_chain import SharedChain
+
+__all__ = [
+    "Ask",
+    "address_of",
+    "bitcoin",
+    "bitcoind",
+    "connect",
+    "context",
+    "fresh_payment",
+    "no_tokens_of_others",
+    "serve",
+    "shared_bitcoin",
+]
+
+#: Asks Connect about Bitcoin by the name of an operation, with either hook.
+Ask = Callable[..., Any]
+
+
+@pytest.fixture(params=DRIVERS)
+def kind(request: pytest.FixtureRequest) -> DriverKind:
+    chosen: DriverKind = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def running_connect(shared_bitcoin: Bitcoind) -> Iterator[LocalBloq]:
+    """One local service, whose Bitcoin has that node behind it."""
+    upstreams = {"btc": lambda: SharedChain(shared_bitcoin)}
+    with LocalBloq(LocalBloqOptions(upstreams={}, connect_upstreams=upstreams)) as running:
+        yield running
+
+
+@pytest.fixture
+def bloq(running_connect: LocalBloq, connect: Connect, bitcoin: Bitcoind) -> Iterator[LocalBloq]:
+    """That service, to which ``bloq_default`` leads with a new account."""
+    running_connect.reset_counters()
+    connected(connect, running_connect)
+    yield running_connect
+    running_connect.clear_faults()
+
+
+@pytest.fixture(scope="session")
+def running_evm(chain: Anvil) -> Iterator[LocalBloq]:
+    """One local service whose Connect has a chain like Ethereum behind it."""
+    upstreams = {"eth": lambda: SharedChain(chain)}
+    with LocalBloq(LocalBloqOptions(upstreams={}, connect_upstreams=upstreams)) as running:
+        yield running
+
+
+@pytest.fixture
+def ask(bloq: LocalBloq, kind: DriverKind) -> Ask:
+    """Ask Connect by an operation, with the blocking or the async hook."""
+    return asker(kind)
+
+
+def asker(kind: DriverKind, chain: str = "btc", network: str | None = None) -> Ask:
+    """Make what asks Connect about a chain; iterators give lists."""
+
+    def blocking(name: str, **parameters: Any) -> Any:
+        asked = getattr(BloqHook().connect(chain, network), name)(**parameters)
+        return list(asked) if isinstance(asked, Iterator) else asked
+
+    async def awaited(name: str, **parameters: Any) -> Any:
+        async with BloqAsyncHook() as hook:
+            asked = getattr(hook.connect(chain, network), name)(**parameters)
+            return [one async for one in asked] if isinstance(asked, AsyncIterator) else await asked
+
+    return blocking if kind == "blocking" else lambda *a, **k: asyncio.run(awaited(*a, **k))
+
+
+def connected(connect: Connect, service: LocalBloq, **extra: Any) -> None:
+    """Have ``bloq_default`` lead to a service, with a new account."""
+    extra = {"connect_url": service.connect_url, **extra}
+    connect(service.accounts_url, service.nodes_url, new_keys(service), extra=extra)
+
+
+def address_of(node: Bitcoind, payment: Payment, index: int = 0) -> str:
+    script = node.rpc("decoderawtransaction", payment.raw)["vout"][index]["scriptPubKey"]
+    address: str = script["address"]
+    return address
+
+
+def fresh_payment(node: Bitcoind, *, outputs: int = 1) -> Payment:
+    """Make a payment that was not sent."""
+    return pay([node.coin()], fee=2_000, outputs=outputs)
+
+
+def as_json(value: Any) -> Any:
+    """Return what JSON makes of a value, which must be possible."""
+    return json.loads(json.dumps(value, allow_nan=False))

@@ -1,0 +1,117 @@
+"""Connect's JSON-RPC: the key in the path is the credential, and is seen nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import traceback
+from typing import Any
+
+import pytest
+
+from airflow_provider_bloq.auth.flow import Request
+from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.exceptions import BloqAuthError, BloqConfigurationError, BloqError, BloqUnavailable
+from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
+from airflow_provider_bloq.testing.local import LocalBloq
+from tests.connect.conftest import connected
+from tests.hooks.conftest import Connect
+from tests.support.drivers import DriverKind
+from tests.support.raw_server import RawConnection, SeenRequest, Serve
+
+KEY = "amber-acorn-arrow"
+
+
+def chain_id(kind: DriverKind, chain: str = "eth") -> Any:
+    if kind == "blocking":
+        return BloqHook().connect_rpc(chain).call("eth_chainId")
+
+    async def awaited() -> Any:
+        async with BloqAsyncHook() as hook:
+            return await hook.connect_rpc(chain).call("eth_chainId")
+
+    return asyncio.run(awaited())
+
+
+def hides_key(error: BaseException, key: str = KEY) -> bool:
+    whole = "".join(traceback.format_exception(error)) + repr(vars(error))
+    return key not in whole
+
+
+@pytest.mark.anvil
+def test_calls_go_by_the_key_alone(running_evm: LocalBloq, connect: Connect, kind: DriverKind) -> None:
+    key = running_evm.create_connect_key("eth")
+    connected(connect, running_evm, connect_api_keys={"ETH": key})
+    assert chain_id(kind) == "0x7a69"
+    token = BloqHook().get_access_token()
+    assert "connect-rpc" not in running_evm.where_seen(token)
+    running_evm.delete_connect_key(key)
+    with pytest.raises(BloqAuthError, match="path key") as refused:
+        chain_id(kind)
+    assert hides_key(refused.value, key)
+
+
+def test_no_token_is_sent_along_and_no_error_has_the_key(
+    connect: Connect, serve: Serve, kind: DriverKind, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter([500, 200, 400])
+
+    def answer(connection: RawConnection, request: SeenRequest) -> None:
+        connection.reply(next(answers), b"<html>no JSON</html>")
+
+    server = serve(answer)
+    extra = {"connect_url": server.url, "connect_api_keys": {"eth": KEY}}
+    connect("http://127.0.0.1:9", "http://127.0.0.1:9", extra=extra)
+    for _ in range(3):
+        with pytest.raises(BloqError) as failed:
+            chain_id(kind)
+        assert hides_key(failed.value)
+        assert "/v1/***" in str(failed.value)
+    assert [request.target for request in server.requests] == [f"/v1/{KEY}"] * 3
+    assert {request.authorization for request in server.requests} == {None}
+    assert KEY not in caplog.text
+
+
+def test_a_server_that_is_away_does_not_bring_the_key_out(
+    connect: Connect, serve: Serve, kind: DriverKind
+) -> None:
+    server = serve(lambda connection, _: connection.reset())
+    extra = {"connect_url": server.url, "connect_api_keys": {"eth": KEY}}
+    connect("http://127.0.0.1:9", "http://127.0.0.1:9", extra=extra)
+    with pytest.raises(BloqUnavailable) as away:
+        BloqHook().connect_rpc("eth").call("eth_sendRawTransaction", ["0x"])
+    assert hides_key(away.value)
+
+
+def test_without_a_key_it_is_told_where_to_put_one(connect: Connect, kind: DriverKind) -> None:
+    connect("http://127.0.0.1:9", "http://127.0.0.1:9")
+    with pytest.raises(BloqConfigurationError, match="connect_etc") as missing:
+        chain_id(kind, "etc")
+    assert missing.value.fields == ("connect_api_keys",)
+    with pytest.raises(BloqConfigurationError, match="eth, etc"):
+        chain_id(kind, "doge")
+    with pytest.raises(BloqConfigurationError, match="REST"):
+        chain_id(kind, "btc")
+
+
+def test_a_request_shows_no_key(connect: Connect) -> None:
+    request = Request("POST", "https://eth.example/v1/***", path_key=Secret(KEY))
+    assert request.wire_url == f"https://eth.example/v1/{KEY}"
+    assert KEY not in repr(request)
+    assert KEY.encode() not in pickle.dumps(request)
+    connect("http://127.0.0.1:9", "http://127.0.0.1:9", extra={"connect_api_keys": {"eth": KEY}})
+    settings = BloqHook().settings
+    assert KEY not in repr(settings)
+    assert settings.connect_api_keys["eth"].reveal() == KEY
+
+
+@pytest.mark.parametrize(
+    "keys", ["not-an-object-but-secret", ["a-secret"], {"eth": "a secret/../x"}, {"": "secret"}, {"eth": 7}]
+)
+def test_wrong_keys_are_told_without_being_shown(connect: Connect, keys: Any) -> None:
+    connect("http://127.0.0.1:9", "http://127.0.0.1:9", extra={"connect_api_keys": keys})
+    with pytest.raises(BloqConfigurationError) as wrong:
+        _ = BloqHook().settings
+    assert wrong.value.fields == ("connect_api_keys",)
+    assert "secret" not in str(wrong.value)
