@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Bytecode saves seconds at every start of Airflow.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up up-celery test test-full lint format types layers unit lock build clean
+.PHONY: help setup demo up up-celery test test-full docs lint format types layers unit lock build clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ test: lint types layers unit ## Everything that a change must pass
 
 test-full: setup ## The slower suites
 	$(BIN)/python -m pytest -m slow
+
+docs: setup ## Build the site of the documentation into build/docs
+	$(BIN)/sphinx-build -q -W --keep-going -c docs -b html . build/docs
 
 lint: setup
 	$(BIN)/ruff check

@@ -1,0 +1,100 @@
+"""Write the pages of the reference, one for each module of the provider's public interface."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_bloq.get_provider_info import get_provider_info
+
+__all__ = ["SECTIONS", "modules", "write"]
+
+#: What users import that Airflow is told nothing of, by the heading of its section.
+FURTHER = {
+    "Hooks": (
+        "airflow_provider_bloq.hooks.bloq",
+        "airflow_provider_bloq.hooks.bloq_async",
+        "airflow_provider_bloq.hooks.auth",
+        "airflow_provider_bloq.hooks.retry_policy",
+        "airflow_provider_bloq.hooks.failures",
+    ),
+    "Clients that a hook hands out": (
+        "airflow_provider_bloq.clients.nodes",
+        "airflow_provider_bloq.clients.clusters",
+        "airflow_provider_bloq.clients.jsonrpc",
+        "airflow_provider_bloq.clients.connect",
+        "airflow_provider_bloq.clients.connect_blocks",
+        "airflow_provider_bloq.clients.connect_history",
+        "airflow_provider_bloq.clients.connect_models",
+        "airflow_provider_bloq.clients.connect_sending",
+        "airflow_provider_bloq.clients.connect_status",
+        "airflow_provider_bloq.clients.models",
+    ),
+    "Assets": ("airflow_provider_bloq.assets.bloq",),
+    "Decorator": ("airflow_provider_bloq.decorators.bloq",),
+    "Settings and errors": (
+        "airflow_provider_bloq.settings.connection",
+        "airflow_provider_bloq.exceptions",
+    ),
+    "Test kit": (
+        "airflow_provider_bloq.testing.local",
+        "airflow_provider_bloq.testing.openbao",
+        "airflow_provider_bloq.testing.airflow",
+        "airflow_provider_bloq.testing.stack",
+    ),
+}
+#: The keys of the provider info whose entries name modules, by heading.
+SECTIONS = {"Operators": "operators", "Sensors": "sensors", "Triggers": "triggers"}
+PAGE = """# {short}
+
+{summary}
+
+```{{eval-rst}}
+.. automodule:: {name}
+   :members:
+   :show-inheritance:
+```
+"""
+
+
+def modules() -> dict[str, tuple[str, ...]]:
+    """Return the modules of the public interface, by the heading of their section."""
+    info = get_provider_info()
+    told: dict[str, tuple[str, ...]] = {}
+    for heading, key in SECTIONS.items():
+        entries: Any = info[key]
+        told[heading] = tuple(module for entry in entries for module in entry["python-modules"])
+    return told | FURTHER
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    """Give name and text of each page."""
+    toc = []
+    for heading, names in modules().items():
+        toc.append(f"```{{toctree}}\n:caption: {heading}\n:maxdepth: 1\n")
+        for name in names:
+            short = name.removeprefix("airflow_provider_bloq.")
+            toc.append(short)
+            summary = (import_module(name).__doc__ or "").strip().splitlines()[0]
+            yield f"{short}.md", PAGE.format(short=short, summary=summary, name=name)
+        toc.append("```\n")
+    yield "index.md", "# Reference\n\nMade from the code.\n\n" + "\n".join(toc)
+
+
+def write(folder: Path) -> None:
+    """Write all pages into a folder, and remove those of modules that are no more."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = dict(pages())
+    for stale in {path.name for path in folder.glob("*.md")} - texts.keys():
+        (folder / stale).unlink()
+    for name, text in texts.items():
+        page = folder / name
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
