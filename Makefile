@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Bytecode saves seconds at every start of Airflow.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up up-celery test test-full docs lint format types layers unit lock build clean
+.PHONY: help setup demo up up-celery test test-full test-ui screenshots docs lint format types layers unit lock build clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,12 @@ test: lint types layers unit ## Everything that a change must pass
 
 test-full: setup ## The slower suites
 	$(BIN)/python -m pytest -m slow
+
+test-ui: setup ## Airflow's web page in a real browser; the pictures go to build/screenshots
+	$(BIN)/python -m pytest -m slow tests/ui
+
+screenshots: setup ## The same, and the pictures go to the documentation
+	BLOQ_SCREENSHOTS=docs/images $(BIN)/python -m pytest -m slow tests/ui
 
 docs: setup ## Build the site of the documentation into build/docs
 	$(BIN)/sphinx-build -q -W --keep-going -c docs -b html . build/docs

@@ -6,7 +6,7 @@ No message holds a token, a key, a password or the body of the token endpoint.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 __all__ = [
@@ -54,6 +54,26 @@ class BloqError(Exception):
     #: Whether the same call may succeed later with nothing changed by hand.
     retryable: bool = False
 
+    def summary(self) -> dict[str, Any]:
+        """Return the error as plain JSON, such as for a notification. There is no secret in it.
+
+        :return: ``error``, the name of the class in this module, also for the kind of it that Airflow does not
+            try again; ``message``; ``retryable``; and ``fields``, a dict of what the class has beyond those.
+            Long texts and lists are cut.
+        """
+        named = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
+        fields = {
+            name: _brief(value)
+            for name, value in vars(self).items()
+            if name != "retryable" and not name.startswith("_")
+        }
+        return {
+            "error": named.__name__,
+            "message": _brief(str(self)),
+            "retryable": self.retryable,
+            "fields": fields,
+        }
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own way calls the class with the message alone, which loses the fields.
         return _revive, (type(self), self.args, dict(self.__dict__))
@@ -64,6 +84,27 @@ def _revive(cls: type[BloqError], args: tuple[Any, ...], fields: dict[str, Any])
     error.args = args
     error.__dict__.update(fields)
     return error
+
+
+#: The most characters of a text, and items of a list, in a summary: what a node answers may be of any size.
+_LONGEST_TEXT, _MOST_ITEMS = 1000, 20
+
+
+def _brief(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return value if len(value) <= _LONGEST_TEXT else f"{value[: _LONGEST_TEXT - 1]}…"
+        case BloqError():
+            return value.summary()
+        case FieldProblem():
+            return asdict(value)
+        case list() | tuple():
+            return [_brief(one) for one in value[:_MOST_ITEMS]]
+        case dict():
+            return {str(name): _brief(one) for name, one in list(value.items())[:_MOST_ITEMS]}
+    return type(value).__name__
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,14 @@ def get_provider_info() -> dict[str, object]:
             {
                 "integration-name": "Bloq",
                 "python-modules": [
+                    "airflow_provider_bloq.operators.address_history",
                     "airflow_provider_bloq.operators.clusters",
+                    "airflow_provider_bloq.operators.connect",
                     "airflow_provider_bloq.operators.fan_out",
                     "airflow_provider_bloq.operators.jsonrpc",
                     "airflow_provider_bloq.operators.nodes",
                     "airflow_provider_bloq.operators.rotation",
+                    "airflow_provider_bloq.operators.sending",
                     "airflow_provider_bloq.operators.token_broker",
                 ],
             },
@@ -47,6 +50,7 @@ def get_provider_info() -> dict[str, object]:
                 "python-modules": [
                     "airflow_provider_bloq.sensors.chains",
                     "airflow_provider_bloq.sensors.clusters",
+                    "airflow_provider_bloq.sensors.connect",
                     "airflow_provider_bloq.sensors.nodes",
                 ],
             },
@@ -58,12 +62,36 @@ def get_provider_info() -> dict[str, object]:
                     "airflow_provider_bloq.triggers.addresses",
                     "airflow_provider_bloq.triggers.blocks",
                     "airflow_provider_bloq.triggers.cluster_update",
+                    "airflow_provider_bloq.triggers.connect_events",
                     "airflow_provider_bloq.triggers.creation",
                     "airflow_provider_bloq.triggers.logs",
                     "airflow_provider_bloq.triggers.waiting",
                 ],
             },
         ],
+        "extra-links": [
+            "airflow_provider_bloq.operators.links.BloqErrorLink",
+            "airflow_provider_bloq.operators.links.BloqResultLink",
+        ],
+        "config": {
+            "bloq": {
+                "description": "What holds for all connections of the type ``bloq``.",
+                "options": {
+                    "docs_url": {
+                        "description": (
+                            "Where the documentation of this provider is published for those who use this Airflow. "
+                            "Tasks that fail then link to what their error means. Empty: they do not."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "https://docs.example.com/airflow-provider-bloq",
+                        "default": "",
+                    },
+                },
+            },
+        },
+        # Read by Airflow 3.2 and later.
+        "cli": ["airflow_provider_bloq.cli.definition.get_cli_commands"],
         "asset-uris": [
             {"schemes": ["bloq"], "handler": "airflow_provider_bloq.assets.bloq.sanitize_uri"},
         ],
@@ -72,6 +100,8 @@ def get_provider_info() -> dict[str, object]:
             "airflow_provider_bloq.queues.bloq.BloqBlockQueue",
             "airflow_provider_bloq.queues.bloq.BloqAddressQueue",
             "airflow_provider_bloq.queues.bloq.BloqLogsQueue",
+            "airflow_provider_bloq.queues.bloq.BloqConnectBlockQueue",
+            "airflow_provider_bloq.queues.bloq.BloqPaymentQueue",
         ],
         "task-decorators": [
             {"name": "bloq", "class-name": "airflow_provider_bloq.decorators.bloq.bloq_task"},

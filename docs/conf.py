@@ -40,7 +40,7 @@ CONTENTS = {
     "How to": ("operators", "sensors", "events", "connect", "retries", "notifying", "testing"),
     "Keys and tokens": ("rotation", "fleets", "security"),
     "Operate": ("operations", "cli", "metrics", "compatibility"),
-    "Reference": ("reference/index", "../CHANGELOG"),
+    "Reference": ("reference/index", "../CHANGELOG", "../CONTRIBUTING", "../SECURITY"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,22 @@ for name in [name for name in os.environ if name.startswith("AIRFLOW_CONN_")]:
 # Loopback servers are not behind a proxy; a test that wants one says so.
 for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
     os.environ.pop(name, None)
+
+#: Airflow's maskers, of its SDK and of its core, where they have been loaded.
+_MASKERS = ("airflow.sdk._shared.secrets_masker", "airflow._shared.secrets_masker")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def secrets_are_forgotten() -> Iterator[None]:
+    """Have Airflow forget the secrets of a module's tests.
+
+    It compiles all that it has to mask anew with each secret that is added, so that after thousands of tests it
+    would do little else.
+    """
+    yield
+    for name in _MASKERS:
+        if module := sys.modules.get(name):
+            module._secrets_masker().reset_masker()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ LAYERS = (
     "assets",
     "queues",
     "decorators",
+    "cli",
 )
 #: Modules that hold no more than values or errors: any layer may import them.
 SHARED = {PACKAGE, f"{PACKAGE}.exceptions"}

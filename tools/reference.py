@@ -20,6 +20,7 @@ FURTHER = {
         "airflow_provider_bloq.hooks.auth",
         "airflow_provider_bloq.hooks.retry_policy",
         "airflow_provider_bloq.hooks.failures",
+        "airflow_provider_bloq.hooks.notifying",
     ),
     "Clients that a hook hands out": (
         "airflow_provider_bloq.clients.nodes",
@@ -34,6 +35,7 @@ FURTHER = {
         "airflow_provider_bloq.clients.models",
     ),
     "Assets": ("airflow_provider_bloq.assets.bloq",),
+    "Links": ("airflow_provider_bloq.operators.links",),
     "Decorator": ("airflow_provider_bloq.decorators.bloq",),
     "Settings and errors": (
         "airflow_provider_bloq.settings.connection",
@@ -44,6 +46,9 @@ FURTHER = {
         "airflow_provider_bloq.testing.openbao",
         "airflow_provider_bloq.testing.airflow",
         "airflow_provider_bloq.testing.stack",
+        "airflow_provider_bloq.testing.team",
+        "airflow_provider_bloq.testing.pytest_plugin",
+        "airflow_provider_bloq.testing.policies",
     ),
 }
 #: The keys of the provider info whose entries name modules, by heading.

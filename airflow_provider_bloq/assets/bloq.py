@@ -5,6 +5,9 @@
     @dag(schedule=[blocks("eth", "mainnet", node="node-…", finality="finalized")])
     def for_each_block(): ...
 
+    @dag(schedule=[blocks("btc", "mainnet", connect=True, confirmations=3)])
+    def without_a_node(): ...
+
 The events of the asset stand in ``triggering_asset_events``; their ``extra["payload"]`` is what the trigger documents.
 """
 
@@ -20,7 +23,7 @@ from airflow_provider_bloq.clients.models import Cluster, Node
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
 if TYPE_CHECKING:
-    from airflow_provider_bloq.triggers.chain_events import BloqChainTrigger
+    from airflow_provider_bloq.triggers.event_trigger import BloqEventTrigger
 
 __all__ = ["addresses", "blocks", "logs", "sanitize_uri"]
 
@@ -30,6 +33,7 @@ def blocks(
     network: str,
     *,
     node: Node | Cluster | Mapping[str, Any] | str | None = None,
+    connect: bool = False,
     name: str | None = None,
     **watching: Any,
 ) -> Asset:
@@ -39,16 +43,26 @@ def blocks(
 
     :param chain: The chain, such as ``eth``.
     :param network: The network, such as ``mainnet``.
-    :param node: A node or cluster of it, to watch it by. None for an asset without a watcher: where another
-        DAG file has the watcher, or tasks say by themselves what has come.
+    :param node: A node or cluster of it, to watch it by. With neither this nor ``connect`` the asset has no watcher:
+        for where another DAG file has it, or tasks say by themselves what has come.
+    :param connect: Whether to watch it through Connect instead: ``btc`` and ``bch``.
     :param name: Name of the asset; None for its URI.
-    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.blocks.BloqBlockTrigger`, such
-        as ``bloq_conn_id``, ``confirmations``, ``finality``, ``every``, ``max_range`` and ``start``.
+    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.blocks.BloqBlockTrigger` or
+        :class:`~airflow_provider_bloq.triggers.connect_events.BloqConnectBlockTrigger`, such as ``bloq_conn_id``,
+        ``confirmations``, ``finality``, ``every``, ``max_range`` and ``start``.
     :raises BloqConfigurationError: One of these cannot be used.
     """
-    from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
+    uri = uri_of(chain, network, "blocks")
+    trigger: BloqEventTrigger | None = None
+    if connect:
+        from airflow_provider_bloq.triggers.connect_events import BloqConnectBlockTrigger
 
-    return _asset(BloqBlockTrigger, chain, network, ("blocks",), node, name, watching)
+        trigger = BloqConnectBlockTrigger(**_by_connect(chain, network, node), **_placed(watching))
+    elif node is not None:
+        from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
+
+        trigger = BloqBlockTrigger(node=node, **_placed(watching))
+    return _asset(uri, name, trigger, watching)
 
 
 def addresses(
@@ -58,6 +72,7 @@ def addresses(
     *,
     addresses: Iterable[str] | str = (),
     node: Node | Cluster | Mapping[str, Any] | str | None = None,
+    connect: bool = False,
     name: str | None = None,
     **watching: Any,
 ) -> Asset:
@@ -69,14 +84,24 @@ def addresses(
         be changed without the watcher losing its place.
     :param addresses: The address, or several.
     :param node: A node or cluster, to watch them by; as for :func:`blocks`.
+    :param connect: Whether to watch them through Connect instead, likewise.
     :param name: Name of the asset; None for its URI.
-    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.addresses.BloqAddressTrigger`.
+    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.addresses.BloqAddressTrigger` or
+        :class:`~airflow_provider_bloq.triggers.connect_events.BloqPaymentTrigger`.
     :raises BloqConfigurationError: One of these cannot be used.
     """
-    from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
+    uri = uri_of(chain, network, "addresses", label)
+    trigger: BloqEventTrigger | None = None
+    if connect:
+        from airflow_provider_bloq.triggers.connect_events import BloqPaymentTrigger
 
-    arguments = watching if node is None and not addresses else {"addresses": addresses, **watching}
-    return _asset(BloqAddressTrigger, chain, network, ("addresses", label), node, name, arguments)
+        through = _by_connect(chain, network, node)
+        trigger = BloqPaymentTrigger(addresses=addresses, **through, **_placed(watching))
+    elif node is not None:
+        from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
+
+        trigger = BloqAddressTrigger(addresses=addresses, node=node, **_placed(watching))
+    return _asset(uri, name, trigger, {**({"addresses": addresses} if addresses else {}), **watching})
 
 
 def logs(
@@ -99,27 +124,33 @@ def logs(
         ``addresses`` and ``topics``.
     :raises BloqConfigurationError: One of these cannot be used.
     """
-    from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
+    uri = uri_of(chain, network, "logs", label)
+    trigger: BloqEventTrigger | None = None
+    if node is not None:
+        from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
 
-    return _asset(BloqLogsTrigger, chain, network, ("logs", label), node, name, watching)
+        trigger = BloqLogsTrigger(node=node, **_placed(watching))
+    return _asset(uri, name, trigger, watching)
+
+
+def _placed(watching: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the place for the asset, which says which chain it is: it stays, whatever the chain is watched by."""
+    return {"label": "asset", **watching}
+
+
+def _by_connect(chain: str, network: str, node: object) -> dict[str, Any]:
+    if node is not None:
+        raise BloqConfigurationError.of("connect", "a node is given beside it", "Give one of the two.")
+    return {"chain": chain, "network": network}
 
 
 def _asset(
-    trigger: type[BloqChainTrigger],
-    chain: str,
-    network: str,
-    thing: tuple[str, ...],
-    node: Node | Cluster | Mapping[str, Any] | str | None,
-    name: str | None,
-    watching: dict[str, Any],
+    uri: str, name: str | None, trigger: BloqEventTrigger | None, watching: Mapping[str, Any]
 ) -> Asset:
-    uri = uri_of(chain, network, *thing)
-    if node is None:
-        if watching:
-            raise BloqConfigurationError.of(
-                "node", "there is none to watch by", f"Give one, or leave out {', '.join(sorted(watching))}."
-            )
-        return Asset(name=name or uri, uri=uri)
-    # The asset says which chain it is: its watcher keeps its place whichever node it is watched by.
-    watcher = trigger(**{"node": node, "label": "asset", **watching})
-    return Asset(name=name or uri, uri=uri, watchers=[AssetWatcher(name=f"watch {uri}", trigger=watcher)])
+    if trigger is not None:
+        return Asset(name=name or uri, uri=uri, watchers=[AssetWatcher(name=f"watch {uri}", trigger=trigger)])
+    if watching:
+        raise BloqConfigurationError.of(
+            "node", "there is none to watch by", f"Give one, or leave out {', '.join(sorted(watching))}."
+        )
+    return Asset(name=name or uri, uri=uri)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from airflow_provider_bloq.auth import safe_json
-from airflow_provider_bloq.auth.flow import Flow, Request, Response, send
+from airflow_provider_bloq.auth.flow import Flow, Request, Response, send, tell
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.auth.supply import TokenSupply
+from airflow_provider_bloq.auth.token_events import TokenRefused, TokenSurvived
 from airflow_provider_bloq.exceptions import BloqTokenRejected
 
 __all__ = ["CLIMBS", "BearerAuth", "TrustedOrigins", "error_code", "is_auth_refusal"]
@@ -76,6 +77,7 @@ class BearerAuth:
         sent = request.headers.get("Authorization", "")
         if sent.startswith(_SCHEME):
             self.provider.reject(Secret(sent.removeprefix(_SCHEME)), at_first_use=climbs > 0)
+            yield from tell(TokenRefused(request.method, request.url.partition("?")[0], response.status))
         again = yield from self.sign(request)
         # Where Accounts hands out the same token until it ends, there is nothing else to show.
         return again if again.headers != request.headers else None
@@ -91,10 +93,12 @@ class BearerAuth:
         """
         signed = yield from self.sign(request)
         response = yield from once(signed)
-        for climbs in range(CLIMBS):
+        climbs = 0
+        while climbs < CLIMBS:
             again = yield from self.answer(signed, response, climbs=climbs)
             if again is None:
                 break
+            climbs += 1
             signed = again
             response = yield from once(signed)
         if self.origins.covers(request.url) and is_auth_refusal(response.status, response.body):
@@ -102,6 +106,8 @@ class BearerAuth:
                 f"{request.method} {request.url.partition('?')[0]} refuses ({response.status}) even an access token "
                 "that was made for this call. If other calls work, this one is not allowed to this account."
             )
+        if climbs:
+            yield from tell(TokenSurvived(climbs))
         return response
 
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_bloq.auth.secret import REDACTED
+from airflow_provider_bloq.auth.token_events import KeysRead
 
 if TYPE_CHECKING:
+    from airflow_provider_bloq.auth.events import Event
     from airflow_provider_bloq.auth.flight import Ticket
     from airflow_provider_bloq.auth.keys import KeyReading, KeySource
     from airflow_provider_bloq.auth.secret import Secret
@@ -32,6 +34,7 @@ __all__ = [
     "Response",
     "Send",
     "Sleep",
+    "Tell",
     "Trust",
     "Unpinned",
     "block",
@@ -39,6 +42,7 @@ __all__ = [
     "mask",
     "send",
     "sleep",
+    "tell",
 ]
 
 T = TypeVar("T")
@@ -145,6 +149,13 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    """Have those told who want to know what happens; gives nothing."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
 class Lead:
     """Run the flight's flow and end the flight with what comes of it; gives the result."""
 
@@ -159,7 +170,7 @@ class Follow:
     ticket: Ticket[Any]
 
 
-Effect: TypeAlias = Send | Sleep | LoadKeys | Mask | Block | Lead | Follow
+Effect: TypeAlias = Send | Sleep | LoadKeys | Mask | Tell | Block | Lead | Follow
 Flow: TypeAlias = Generator[Effect, Any, T]
 
 
@@ -187,6 +198,7 @@ def load_keys(source: KeySource) -> Flow[KeyReading]:
     """Read the client keys from their source and have the secret masked at once."""
     reading: KeyReading = yield LoadKeys(source)
     yield from mask(reading.keys.client_secret)
+    yield from tell(KeysRead(source.description, reading.version))
     return reading
 
 
@@ -195,3 +207,8 @@ def mask(*secrets: Secret | None) -> Flow[None]:
     present = tuple(secret for secret in secrets if secret)
     if present:
         yield Mask(present)
+
+
+def tell(event: Event) -> Flow[None]:
+    """Tell of something that happened: to logs and metrics, and to nobody who decides by it."""
+    yield Tell(event)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-from airflow_provider_bloq.auth.flow import Flow, load_keys
+from airflow_provider_bloq.auth.flow import Flow, load_keys, tell
 from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading, KeySource
 from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.auth.supply import TokenSupply
 from airflow_provider_bloq.auth.token import AccessToken, TokenReply
+from airflow_provider_bloq.auth.token_events import (
+    KeysChanged,
+    KeysRefused,
+    RefreshRefused,
+    TokenMinted,
+    TokenRefreshed,
+)
 from airflow_provider_bloq.exceptions import BloqClientKeysRejected, BloqError
 
 __all__ = ["GrantRefused", "TokenEndpoint", "TokenProvider"]
-
-log = logging.getLogger(__name__)
 
 
 class GrantRefused(BloqError):
@@ -120,12 +124,12 @@ class TokenProvider(TokenSupply):
             try:
                 reply = yield from self._endpoint.refresh(self._refresh_token, patient=patient)
             except GrantRefused as refusal:
-                log.info(
-                    "Accounts refuses the refresh token (%d); minting with the client keys.", refusal.status
-                )
+                yield from tell(RefreshRefused(refusal.status))
                 self._refresh_token = None
             else:
-                return self._keep(reply, "refreshed", by_refresh=True)
+                token = self._keep(reply, by_refresh=True)
+                yield from tell(TokenRefreshed(self._left(token)))
+                return token
         return (yield from self._mint(patient=patient))
 
     def _mint(self, *, patient: bool) -> Flow[AccessToken]:
@@ -135,11 +139,7 @@ class TokenProvider(TokenSupply):
         try:
             return (yield from self._mint_with(reading, patient=patient))
         except GrantRefused as refusal:
-            log.info(
-                "Accounts refuses the client keys (%d); reading %s again.",
-                refusal.status,
-                self._source.description,
-            )
+            yield from tell(KeysRefused(refusal.status, self._source.description))
         newer = yield from load_keys(self._source)
         if newer == reading:
             raise BloqClientKeysRejected(
@@ -147,10 +147,7 @@ class TokenProvider(TokenSupply):
                 f"{self._source.description} still holds the same ones{_version(reading)}. Create a new pair of "
                 "client keys at Bloq and store it there."
             )
-        if reading.version == newer.version:
-            log.info("Client keys changed in %s", self._source.description)
-        else:
-            log.info("Client keys version %s -> %s", reading.version, newer.version)
+        yield from tell(KeysChanged(self._source.description, reading.version, newer.version))
         self._reading = newer
         try:
             return (yield from self._mint_with(newer, patient=patient))
@@ -163,18 +160,21 @@ class TokenProvider(TokenSupply):
 
     def _mint_with(self, reading: KeyReading, *, patient: bool) -> Flow[AccessToken]:
         reply = yield from self._endpoint.mint(reading.keys, patient=patient)
-        return self._keep(reply, f"minted{_version(reading)}")
+        token = self._keep(reply, by_refresh=False)
+        yield from tell(TokenMinted(self._left(token), reading.version))
+        return token
 
-    def _keep(self, reply: TokenReply, how: str, *, by_refresh: bool = False) -> AccessToken:
-        now = self._clock()
-        token = AccessToken.from_reply(reply, now, self._random)
+    def _keep(self, reply: TokenReply, *, by_refresh: bool) -> AccessToken:
+        token = AccessToken.from_reply(reply, self._clock(), self._random)
         with self._lock:
             self._token = token
             self._came_by_refresh = by_refresh
             if reply.refresh_token is not None:
                 self._refresh_token = reply.refresh_token
-        log.debug("Access token %s, lives %.0f min", how, (token.expires_at - now) / 60)
         return token
+
+    def _left(self, token: AccessToken) -> float:
+        return token.expires_at - self._clock()
 
 
 def _version(reading: KeyReading) -> str:

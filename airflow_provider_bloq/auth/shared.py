@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from airflow_provider_bloq.auth.flow import Flow, mask, sleep
+from airflow_provider_bloq.auth.flow import Flow, mask, sleep, tell
 from airflow_provider_bloq.auth.ladder import TokenProvider
 from airflow_provider_bloq.auth.lease import LEASE_SECONDS, Lease
 from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.shared_events import (
+    LeaseKept,
+    Outrun,
+    SharedRenewalFailed,
+    SharedTokenMissed,
+    SharedTokenWritten,
+    TokenNotShared,
+    TokenTaken,
+)
 from airflow_provider_bloq.auth.shared_look import Seen, stale, unreachable
 from airflow_provider_bloq.auth.shared_token import SharedToken
 from airflow_provider_bloq.auth.slot import Slot
@@ -20,8 +28,6 @@ from airflow_provider_bloq.auth.token import AccessToken, issue_time_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqVaultUnavailable
 
 __all__ = ["Kept", "SharedStore", "SharedTokenProvider"]
-
-log = logging.getLogger(__name__)
 
 #: Bounds of the pause before the shared path is read again, in seconds: from the least to a random
 #: part of what doubles with each look, up to the cap.
@@ -134,7 +140,7 @@ class SharedTokenProvider(TokenSupply):
         :raises BloqError: As :meth:`token`.
         """
         seen = yield from self._obtain(lambda token: token.expires_at - self._clock() >= valid_for)
-        token = self._hold(seen)
+        token = yield from self._hold(seen)
         return Kept(seen.version, token.expires_at - self._clock(), seen.renewed)
 
     def _renew(self, *, patient: bool) -> Flow[AccessToken]:
@@ -144,11 +150,11 @@ class SharedTokenProvider(TokenSupply):
         if not patient:
             seen = yield from self._attempt(is_fresh, early=True)
             if seen.token is not None:
-                return self._hold(seen)
+                return (yield from self._hold(seen))
             held = self._token
             if held is not None:
                 return held
-        return self._hold((yield from self._obtain(is_fresh)))
+        return (yield from self._hold((yield from self._obtain(is_fresh))))
 
     def _obtain(self, enough: Enough) -> Flow[Seen]:
         """Get a token that lives, within the patience; one that is not enough only if there is no better."""
@@ -193,7 +199,7 @@ class SharedTokenProvider(TokenSupply):
         except Exception as error:
             if early or seen.token is None:
                 raise
-            log.warning("The shared access token could not be renewed (%s); it still lives.", error)
+            yield from tell(SharedRenewalFailed(str(error)))
             return seen
         return renewed or seen
 
@@ -214,15 +220,11 @@ class SharedTokenProvider(TokenSupply):
         try:
             yield from self._lease.give_back(taken)
         except BloqVaultUnavailable as error:
-            log.debug("The lease is not given back (%s); it runs out by itself.", error)
+            yield from tell(LeaseKept(str(error)))
         return seen
 
     def _fend_for_itself(self, minter: TokenProvider, seen: Seen) -> Flow[Seen]:
-        log.warning(
-            "No access token came to %s within %.0f s; getting one for this process.",
-            self._slot.description,
-            self._patience,
-        )
+        yield from tell(SharedTokenMissed(self._slot.description, self._patience))
         token = yield from minter.renew(patient=True)
         if seen.version is None:
             return Seen(None, token, renewed=True)
@@ -241,12 +243,9 @@ class SharedTokenProvider(TokenSupply):
         try:
             version = yield from self._slot.write(shared.fields(), after=after or 0)
         except BloqVaultUnavailable as error:
-            log.warning("The new access token serves this process only, it could not be shared: %s", error)
+            yield from tell(TokenNotShared(str(error)))
         else:
-            if version is None:
-                log.info("Another member was faster; the new access token serves this process only.")
-            else:
-                log.debug("Shared access token renewed, version %d", version)
+            yield from tell(Outrun() if version is None else SharedTokenWritten(version))
         return Seen(version, token, shared.client_id, 0.0, shared.lifetime, renewed=True)
 
     def _look(self) -> Flow[Seen]:
@@ -286,9 +285,13 @@ class SharedTokenProvider(TokenSupply):
                 "Give each pair of client keys a shared_vault_path of its own",
             )
 
-    def _hold(self, seen: Seen) -> AccessToken:
-        if seen.token is None:
+    def _hold(self, seen: Seen) -> Flow[AccessToken]:
+        token = seen.token
+        if token is None:
             raise RuntimeError("what is held must be a token")
         with self._lock:
-            self._token = seen.token
-        return seen.token
+            is_new = self._token is None or self._token.secret != token.secret
+            self._token = token
+        if is_new and not seen.renewed:
+            yield from tell(TokenTaken(token.expires_at - self._clock(), seen.version))
+        return token

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -10,14 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from airflow_provider_bloq.auth.flight import SingleFlight
-from airflow_provider_bloq.auth.flow import Flow
+from airflow_provider_bloq.auth.flow import Flow, tell
 from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.auth.token import AccessToken
+from airflow_provider_bloq.auth.token_events import EarlyRenewalFailed
 from airflow_provider_bloq.exceptions import BloqRateLimited
 
 __all__ = ["EARLY_RETRY_PAUSE", "TokenSupply"]
-
-log = logging.getLogger(__name__)
 
 #: After an early renewal brought nothing, the token that still lives is used this long before the next
 #: try, in seconds; longer where Accounts asks for it.
@@ -110,7 +108,7 @@ class TokenSupply(ABC):
                 raise
             told = error.retry_after if isinstance(error, BloqRateLimited) else None
             self._early_again_at = now + max(EARLY_RETRY_PAUSE, told or 0.0)
-            log.warning("An early renewal failed (%s); the access token still lives and is used on.", error)
+            yield from tell(EarlyRenewalFailed(str(error)))
             return held
 
     def _paced(self, token: AccessToken) -> AccessToken:

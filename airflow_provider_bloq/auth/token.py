@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_bloq.auth.secret import Secret
 
-__all__ = ["AccessToken", "TokenReply", "issue_time_of", "lifetime_of"]
+__all__ = ["AccessToken", "TokenReply", "claims_of", "issue_time_of", "lifetime_of"]
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def lifetime_of(token: Secret, date: float | None) -> float:
     :param token: The token; usually a JWT, of which only ``iat`` and ``exp`` are read.
     :param date: The service's time when it issued the token, used where there is no ``iat``.
     """
-    claims = _claims(token)
+    claims = claims_of(token)
     issued, expires = _number(claims.get("iat")), _number(claims.get("exp"))
     if issued is None:
         issued = date
@@ -111,10 +111,11 @@ def lifetime_of(token: Secret, date: float | None) -> float:
 
 def issue_time_of(token: Secret) -> float | None:
     """Return when a token was issued, by the clock of Accounts, in epoch seconds; None if it does not say."""
-    return _number(_claims(token).get("iat"))
+    return _number(claims_of(token).get("iat"))
 
 
-def _claims(token: Secret) -> dict[str, Any]:
+def claims_of(token: Secret) -> dict[str, Any]:
+    """Return what a token says of itself, unchecked; nothing where it is no JWT."""
     import jwt
 
     # The signature is the services' business: this side is handed the token by Accounts over TLS

@@ -13,13 +13,14 @@ from airflow_provider_bloq.chains.head import Head
 from airflow_provider_bloq.clients.jsonrpc import RpcApi, RpcCall
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqRpcError
 
-__all__ = ["Header", "read_final_by_confirmations", "read_final_by_tag", "read_headers"]
+__all__ = ["GENESIS_PARENT", "Header", "read_final_by_confirmations", "read_final_by_tag", "read_headers"]
 
 #: Errors by which nodes say that they do not know a tag, or no block that it stands for.
 _NO_SUCH_TAG = frozenset({-32602, -32601, -39001})
 #: What Bitcoin's nodes answer for a height above their head, and for a hash that they do not know.
 _OUT_OF_RANGE, _NOT_FOUND = -8, -5
-_GENESIS_PARENT = "0" * 64
+#: Stands for the block before the genesis block, of which there is none.
+GENESIS_PARENT = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def _evm_header(outcome: Any) -> Header:
 def _bitcoin_header(outcome: Any) -> Header:
     header = fields_of(outcome, "block header")
     # The genesis block has none before it, and does not say so.
-    parent = hash_in(header, "previousblockhash") if "previousblockhash" in header else _GENESIS_PARENT
+    parent = hash_in(header, "previousblockhash") if "previousblockhash" in header else GENESIS_PARENT
     return Header(number_in(header, "height"), hash_in(header, "hash"), parent, number_in(header, "time"))
 
 

@@ -12,16 +12,12 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 from airflow_provider_bloq.auth.flow import Flow
-from airflow_provider_bloq.chains.bitcoin_transfers import bitcoin_transfers
-from airflow_provider_bloq.chains.evm_logs import LogFilter, read_logs
-from airflow_provider_bloq.chains.evm_transfers import evm_transfers
-from airflow_provider_bloq.chains.families import Family
+from airflow_provider_bloq.chains.evm_logs import LogFilter
 from airflow_provider_bloq.chains.following import Reorg
 from airflow_provider_bloq.chains.headers import Header
-from airflow_provider_bloq.chains.shared_reads import SharedReads
+from airflow_provider_bloq.chains.source import ChainSource
 from airflow_provider_bloq.chains.transfers import TransferFilter
-from airflow_provider_bloq.clients.jsonrpc import RpcApi
-from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.clients.limits import require_whole_number
 
 __all__ = [
     "EVENTS_AT_ONCE",
@@ -45,6 +41,10 @@ ITEMS_PER_EVENT = 100
 HEADERS_AT_ONCE = 500
 #: Blocks whose transactions are read at once.
 BODIES_AT_ONCE = 20
+#: Blocks in one event, unless told otherwise.
+DEFAULT_RANGE = 100
+#: The most that can be asked for: so many headers are read at once.
+LONGEST_RANGE = 10_000
 
 
 class Telling(ABC):
@@ -59,21 +59,17 @@ class Telling(ABC):
         """
 
     @abstractmethod
-    def events(
-        self, rpc: RpcApi, family: Family, reads: SharedReads, headers: Sequence[Header]
-    ) -> Flow[list[Event]]:
+    def events(self, source: ChainSource, headers: Sequence[Header]) -> Flow[list[Event]]:
         """Tell of blocks. The events are in the order of the blocks; each has a ``last`` or a ``height``.
 
-        :param rpc: A node of the chain.
-        :param family: Its family.
-        :param reads: What others have read of it.
+        :param source: Where the chain is read from.
         :param headers: The blocks, linked to one another.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks(Telling):
-    """Ranges of blocks.
+    """Ranges of blocks. Make it by :meth:`of`.
 
     :param every: An event ends at a height that this number divides.
     :param max_range: Blocks in one event at most, not less than ``every``.
@@ -82,15 +78,25 @@ class Blocks(Telling):
     every: int
     max_range: int
 
+    @classmethod
+    def of(cls, every: int = 1, max_range: int | None = None) -> Blocks:
+        """Read it from the arguments that triggers take; by default ranges are of at most 100 blocks.
+
+        :raises BloqConfigurationError: One of them cannot be.
+        """
+        require_whole_number("every", every, least=1, most=LONGEST_RANGE)
+        if max_range is None:
+            max_range = max(every, DEFAULT_RANGE)
+        require_whole_number("max_range", max_range, least=every, most=LONGEST_RANGE)
+        return cls(every, max_range)
+
     def last_height(self, passed: int, final: int) -> int | None:
         """See :meth:`Telling.last_height`."""
         most = max(self.every, min(EVENTS_AT_ONCE * self._longest, HEADERS_AT_ONCE))
         last = min(final, passed + most) // self.every * self.every
         return last if last > passed else None
 
-    def events(
-        self, rpc: RpcApi, family: Family, reads: SharedReads, headers: Sequence[Header]
-    ) -> Flow[list[Event]]:
+    def events(self, source: ChainSource, headers: Sequence[Header]) -> Flow[list[Event]]:
         """See :meth:`Telling.events`."""
         yield from ()
         by_range = groupby(headers, key=lambda header: (header.height - 1) // self._longest)
@@ -115,15 +121,9 @@ class Logs(Telling):
         """See :meth:`Telling.last_height`."""
         return min(final, passed + HEADERS_AT_ONCE) if final > passed else None
 
-    def events(
-        self, rpc: RpcApi, family: Family, reads: SharedReads, headers: Sequence[Header]
-    ) -> Flow[list[Event]]:
+    def events(self, source: ChainSource, headers: Sequence[Header]) -> Flow[list[Event]]:
         """See :meth:`Telling.events`."""
-        if family is not Family.EVM:
-            raise BloqConfigurationError.of(
-                "node", "its chain has no contracts with logs", "Name one of an EVM chain."
-            )
-        return _block_events("logs", headers, (yield from read_logs(rpc, self.wanted, headers)))
+        return _block_events("logs", headers, (yield from source.logs(self.wanted, headers)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,22 +131,20 @@ class Transfers(Telling):
     """The transfers to or from addresses, block by block.
 
     :param wanted: Which transfers.
+    :param at_once: Blocks in which they are looked for at once; by default few if that takes whole blocks.
     """
 
     wanted: TransferFilter
+    at_once: int | None = None
 
     def last_height(self, passed: int, final: int) -> int | None:
         """See :meth:`Telling.last_height`."""
-        most = BODIES_AT_ONCE if self.wanted.native else HEADERS_AT_ONCE
+        most = self.at_once or (BODIES_AT_ONCE if self.wanted.native else HEADERS_AT_ONCE)
         return min(final, passed + most) if final > passed else None
 
-    def events(
-        self, rpc: RpcApi, family: Family, reads: SharedReads, headers: Sequence[Header]
-    ) -> Flow[list[Event]]:
+    def events(self, source: ChainSource, headers: Sequence[Header]) -> Flow[list[Event]]:
         """See :meth:`Telling.events`."""
-        read = evm_transfers if family is Family.EVM else bitcoin_transfers
-        found = yield from read(rpc, reads, self.wanted, headers)
-        return _block_events("transfers", headers, found)
+        return _block_events("transfers", headers, (yield from source.transfers(self.wanted, headers)))
 
 
 def to_tell_at_once(

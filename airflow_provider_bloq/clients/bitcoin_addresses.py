@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
-__all__ = ["NETWORKS", "is_address", "require_address", "same_address"]
+__all__ = ["NETWORKS", "bare_address", "is_address", "require_address", "same_address"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,12 @@ def require_address(chain: str, address: object, network: str | None = None, fie
 
 def same_address(one: str | None, other: str) -> bool:
     """Tell whether two addresses in their usual spelling are one, with or without CashAddr's prefix."""
-    return one is not None and one.rpartition(":")[2] == other.rpartition(":")[2]
+    return one is not None and bare_address(one) == bare_address(other)
+
+
+def bare_address(address: str) -> str:
+    """Return an address in its usual spelling without CashAddr's prefix: two are the same if these are."""
+    return address.rpartition(":")[2]
 
 
 def is_address(chain: str, address: str, network: str) -> bool:

@@ -10,14 +10,13 @@ from airflow_provider_bloq.auth.flow import Flow
 from airflow_provider_bloq.clients.bitcoin_addresses import same_address
 from airflow_provider_bloq.clients.connect import ConnectApi
 from airflow_provider_bloq.clients.connect_models import Transaction
-from airflow_provider_bloq.exceptions import BloqListShifted, BloqNotFound, BloqReorg
+from airflow_provider_bloq.clients.connect_recent import transactions_since
+from airflow_provider_bloq.exceptions import BloqNotFound, BloqReorg
 
 __all__ = ["REREAD_BLOCKS", "Cursor", "History", "read_history", "rows_of"]
 
 #: Blocks that are read again where the last one read is no longer of the chain. No reorg of Bitcoin was deeper.
 REREAD_BLOCKS = 100
-#: How often the list is read where it changes meanwhile.
-_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ def read_history(
     """Read what is new; a flow.
 
     :param api: Connect.
-    :param addresses: The addresses.
+    :param addresses: The addresses, at most 50.
     :param from_height: Number of the first block, where there is no cursor.
     :param cursor: Where the last reading ended.
     :param confirmations: How many a block must have to be read, at least 1.
@@ -71,7 +70,11 @@ def read_history(
     if last < from_height:
         return History([], from_height, None if reorganised else cursor, reorganised)
     end = Cursor(last, (yield from ConnectApi.block_hash.flow(api, last)))
-    transactions = yield from _span(api, addresses, from_height, last)
+    transactions = [
+        one
+        for one in (yield from transactions_since(api, addresses, from_height))
+        if one.height is not None and from_height <= one.height <= last
+    ]
     if (yield from _is_gone(api, end)):
         raise BloqReorg(from_height, last)
     rows = [row for transaction in reversed(transactions) for row in rows_of(transaction, addresses)]
@@ -117,24 +120,3 @@ def _is_gone(api: ConnectApi, cursor: Cursor) -> Flow[bool]:
         return (yield from ConnectApi.block_hash.flow(api, cursor.height)) != cursor.block_hash
     except BloqNotFound:
         return True
-
-
-def _span(api: ConnectApi, addresses: Sequence[str], first: int, last: int) -> Flow[list[Transaction]]:
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return (yield from _walked(api, addresses, first, last))
-        except BloqListShifted:
-            if attempt == _ATTEMPTS:
-                raise
-    raise AssertionError("unreachable")
-
-
-def _walked(api: ConnectApi, addresses: Sequence[str], first: int, last: int) -> Flow[list[Transaction]]:
-    walk = ConnectApi.history.begin(api, addresses)
-    found: list[Transaction] = []
-    while items := (yield from walk.step()):
-        found += [one for one in items if one.height is not None and first <= one.height <= last]
-        # The newest come first, and before them those that wait for a block.
-        if all(one.height is not None and one.height < first for one in items):
-            break
-    return found

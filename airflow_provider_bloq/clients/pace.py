@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from airflow_provider_bloq.auth.flow import Effect, Flow, Response, Send, sleep
+from airflow_provider_bloq.auth.events import HeldBack
+from airflow_provider_bloq.auth.flow import Effect, Flow, Response, Send, sleep, tell
 from airflow_provider_bloq.clients.retry import retry_after
 from airflow_provider_bloq.exceptions import BloqRateLimited
 
@@ -48,14 +49,19 @@ class Pace:
 
         :raises BloqRateLimited: A service asked for no requests for longer than a worker should wait.
         """
+        waited, by_service = 0.0, False
         while True:
             at = self._reserve()
             pause = at - self._clock()
             if pause > 0:
+                by_service = by_service or self._held_until > self._clock()
                 yield from sleep(pause)
+                waited += pause
             # A service may have asked for a longer pause meanwhile; those who slept queue up anew.
             if self._clock() >= self._held_until:
-                return
+                break
+        if waited:
+            yield from tell(HeldBack(waited, by_service))
 
     def note(self, response: Response) -> None:
         """Let no request go for as long as a 429 asks for by its Retry-After.

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from airflow_provider_bloq.auth.flow import Flow, Request, Response, send, sleep
+from airflow_provider_bloq.auth.events import HeldBack
+from airflow_provider_bloq.auth.flow import Flow, Request, Response, send, sleep, tell
 from airflow_provider_bloq.exceptions import BloqUnavailable
 
 __all__ = ["IMPATIENT", "RetryPolicy", "http_date", "retry_after", "sent_with_retries"]
@@ -88,6 +89,8 @@ def sent_with_retries(
                 pause = None
             if pause is None:
                 return response
+            if response.status == 429:
+                yield from tell(HeldBack(pause))
         yield from sleep(pause)
 
 

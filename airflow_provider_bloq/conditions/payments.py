@@ -10,6 +10,7 @@ from airflow_provider_bloq.auth.flow import Flow
 from airflow_provider_bloq.clients.bitcoin_addresses import require_address, same_address
 from airflow_provider_bloq.clients.connect import LARGEST_PART, ConnectApi
 from airflow_provider_bloq.clients.connect_models import Transaction, Unspent
+from airflow_provider_bloq.clients.connect_recent import transactions_since
 from airflow_provider_bloq.clients.limits import require_whole_number
 from airflow_provider_bloq.conditions.condition import (
     Condition,
@@ -80,7 +81,7 @@ class AddressPayments(ConnectTarget):
             for part in _parts(wanted):
                 addresses = list(dict.fromkeys(one.address for one in part))
                 since = min(one.since_height for one in part)
-                transactions += yield from _since(api, addresses, since)
+                transactions += yield from transactions_since(api, addresses, since)
             return transactions
 
         return look
@@ -218,14 +219,3 @@ class ConnectPaymentSeen(Condition):
 def _parts(wanted: list[T]) -> Iterator[list[T]]:
     for begin in range(0, len(wanted), LARGEST_PART):
         yield wanted[begin : begin + LARGEST_PART]
-
-
-def _since(api: ConnectApi, addresses: list[str], height: int) -> Flow[list[Transaction]]:
-    walk = ConnectApi.history.begin(api, addresses)
-    found: list[Transaction] = []
-    while items := (yield from walk.step()):
-        found += items
-        # The newest come first, and before them those that wait for a block.
-        if all(one.height is not None and one.height < height for one in items):
-            break
-    return found

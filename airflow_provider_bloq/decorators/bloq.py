@@ -15,6 +15,7 @@ from airflow.providers.standard.operators.python import PythonOperator
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY, policy_argument
+from airflow_provider_bloq.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import RetryPolicy
@@ -44,6 +45,7 @@ class _BloqDecoratedOperator(DecoratedOperator, PythonOperator):
 
     custom_operator_name = "@task.bloq"
     template_fields: Sequence[str] = ("bloq_conn_id", *PythonOperator.template_fields)
+    operator_extra_links = LINKS
     ui_color = "#d9e7f5"
 
     def __init__(

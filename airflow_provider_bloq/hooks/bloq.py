@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from requests.auth import AuthBase
 
     from airflow_provider_bloq.auth.bearer import BearerAuth
+    from airflow_provider_bloq.auth.events import Observer
     from airflow_provider_bloq.auth.flow import Flow
     from airflow_provider_bloq.clients.clusters import ClustersClient
     from airflow_provider_bloq.clients.connect import ConnectClient
@@ -116,6 +117,7 @@ class BloqHook(BaseHook):
                 network=network_of(self.settings),
                 auth=self.auth,
                 paced=self._paced,
+                observe=self._observe,
                 locator=locator,
                 bearer=self.bearer,
                 policy=self._account.policy,
@@ -194,7 +196,13 @@ class BloqHook(BaseHook):
         from airflow_provider_bloq.hooks.wiring import network_of
         from airflow_provider_bloq.transport.blocking import BlockingDriver
 
-        return BlockingDriver(network_of(self.settings), mask=mask)
+        return BlockingDriver(network_of(self.settings), mask=mask, observe=self._observe)
+
+    @cached_property
+    def _observe(self) -> Observer:
+        from airflow_provider_bloq.hooks.observing import observer_of
+
+        return observer_of(self.settings)
 
     @cached_property
     def _account(self) -> Account:
@@ -229,7 +237,7 @@ class BloqHook(BaseHook):
         from airflow_provider_bloq.hooks.wiring import network_of
         from airflow_provider_bloq.transport.session import BloqSession
 
-        return BloqSession(network_of(self.settings), self.auth)
+        return BloqSession(network_of(self.settings), self.auth, observe=self._observe)
 
     @property
     def _service(self) -> dict[str, Any]:

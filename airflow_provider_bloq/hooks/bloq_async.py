@@ -13,10 +13,10 @@ from airflow_provider_bloq.hooks.failures import failing_at_once
 if TYPE_CHECKING:
     from airflow_provider_bloq.auth.flow import Flow
     from airflow_provider_bloq.clients.clusters import AsyncClustersClient
-    from airflow_provider_bloq.clients.connect import AsyncConnectClient
     from airflow_provider_bloq.clients.jsonrpc import AsyncRpcClient
     from airflow_provider_bloq.clients.models import Cluster, Node
     from airflow_provider_bloq.clients.nodes import AsyncNodesClient
+    from airflow_provider_bloq.hooks.connect_stream import HookConnectClient
     from airflow_provider_bloq.settings.connection import BloqSettings
 
 __all__ = ["BloqAsyncHook"]
@@ -52,6 +52,7 @@ class BloqAsyncHook:
         from airflow_provider_bloq.clients.retry import RetryPolicy
         from airflow_provider_bloq.hooks.connection import aread_settings
         from airflow_provider_bloq.hooks.masking import amask, mask
+        from airflow_provider_bloq.hooks.observing import observer_of
         from airflow_provider_bloq.hooks.wiring import Account, network_of
         from airflow_provider_bloq.transport.awaiting import AwaitingDriver
 
@@ -65,7 +66,9 @@ class BloqAsyncHook:
             self._bearer = self._account.bearer(
                 opened.enter_context(shared_providers.lease(self.credential_key, self._account.provider))
             )
-            self._driver = AwaitingDriver(network_of(self.settings), mask=amask)
+            self._driver = AwaitingDriver(
+                network_of(self.settings), mask=amask, observe=observer_of(self.settings)
+            )
             opened.push_async_callback(self._driver.close)
             service = {"url": self.settings.nodes_url, "bearer": self._bearer, "policy": self._account.policy}
             self.nodes = AsyncNodesClient(run=self.run, **service)
@@ -101,14 +104,18 @@ class BloqAsyncHook:
             )
         return AsyncRpcClient(run=self.run, locator=locator, bearer=self._bearer, policy=self._account.policy)
 
-    def connect(self, chain: str, network: str | None = None) -> AsyncConnectClient:
-        """Return a client for Connect's REST API; parameters as for :meth:`BloqHook.connect`."""
-        from airflow_provider_bloq.clients.connect import AsyncConnectClient
-        from airflow_provider_bloq.hooks.connecting import rest_of
+    def connect(self, chain: str, network: str | None = None) -> HookConnectClient:
+        """Return a client for Connect's REST API and its stream; parameters as for :meth:`BloqHook.connect`."""
+        from airflow_provider_bloq.hooks.connect_stream import HookConnectClient
+        from airflow_provider_bloq.hooks.connecting import rest_of, stream_of
+        from airflow_provider_bloq.hooks.stream_life import StreamLife
 
         with failing_at_once():
             rest = rest_of(self.settings, chain, network)
-        return AsyncConnectClient(run=self.run, bearer=self._bearer, policy=self._account.policy, **rest)
+        stream = StreamLife(stream_of(self.settings, chain, self._driver), self._bearer, self.run)
+        return HookConnectClient(
+            stream=stream, run=self.run, bearer=self._bearer, policy=self._account.policy, **rest
+        )
 
     def connect_rpc(self, chain: str) -> AsyncRpcClient:
         """Return a client for Connect's JSON-RPC; parameters as for :meth:`BloqHook.connect_rpc`."""

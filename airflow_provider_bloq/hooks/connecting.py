@@ -19,8 +19,10 @@ from airflow_provider_bloq.settings.environment import Environment
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.settings.connection import BloqSettings
+    from airflow_provider_bloq.transport.awaiting import AwaitingDriver
+    from airflow_provider_bloq.transport.stream import StreamDoor
 
-__all__ = ["ConnectionPathKeys", "path_key_locator", "rest_of"]
+__all__ = ["ConnectionPathKeys", "path_key_locator", "rest_of", "stream_of"]
 
 _CHAIN_IN_URL = "{chain}"
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
@@ -71,6 +73,26 @@ def rest_of(settings: BloqSettings, chain: str, network: str | None) -> dict[str
         "url": f"{_url_of(settings, name)}/api/v1",
         "host": _host_of(settings, name) if local else None,
     }
+
+
+def stream_of(settings: BloqSettings, chain: str, driver: AwaitingDriver) -> StreamDoor:
+    """Return where the stream of a chain is; it is for event loops only.
+
+    :param settings: The connection's settings.
+    :param chain: ``btc`` or ``bch``.
+    :param driver: Opens its connections.
+    :raises BloqConfigurationError: The chain is unknown.
+    """
+    from airflow_provider_bloq.transport.stream import StreamDoor
+
+    name = require_rest_chain(chain)
+    local = settings.environment is Environment.LOCAL
+    return StreamDoor(
+        driver,
+        f"{_url_of(settings, name)}/socket.io/",
+        _host_of(settings, name) if local else None,
+        settings.timeout,
+    )
 
 
 def path_key_locator(settings: BloqSettings, chain: str, keys: PathKeySource) -> PathKeyLocator:

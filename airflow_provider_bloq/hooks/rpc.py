@@ -12,6 +12,7 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
+from airflow_provider_bloq.auth.events import Observer
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.clients.jsonrpc import RpcClient
 from airflow_provider_bloq.clients.models import NodeAuth
@@ -50,15 +51,23 @@ class HookRpcClient(RpcClient):
     :param network: The connection's settings for requests.
     :param auth: Signs with the access token.
     :param paced: Lets an ``auth`` keep the connection's pace.
+    :param observe: Is told of the requests that others send.
     """
 
     def __init__(
-        self, *, network: Network, auth: AuthBase, paced: Callable[[AuthBase], AuthBase], **client: Any
+        self,
+        *,
+        network: Network,
+        auth: AuthBase,
+        paced: Callable[[AuthBase], AuthBase],
+        observe: Observer,
+        **client: Any,
     ) -> None:
         super().__init__(**client)
         self._network = network
         self._auth = auth
         self._paced = paced
+        self._observe = observe
 
     @property
     def url(self) -> str:
@@ -83,4 +92,4 @@ class HookRpcClient(RpcClient):
         auth = self._auth
         if target.basic is not None:
             auth = self._paced(OriginBasicAuth(target.basic, origin))
-        return BloqSession(self._network, auth, target.trust, origin)
+        return BloqSession(self._network, auth, target.trust, origin, self._observe)

@@ -46,6 +46,7 @@ class Account:
     :param policy: How patiently requests are repeated.
     :param store: Where a fleet shares its token; None where each task has its own.
     :param vault_path_keys: Connect's path keys beside the client keys in Vault; None where those are elsewhere.
+    :param vault: The Vault connection in use for client keys or the shared token; None where there is none.
     """
 
     settings: BloqSettings
@@ -53,6 +54,7 @@ class Account:
     policy: RetryPolicy
     store: SharedStore | None = None
     vault_path_keys: PathKeySource | None = None
+    vault: VaultAccess | None = None
 
     @classmethod
     def of(cls, settings: BloqSettings, mask: Callable[[str], None], policy: RetryPolicy) -> Account:
@@ -69,6 +71,7 @@ class Account:
             policy,
             _store_of(settings, accesses),
             _vault_path_keys_of(settings, accesses),
+            _vault_of(settings, accesses),
         )
 
     @property
@@ -177,6 +180,11 @@ def _vault_path_keys_of(settings: BloqSettings, accesses: _Accesses) -> PathKeyS
     from airflow_provider_bloq.vault.path_keys import VaultPathKeys
 
     return VaultPathKeys(settings.vault, accesses.of(settings.vault.vault_conn_id))
+
+
+def _vault_of(settings: BloqSettings, accesses: _Accesses) -> VaultAccess | None:
+    location = settings.vault or settings.shared
+    return accesses.of(location.vault_conn_id) if location is not None else None
 
 
 def _store_of(settings: BloqSettings, accesses: _Accesses) -> SharedStore | None:

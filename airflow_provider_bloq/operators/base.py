@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
 
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY, policy_argument
+from airflow_provider_bloq.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import RetryPolicy
@@ -28,6 +29,7 @@ class BloqOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("bloq_conn_id",)
     ui_color = "#d9e7f5"
+    operator_extra_links: Collection[BaseOperatorLink] = LINKS
 
     def __init__(
         self,

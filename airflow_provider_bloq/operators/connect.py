@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks.failures import failing_at_once
 from airflow_provider_bloq.operators.base import BloqOperator
+from airflow_provider_bloq.operators.lineage import StoredFile, chain_dataset, operator_lineage, stored_at
+from airflow_provider_bloq.operators.links import LINKS, BloqResultLink
 from airflow_provider_bloq.operators.response_filter import check_filter, load_filter
 from airflow_provider_bloq.operators.results import RESULT_LIMIT, destination_of, returned
 
 if TYPE_CHECKING:
-    from airflow.sdk import ObjectStoragePath
+    from airflow.sdk import BaseOperatorLink, ObjectStoragePath
 
     from airflow_provider_bloq.clients.connect import ConnectClient
 
@@ -40,6 +42,9 @@ class BloqConnectBaseOperator(BloqOperator):
         "result_path",
         "result_conn_id",
     )
+    operator_extra_links: Collection[BaseOperatorLink] = (*LINKS, BloqResultLink())
+    #: The file that the result went to, once the task has run.
+    stored_result: StoredFile | None = None
 
     def __init__(
         self,
@@ -57,6 +62,8 @@ class BloqConnectBaseOperator(BloqOperator):
         self.result_path = result_path
         self.result_conn_id = result_conn_id
         self.result_limit = result_limit
+        if result_path is None:
+            self.operator_extra_links = LINKS
         if result_limit is not None:
             from airflow_provider_bloq.clients.limits import require_whole_number
 
@@ -72,9 +79,20 @@ class BloqConnectBaseOperator(BloqOperator):
 
     def _returned(self, result: Any, destination: ObjectStoragePath | None) -> Any:
         value = returned(result, self.result_limit, destination, self.task_id)
-        if value is not result:
+        if value is not result and destination is not None:
             self.log.info("The result is at %s", value)
+            self.stored_result = stored_at(destination)
         return value
+
+    @property
+    def _operations(self) -> tuple[str, ...]:
+        """What is asked of Connect, by name."""
+        return ()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Tell OpenLineage's provider what was asked and written; it asks for this by this name."""
+        chain = chain_dataset(self.chain, self.client.network)
+        return operator_lineage(inputs=[chain], outputs=[self.stored_result], operations=self._operations)
 
 
 class BloqConnectOperator(BloqConnectBaseOperator):
@@ -124,6 +142,10 @@ class BloqConnectOperator(BloqConnectBaseOperator):
             pick = load_filter(self.response_filter, self.task_id)
             result = getattr(self.client, self.endpoint)(**(self.parameters or {}))
             return self._returned(pick(_plain(result)), destination)
+
+    @property
+    def _operations(self) -> tuple[str, ...]:
+        return (self.endpoint,)
 
     def _check(self) -> None:
         from airflow_provider_bloq.clients.connect_operations import check_call

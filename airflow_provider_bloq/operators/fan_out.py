@@ -116,6 +116,7 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
             # All that can be wrong with what the task was given shows before the node is called. In a
             # thread, since calls that come from other tasks, and connections, are read by what blocks.
             calls, pick, destination = await asyncio.to_thread(self._prepared, context)
+            self._note_methods(calls)
             async with BloqAsyncHook(self.bloq_conn_id) as hook:
                 rpc = hook.rpc(self.node, **self._rpc_options)
                 # Once, rather than by each of the requests that go out first.

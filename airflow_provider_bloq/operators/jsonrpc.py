@@ -96,9 +96,12 @@ class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_TakesParams):
             return self._returned(self._called(pick), destination)
 
     def _called(self, pick: Filter) -> Any:
+        from airflow_provider_bloq.clients.jsonrpc import RpcCall
+
         single = {"method": self.method, "params": self.rpc_params or ()}
         calls = [single] if self.batch is None else self.batch
         outcomes = self.hook.rpc(self.node, **self._rpc_options).batch(calls, return_errors=True)
+        self._note_methods([RpcCall.of(call) for call in calls])
         results = [self._result(outcome, pick) for outcome in outcomes]
         return results[0] if self.batch is None else results
 

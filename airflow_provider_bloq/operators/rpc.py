@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bloq.exceptions import BloqRpcError
 from airflow_provider_bloq.operators.base import BloqOperator
+from airflow_provider_bloq.operators.lineage import (
+    StoredFile,
+    distinct,
+    node_dataset,
+    operator_lineage,
+    stored_at,
+)
+from airflow_provider_bloq.operators.links import LINKS, BloqResultLink
 from airflow_provider_bloq.operators.response_filter import Filter, check_filter, load_filter
 from airflow_provider_bloq.operators.results import RESULT_LIMIT, destination_of, returned
 
 if TYPE_CHECKING:
-    from airflow.sdk import ObjectStoragePath
+    from airflow.sdk import BaseOperatorLink, ObjectStoragePath
+
+    from airflow_provider_bloq.clients.jsonrpc import RpcCall
 
 __all__ = ["BloqRpcOperator", "error_json"]
 
@@ -42,6 +52,10 @@ class BloqRpcOperator(BloqOperator):
         "result_path",
         "result_conn_id",
     )
+    operator_extra_links: Collection[BaseOperatorLink] = (*LINKS, BloqResultLink())
+    #: The file that the result went to, and the methods that were called, once the task has run.
+    stored_result: StoredFile | None = None
+    called_methods: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -65,6 +79,8 @@ class BloqRpcOperator(BloqOperator):
         self.result_path = result_path
         self.result_conn_id = result_conn_id
         self.result_limit = result_limit
+        if result_path is None:
+            self.operator_extra_links = LINKS
         self._check_options()
 
     def _check_options(self) -> None:
@@ -86,9 +102,19 @@ class BloqRpcOperator(BloqOperator):
 
     def _returned(self, result: Any, destination: ObjectStoragePath | None) -> Any:
         value = returned(result, self.result_limit, destination, self.task_id)
-        if value is not result:
+        if value is not result and destination is not None:
             self.log.info("The result is at %s", value)
+            self.stored_result = stored_at(destination)
         return value
+
+    def _note_methods(self, calls: Sequence[RpcCall]) -> None:
+        self.called_methods = distinct(call.method for call in calls)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Tell OpenLineage's provider what was called and written; it asks for this by this name."""
+        return operator_lineage(
+            inputs=[node_dataset(self.node)], outputs=[self.stored_result], operations=self.called_methods
+        )
 
 
 def error_json(error: BloqRpcError) -> dict[str, Any]:

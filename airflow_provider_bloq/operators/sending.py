@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks.failures import failing_at_once
 from airflow_provider_bloq.operators.base import BloqOperator
+from airflow_provider_bloq.operators.lineage import chain_dataset, operator_lineage
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.clients.bitcoin_raw import RawTransaction
@@ -78,6 +79,11 @@ class BloqSendTransactionOperator(BloqOperator):
             done = self.hook.run(sent(client, transaction))
         self.log.info("%s %s", done.txid, "was sent" if done.sent else "was known already")
         return {"txid": done.txid, "sent": done.sent}
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Tell OpenLineage's provider what was written to; it asks for this by this name."""
+        chain = chain_dataset(self.chain, self.hook.connect(self.chain, self.network).network)
+        return operator_lineage(outputs=[chain], operations=["send"])
 
     def _transaction(self) -> RawTransaction:
         from airflow_provider_bloq.clients.bitcoin_raw import RawTransaction

@@ -1,7 +1,8 @@
 """Chains as message queues: ``MessageQueueTrigger(scheme="bloq", node=…)``; needs the extra ``messaging``.
 
-The scheme says what is told: ``bloq`` the blocks, ``bloq+addresses`` transfers, ``bloq+logs`` logs of contracts. All
-other arguments are those of the trigger.
+The scheme says what is told: ``bloq`` the blocks, ``bloq+addresses`` transfers, ``bloq+logs`` logs of contracts; and,
+of chains that are watched through Connect, ``bloq+connect`` the blocks and ``bloq+payments`` payments. All other
+arguments are those of the trigger.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from airflow.providers.common.messaging.providers.base_provider import BaseMessa
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseEventTrigger
 
-__all__ = ["BloqAddressQueue", "BloqBlockQueue", "BloqLogsQueue"]
+__all__ = [
+    "BloqAddressQueue",
+    "BloqBlockQueue",
+    "BloqConnectBlockQueue",
+    "BloqLogsQueue",
+    "BloqPaymentQueue",
+]
 
 
 class BloqBlockQueue(BaseMessageQueueProvider):
@@ -50,3 +57,30 @@ class BloqLogsQueue(BaseMessageQueueProvider):
         from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
 
         return BloqLogsTrigger
+
+
+class BloqConnectBlockQueue(BaseMessageQueueProvider):
+    """Final blocks through Connect.
+
+    See :class:`~airflow_provider_bloq.triggers.connect_events.BloqConnectBlockTrigger`.
+    """
+
+    scheme = "bloq+connect"
+
+    def trigger_class(self) -> type[BaseEventTrigger]:
+        """Return the trigger that watches them."""
+        from airflow_provider_bloq.triggers.connect_events import BloqConnectBlockTrigger
+
+        return BloqConnectBlockTrigger
+
+
+class BloqPaymentQueue(BaseMessageQueueProvider):
+    """Payments through Connect; see :class:`~airflow_provider_bloq.triggers.connect_events.BloqPaymentTrigger`."""
+
+    scheme = "bloq+payments"
+
+    def trigger_class(self) -> type[BaseEventTrigger]:
+        """Return the trigger that watches them."""
+        from airflow_provider_bloq.triggers.connect_events import BloqPaymentTrigger
+
+        return BloqPaymentTrigger

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
+    BaseOperatorLink,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -23,6 +24,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_bloq.exceptions import BloqError, BloqWaitTimeout
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY, policy_argument
+from airflow_provider_bloq.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import RetryPolicy
@@ -43,7 +45,9 @@ class BloqSensor(BaseSensorOperator):
     - ``mode="poke"`` keeps the worker slot;
     - ``mode="reschedule"`` frees it between two looks, each of which is a process of its own. What a look
       remembers is kept in Airflow's task state store; before Airflow 3.3 there is none, so each look starts
-      anew, also with the count of failures;
+      anew, also with the count of failures. ``poke_interval`` is raised to 10 s at least: Airflow may take
+      the end of one look for a sudden death of the next one if that begins too soon, and then fails the task
+      (https://github.com/apache/airflow/issues/71172);
     - ``deferrable=True`` looks once on the worker, then waits in the triggerer, where all tasks that look at
       the same thing share each request. ``mode``, ``exponential_backoff`` and ``silent_fail`` have no part
       in it.
@@ -65,6 +69,11 @@ class BloqSensor(BaseSensorOperator):
     template_fields: Sequence[str] = ("bloq_conn_id",)
     ui_color = "#d9e7f5"
 
+    #: Seconds between two looks in reschedule mode, at least. The scheduler must have learnt by then that the
+    #: process of the look before has ended, of which its supervisor tells it up to 5 s late.
+    least_reschedule_interval: ClassVar[float] = 10.0
+    operator_extra_links: Collection[BaseOperatorLink] = LINKS
+
     def __init__(
         self,
         *,
@@ -79,6 +88,8 @@ class BloqSensor(BaseSensorOperator):
         if deferrable is None:
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
+        if self.reschedule and not deferrable:
+            self.poke_interval = max(self.poke_interval, self.least_reschedule_interval)
         self.max_consecutive_failures = max_consecutive_failures
         self._lookout: Lookout | None = None
 

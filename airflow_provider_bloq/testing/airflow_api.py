@@ -19,6 +19,10 @@ __all__ = ["AirflowApi"]
 _PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 #: How often something is asked for that Airflow does not announce, in seconds.
 _LOOK_EVERY = 0.25
+#: How long an answer may take on a busy machine, in seconds.
+_ANSWER_TIMEOUT = 180.0
+#: The same for a look at its health, which is soon repeated.
+_HEALTH_TIMEOUT = 30.0
 _TERMINAL = frozenset({"success", "failed"})
 #: As many as Airflow gives at once unless it is set up otherwise.
 _PAGE = 100
@@ -109,22 +113,31 @@ class AirflowApi(ABC):
 
         :param path: Path below ``/api/v2/``.
         """
-        response = self._session.request(method, f"{self.url}/api/v2/{path}", timeout=30, **request)
+        response = self._session.request(
+            method, f"{self.url}/api/v2/{path}", timeout=_ANSWER_TIMEOUT, **request
+        )
         response.raise_for_status()
         return response.json() if response.content else None
 
     def _is_well(self) -> bool:
         try:
-            response = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5)
-            health = response.json()
+            health = self._look("api/v2/monitor/health").json()
+            if not all((health.get(part) or {}).get("status") == "healthy" for part in _PARTS):
+                return False
+            # What tasks report to is started by the first request, which takes seconds.
+            return self._look("execution/health").ok
         except (requests.RequestException, ValueError):
             return False
-        return all((health.get(part) or {}).get("status") == "healthy" for part in _PARTS)
+
+    def _look(self, path: str) -> requests.Response:
+        return self._session.get(f"{self.url}/{path}", timeout=_HEALTH_TIMEOUT)
 
     def _log_in(self) -> None:
         user, password = self.login
         response = self._session.post(
-            f"{self.url}/auth/token", json={"username": user, "password": password}, timeout=30
+            f"{self.url}/auth/token",
+            json={"username": user, "password": password},
+            timeout=_ANSWER_TIMEOUT,
         )
         response.raise_for_status()
         self._session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"

@@ -59,11 +59,13 @@ class AirflowProcesses(AirflowApi):
         *,
         home: Path | None = None,
         environment: Mapping[str, str] | None = None,
-        start_timeout: float = 180.0,
+        start_timeout: float = 600.0,
     ) -> None:
         super().__init__(start_timeout)
         self._temporary = home is None
         self.home = home or Path(tempfile.mkdtemp(prefix="bloq-airflow-"))
+        #: What encrypts the passwords and extras of its connections.
+        self.fernet_key = urlsafe_b64encode(secrets.token_bytes(32)).decode()
         self._dags = dags
         self._environment = dict(environment or {})
         self._processes: list[ChildProcess] = []
@@ -179,7 +181,7 @@ class AirflowProcesses(AirflowApi):
             "AIRFLOW__CORE__DAGS_FOLDER": str(self._dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
-            "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "AIRFLOW__CORE__FERNET_KEY": self.fernet_key,
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__API__HOST": LOOPBACK,
@@ -188,6 +190,8 @@ class AirflowProcesses(AirflowApi):
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_logs),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_logs),
+            # A task whose report is answered too late fails: what it says again has happened already.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "180",
             # The supervisor of an ended task sleeps this long before it notices (5 s by default).
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         }

@@ -43,7 +43,7 @@ class LocalCeleryAirflow(AirflowProcesses):
         *,
         home: Path | None = None,
         environment: Mapping[str, str] | None = None,
-        start_timeout: float = 180.0,
+        start_timeout: float = 600.0,
         workers: int = 2,
         concurrency: int = 2,
     ) -> None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import secrets
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
+
+from airflow_provider_bloq.testing.extra import EXTRA_REMEDY, missing_of_the_extra
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.testing.local import Account, IssuedKeys, LocalBloq
 
 __all__ = ["main"]
 
-_REMEDY = "bloq-local needs the extra 'testing': pip install 'airflow-provider-bloq[testing]'"
+_REMEDY = f"bloq-local needs the extra 'testing': {EXTRA_REMEDY}"
 _MODULES_OF_THE_EXTRA = ("aiohttp", "cryptography", "jwt")
 _EMAIL = "demo@example.com"
 
@@ -26,10 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service in the foreground.
 
     :param arguments: Command line; None for that of the process.
-    :return: 0 after SIGINT or SIGTERM, 1 if a port is taken, 2 if the extra is missing or the
-        arguments are wrong.
+    :return: 0 after SIGINT or SIGTERM, 1 if a port is taken or the file cannot be written, 2 if the extra is
+        missing or the arguments are wrong.
     """
     wanted = _parser().parse_args(arguments)
+    if missing := missing_of_the_extra():
+        print(f"{_REMEDY} (missing: {', '.join(missing)})", file=sys.stderr)
+        return 2
     try:
         from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqError, LocalBloqOptions
     except ImportError as error:
@@ -70,12 +78,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:
+        if wanted.keys_file is not None:
+            # One of a run that was killed would be taken for that of this run.
+            wanted.keys_file.unlink(missing_ok=True)
         with LocalBloq(options) as bloq:
             account = bloq.create_account(_EMAIL, secrets.token_urlsafe(12), manager=True)
             keys = bloq.create_client_keys(account.id)
-            print(_as_json(bloq, account, keys) if wanted.json else _as_text(bloq, account, keys), flush=True)
-            stopped.wait()
-    except LocalBloqError as error:
+            if not wanted.no_chains:
+                _have_chains_ready()
+            with _written(keys, wanted.keys_file):
+                shown = _as_json if wanted.json else _as_text
+                print(shown(bloq, account, keys), flush=True)
+                stopped.wait()
+    except (LocalBloqError, OSError) as error:
         print(f"bloq-local: {error}", file=sys.stderr)
         return 1
     return 0
@@ -108,7 +123,44 @@ def _parser() -> argparse.ArgumentParser:
     add("--node-address", choices=("own-ip", "port-in-ip"), default="own-ip", help="default: %(default)s")
     add("--no-chains", action="store_true", help="run nothing behind the nodes and Connect")
     add("--json", action="store_true", help="print one line of JSON instead of text")
+    add(
+        "--keys-file",
+        type=Path,
+        metavar="FILE",
+        help="also write the client keys there once all is ready, as 'bao kv put … @FILE' takes them",
+    )
     return parser
+
+
+def _have_chains_ready() -> None:
+    """Fetch the program behind Ethereum nodes now: a create that waited for it would outlast its caller."""
+    from airflow_provider_bloq.testing.anvil import anvil_binary
+    from airflow_provider_bloq.testing.errors import TestingSetupError
+
+    try:
+        anvil_binary()
+    except TestingSetupError as error:
+        print(f"bloq-local: Ethereum nodes have no chain: {error}", file=sys.stderr)
+
+
+@contextmanager
+def _written(keys: IssuedKeys, path: Path | None) -> Iterator[None]:
+    """Keep the keys in a file, whole from the first moment, that nobody else can read and that is gone afterwards.
+
+    :raises OSError: The file cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    unfinished = path.with_name(f"{path.name}.part")
+    text = json.dumps({"clientId": keys.client_id, "clientSecret": keys.client_secret})
+    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(f"{text}\n")
+    unfinished.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _facts(bloq: LocalBloq, account: Account, keys: IssuedKeys) -> dict[str, str]:

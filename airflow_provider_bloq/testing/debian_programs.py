@@ -36,9 +36,14 @@ class Programs:
         program = str(self.folder / name)
         if self.root is None:
             return [program]
-        folders = [str(path) for pattern in _LIBRARY_FOLDERS for path in sorted(self.root.glob(pattern))]
         # Not in the environment of the whole process, whose own programs have libraries of the system.
-        return ["env", f"LD_LIBRARY_PATH={':'.join(folders)}", program]
+        return ["env", f"LD_LIBRARY_PATH={self.library_path()}", program]
+
+    def library_path(self) -> str:
+        """Return where their libraries are, as ``LD_LIBRARY_PATH`` has it; empty where these are the system's."""
+        if self.root is None:
+            return ""
+        return ":".join(str(path) for pattern in _LIBRARY_FOLDERS for path in sorted(self.root.glob(pattern)))
 
     def copied(self, target: Path) -> Programs:
         """Copy those that are not the system's, for a user who may not read the original.

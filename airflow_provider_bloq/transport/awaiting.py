@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
-from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
+from airflow_provider_bloq.auth.events import Observer, log_event
 from airflow_provider_bloq.auth.flight import Landing, Ticket
 from airflow_provider_bloq.auth.flow import (
     Block,
@@ -21,17 +19,17 @@ from airflow_provider_bloq.auth.flow import (
     Lead,
     LoadKeys,
     Mask,
-    Pinned,
     Request,
     Response,
     Send,
     Sleep,
-    Trust,
-    Unpinned,
+    Tell,
 )
 from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.transport.certificates import ca_context
-from airflow_provider_bloq.transport.network import USER_AGENT, Network, no_answer, wrong_certificate
+from airflow_provider_bloq.exceptions import BloqApiError
+from airflow_provider_bloq.transport.connections import Connections, proxy_for
+from airflow_provider_bloq.transport.network import Network, no_answer, wrong_certificate
+from airflow_provider_bloq.transport.observing import answered, unanswered
 
 __all__ = ["AwaitingDriver"]
 
@@ -47,6 +45,7 @@ class AwaitingDriver:
     :param network: The connection's settings.
     :param mask: Hides a secret wherever the process logs.
     :param sleep: Lets seconds pass.
+    :param observe: Is told what happens.
     """
 
     def __init__(
@@ -55,12 +54,12 @@ class AwaitingDriver:
         *,
         mask: Callable[[str], Awaitable[None]],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        observe: Observer = log_event,
     ) -> None:
-        self._network = network
+        self._connections = Connections(network)
         self._mask = mask
         self._sleep = sleep
-        self._session: aiohttp.ClientSession | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._observe = observe
         self._leading = 0
         self._is_closed = False
         self._masked: set[Secret] = set()
@@ -87,6 +86,17 @@ class AwaitingDriver:
         finally:
             flow.close()
 
+    async def open_websocket(
+        self, request: Request, query: Mapping[str, Secret | str]
+    ) -> aiohttp.ClientWebSocketResponse:
+        """See :meth:`Connections.open_websocket`."""
+        return await self._connections.open_websocket(request, query)
+
+    @property
+    def is_open(self) -> bool:
+        """See :attr:`Connections.is_open`."""
+        return self._connections.is_open
+
     async def close(self) -> None:
         """Close the connections that are kept open, at the latest when the last flight led here has ended."""
         self._is_closed = True
@@ -95,14 +105,12 @@ class AwaitingDriver:
     async def _close_unless_needed(self) -> None:
         # Others may wait for a flight whose own caller was cancelled and has closed this driver.
         if self._is_closed and not self._leading:
-            session, self._session = self._session, None
-            if session is not None:
-                await session.close()
+            await self._connections.close()
 
     async def _perform(self, effect: Effect) -> Any:
         match effect:
             case Send(request):
-                return await self._send(request)
+                return await self._observed(request)
             case Sleep(seconds):
                 return await self._sleep(seconds)
             case LoadKeys(source):
@@ -111,6 +119,8 @@ class AwaitingDriver:
                 for secret in secrets:
                     await self._mask_once(secret)
                 return None
+            case Tell(event):
+                return self._observe(event)
             case Block(call):
                 return await asyncio.to_thread(call)
             case Lead(ticket, flow):
@@ -143,10 +153,20 @@ class AwaitingDriver:
             self._leading -= 1
             await self._close_unless_needed()
 
-    async def _send(self, request: Request) -> Response:
-        session = self._open_session()
+    async def _observed(self, request: Request) -> Response:
+        started = time.monotonic()
         try:
-            tls = await self._ssl_for(request.trust) if request.url.startswith("https:") else True
+            response = await self._send(request)
+        except BloqApiError as error:
+            self._observe(unanswered(request, error, time.monotonic() - started))
+            raise
+        self._observe(answered(request, response))
+        return response
+
+    async def _send(self, request: Request) -> Response:
+        session = self._connections.session()
+        try:
+            tls = await self._connections.tls_for(request.trust) if request.url.startswith("https:") else True
         except OSError as error:
             # The CA bundle that the environment names does not exist.
             raise no_answer(request, error, acted=False) from error
@@ -160,7 +180,7 @@ class AwaitingDriver:
                 data=request.body,
                 allow_redirects=False,
                 ssl=tls,
-                proxy=_proxy_for(request.url),
+                proxy=proxy_for(request.url),
             ) as response:
                 body = await response.read()
         except aiohttp.ServerFingerprintMismatch as mismatch:
@@ -169,34 +189,6 @@ class AwaitingDriver:
             raise no_answer(request, error, acted=not _surely_unsent(error)) from None
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Response(response.status, headers, body, time.monotonic() - started)
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self._network.timeout, sock_read=self._network.timeout
-                ),
-                headers={"User-Agent": f"{USER_AGENT} aiohttp/{aiohttp.__version__}"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-                # The environment's proxies are looked up here; by itself aiohttp would read .netrc too.
-                trust_env=False,
-            )
-        return self._session
-
-    async def _ssl_for(self, trust: Trust) -> Any:
-        if isinstance(trust, Pinned):
-            return _Pins(trust.fingerprints)
-        if trust is Unpinned.INSECURE:
-            return False
-        if self._tls is None:
-            self._tls = await asyncio.to_thread(ca_context, self._network.ca_bundle)
-        return self._tls
-
-
-def _proxy_for(url: str) -> str | None:
-    """Return the environment's proxy for a URL, by the rules of ``requests``."""
-    proxy = select_proxy(url, get_environ_proxies(url))
-    return prepend_scheme_if_needed(proxy, "http") if proxy else None
 
 
 async def _landing(ticket: Ticket[Any]) -> Landing:
@@ -230,28 +222,6 @@ def _take_note(done: asyncio.Future[Any]) -> None:
 
 #: The event loop itself holds its tasks weakly.
 _under_way: set[asyncio.Future[Any]] = set()
-
-
-class _Pins(aiohttp.Fingerprint):
-    """Several fingerprints where aiohttp's own class knows one."""
-
-    def __init__(self, fingerprints: frozenset[str]) -> None:
-        super().__init__(bytes(32))
-        self._fingerprints = fingerprints
-
-    # Equal pins share connections; different ones must not.
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Pins) and other._fingerprints == self._fingerprints
-
-    def __hash__(self) -> int:
-        return hash(self._fingerprints)
-
-    def check(self, transport: asyncio.Transport) -> None:
-        shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
-        digest = hashlib.sha256(shown).digest()
-        if digest.hex() not in self._fingerprints:
-            host, port, *_ = transport.get_extra_info("peername")
-            raise aiohttp.ServerFingerprintMismatch(self.fingerprint, digest, host, port)
 
 
 def _surely_unsent(error: Exception) -> bool:

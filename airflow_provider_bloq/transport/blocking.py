@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import requests
 import urllib3
 
+from airflow_provider_bloq.auth.events import Observer, log_event
 from airflow_provider_bloq.auth.flight import Landing, Ticket
 from airflow_provider_bloq.auth.flow import (
     Block,
@@ -25,10 +26,13 @@ from airflow_provider_bloq.auth.flow import (
     Response,
     Send,
     Sleep,
+    Tell,
     Trust,
 )
 from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.exceptions import BloqApiError
 from airflow_provider_bloq.transport.network import Network, no_answer, wrong_certificate
+from airflow_provider_bloq.transport.observing import answered, unanswered
 from airflow_provider_bloq.transport.pinning import PinMismatch
 from airflow_provider_bloq.transport.session import BloqSession
 
@@ -46,6 +50,7 @@ class BlockingDriver:
     :param network: The connection's settings.
     :param mask: Hides a secret wherever the process logs.
     :param sleep: Lets seconds pass.
+    :param observe: Is told what happens.
     """
 
     def __init__(
@@ -54,10 +59,12 @@ class BlockingDriver:
         *,
         mask: Callable[[str], None],
         sleep: Callable[[float], None] = time.sleep,
+        observe: Observer = log_event,
     ) -> None:
         self._network = network
         self._mask = mask
         self._sleep = sleep
+        self._observe = observe
         self._sessions: dict[Trust, BloqSession] = {}
         #: What was masked, and in which process: a forked child has a supervisor of its own to tell.
         self._masked: tuple[int, set[Secret]] = (os.getpid(), set())
@@ -93,7 +100,7 @@ class BlockingDriver:
     def _perform(self, effect: Effect) -> Any:
         match effect:
             case Send(request):
-                return self._send(request)
+                return self._observed(request)
             case Sleep(seconds):
                 return self._sleep(seconds)
             case LoadKeys(source):
@@ -102,6 +109,8 @@ class BlockingDriver:
                 for secret in secrets:
                     self._mask_once(secret)
                 return None
+            case Tell(event):
+                return self._observe(event)
             case Block(call):
                 return call()
             case Lead(ticket, flow):
@@ -123,6 +132,16 @@ class BlockingDriver:
         if secret not in masked:
             self._mask(secret.reveal())
             masked.add(secret)
+
+    def _observed(self, request: Request) -> Response:
+        started = time.monotonic()
+        try:
+            response = self._send(request)
+        except BloqApiError as error:
+            self._observe(unanswered(request, error, time.monotonic() - started))
+            raise
+        self._observe(answered(request, response))
+        return response
 
     def _send(self, request: Request) -> Response:
         started = time.monotonic()

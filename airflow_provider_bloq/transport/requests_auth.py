@@ -12,7 +12,8 @@ from requests.auth import AuthBase
 from requests.utils import rewind_body
 
 from airflow_provider_bloq.auth.bearer import CLIMBS, BearerAuth
-from airflow_provider_bloq.auth.flow import Request, Response
+from airflow_provider_bloq.auth.flow import Request, Response, tell
+from airflow_provider_bloq.auth.token_events import TokenSurvived
 from airflow_provider_bloq.clients.operation import BlockingRunner
 from airflow_provider_bloq.exceptions import BloqTokenRejected
 
@@ -40,11 +41,15 @@ class BearerRequestsAuth(AuthBase):
         return request
 
     def _answer(self, response: requests.Response, **sending: Any) -> requests.Response:
-        for climbs in range(CLIMBS):
+        climbs = 0
+        while climbs < CLIMBS:
             answered = self._answered(response, climbs, sending)
             if answered is None:
                 break
+            climbs += 1
             response = answered
+        if climbs and response.status_code not in (401, 403):
+            self._run(tell(TokenSurvived(climbs)))
         return response
 
     def _answered(

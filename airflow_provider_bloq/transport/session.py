@@ -11,9 +11,11 @@ import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
 
+from airflow_provider_bloq.auth.events import Observer
 from airflow_provider_bloq.auth.flow import Pinned, Trust, Unpinned
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.transport.network import USER_AGENT, Network
+from airflow_provider_bloq.transport.observing import ObservedAdapter
 from airflow_provider_bloq.transport.pinning import PinnedAdapter, UncheckedAdapter
 
 __all__ = ["BloqSession", "NoAuth"]
@@ -38,6 +40,7 @@ class BloqSession(requests.Session):
     :param auth: Signs the requests.
     :param trust: What makes certificates acceptable ...
     :param origin: ... of this origin; None for all. Those of others are verified by the CAs.
+    :param observe: Is told of each request; None where its user tells of them.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class BloqSession(requests.Session):
         auth: AuthBase | None = None,
         trust: Trust = Unpinned.VERIFY,
         origin: Origin | None = None,
+        observe: Observer | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -55,15 +59,19 @@ class BloqSession(requests.Session):
         self.verify = network.ca_bundle or True
         self._trust = trust
         self._origin = origin
+        self._observe = observe
         self._mount()
 
     def _mount(self) -> None:
         self._pid = os.getpid()
-        self.mount("http://", HTTPAdapter(POOL_SIZE, POOL_SIZE))
-        self.mount("https://", HTTPAdapter(POOL_SIZE, POOL_SIZE))
+        self.mount("http://", self._observed(HTTPAdapter(POOL_SIZE, POOL_SIZE)))
+        self.mount("https://", self._observed(HTTPAdapter(POOL_SIZE, POOL_SIZE)))
         # With the slash: adapters are chosen by prefix, and port 8545 is one of port 85450.
-        self._trusting = _adapter(self._trust)
+        self._trusting = self._observed(_adapter(self._trust))
         self.mount(f"{self._origin}/" if self._origin is not None else "https://", self._trusting)
+
+    def _observed(self, adapter: BaseAdapter) -> BaseAdapter:
+        return adapter if self._observe is None else ObservedAdapter(adapter, self._observe)
 
     def get_adapter(self, url: str) -> BaseAdapter:
         """Choose by origin, of which the prefix is only one spelling: it may come with port 443, too."""

@@ -57,11 +57,11 @@ class BloqAddressTrigger(BloqChainTrigger):
 
     @property
     def telling(self) -> Telling:
-        """See :attr:`BloqChainTrigger.telling`."""
+        """See :attr:`BloqEventTrigger.telling`."""
         return Transfers(self.wanted)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """See :meth:`BloqChainTrigger.serialize`."""
+        """See :meth:`BloqEventTrigger.serialize`."""
         classpath, arguments = super().serialize()
         tokens = self.wanted.tokens
         return classpath, {

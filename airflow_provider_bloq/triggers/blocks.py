@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from airflow_provider_bloq.chains.tellings import Blocks, Telling
-from airflow_provider_bloq.clients.limits import require_whole_number
 from airflow_provider_bloq.triggers.chain_events import BloqChainTrigger
 
 __all__ = ["BloqBlockTrigger"]
-
-#: Blocks in one event, unless told otherwise.
-DEFAULT_RANGE = 100
-#: The most that can be asked for: so many headers are read at once.
-MOST_BLOCKS = 10_000
 
 
 class BloqBlockTrigger(BloqChainTrigger):
@@ -40,19 +35,14 @@ class BloqBlockTrigger(BloqChainTrigger):
 
     def __init__(self, *, every: int = 1, max_range: int | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
-        require_whole_number("every", every, least=1, most=MOST_BLOCKS)
-        if max_range is None:
-            max_range = max(every, DEFAULT_RANGE)
-        require_whole_number("max_range", max_range, least=every, most=MOST_BLOCKS)
-        self.every = every
-        self.max_range = max_range
+        self.blocks = Blocks.of(every, max_range)
 
     @property
     def telling(self) -> Telling:
-        """See :attr:`BloqChainTrigger.telling`."""
-        return Blocks(self.every, self.max_range)
+        """See :attr:`BloqEventTrigger.telling`."""
+        return self.blocks
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """See :meth:`BloqChainTrigger.serialize`."""
+        """See :meth:`BloqEventTrigger.serialize`."""
         classpath, arguments = super().serialize()
-        return classpath, {**arguments, "every": self.every, "max_range": self.max_range}
+        return classpath, {**arguments, **asdict(self.blocks)}

@@ -1,82 +1,35 @@
-"""What the event triggers on chains have in common: their arguments, and how their events reach Airflow."""
+"""What the event triggers that watch a chain through a node have in common: whose JSON-RPC they read."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from abc import abstractmethod
-from collections.abc import AsyncIterator, Hashable, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bloq.chains.finality import Finality
-from airflow_provider_bloq.clients.limits import require_whole_number
 from airflow_provider_bloq.clients.models import Cluster, Node
 from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
-from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.triggers.cursor_store import CursorStore
+from airflow_provider_bloq.triggers.event_trigger import BloqEventTrigger
 from airflow_provider_bloq.triggers.final_block import FinalBlock
-from airflow_provider_bloq.triggers.watcher import Watcher, WatcherSettings
 
 if TYPE_CHECKING:
-    from airflow.triggers.shared_stream import SharedStreamProducer
+    from airflow_provider_bloq.conditions.condition import Target
 
-    from airflow_provider_bloq.chains.tellings import Telling
-
-__all__ = ["LATEST", "BloqChainTrigger"]
-
-#: Begin with what becomes final from now on.
-LATEST = "latest"
-#: Shorter is a flood of requests, longer hides that a watcher runs at all.
-SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.1, 3600.0
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-#: Arguments that say how it is watched, not what: to change one of them leaves the watcher in its place.
-_MANNERS = frozenset(
-    {"bloq_conn_id", "tls_fingerprint", "port", "path", "family", "start", "max_range", "poll_interval"}
-)
+__all__ = ["BloqChainTrigger"]
 
 
-class BloqChainTrigger(BaseEventTrigger):
-    """Follows a chain and fires on what its final blocks hold; see the subclasses for the events.
+class BloqChainTrigger(BloqEventTrigger):
+    """Follows a chain through a node; see the subclasses for the events.
 
-    **What holds.** Nothing is missed: each watcher keeps its place in the state store of its asset, and moves it
-    only after Airflow has stored its events. Nothing is fired twice while the triggerer runs. If the triggerer ends
-    between storing an event and keeping the place, a second or two, the events of that last batch are fired
-    again with the same ``id`` and the same content, marked ``"redelivered": true``. Airflow stores events and places
-    apart, and cannot be asked whether an event has arrived, so that this cannot be ruled out. (The content is
-    another only if arguments of the trigger were changed meanwhile.)
-
-    **Reorgs.** One among blocks that are not final yet goes unnoticed. One that replaces blocks which were told of
-    fires ``{"event": "reorg", "first": …, "last": …, "complete": …}`` with the range of their heights, and then
-    the new blocks follow. It is found up to 64 blocks below the last one; for a deeper one ``complete`` is
-    false, which means that blocks below ``first`` may have been replaced as well.
-
-    **Sharing.** In one triggerer all watchers of the same chain share one look per interval, and what is read of
-    the same blocks. Each has an Airflow stream of its own: Airflow reports of a stream how many of its triggers
-    have stored an event, but not which, and would hold each up until all have. So a watcher that is added later,
-    or has fallen behind, catches up by itself, in batches.
-
-    **Failures.** No failure of the node, of Bloq or of Airflow ends a watcher; it logs the failure, pauses, and goes
-    on where it was.
-
-    Airflow 3.1 and 3.2 have no state store for assets and do not tell when an event is stored: there the place is
-    kept in memory alone, and after a restart of the triggerer the watcher begins at its ``start`` again.
+    What holds for restarts, reorgs and failures, and the arguments ``bloq_conn_id``, ``start``, ``poll_interval`` and
+    ``label`` are those of :class:`~airflow_provider_bloq.triggers.event_trigger.BloqEventTrigger`. With a label it
+    goes on from the same place with another node of the chain.
 
     :param node: A node or cluster of the chain, its id, what ``BloqCreateNodeOperator`` returned, or a URL.
-    :param bloq_conn_id: Id of the connection.
     :param confirmations: A block is final with so many confirmations; the head has one. 12 if neither this nor
         ``finality`` is given.
     :param finality: ``finalized`` or ``safe``: the block that the node calls so is the last final one. EVM chains
         with proof of stake only.
-    :param start: Height of the first block to tell of when the watcher is new; ``latest`` for the first that
-        becomes final from then on.
-    :param poll_interval: Seconds between two looks.
-    :param label: Name under which it keeps its place. Give one to go on from the same place with another node
-        of the chain, or with other arguments. Watchers of one asset need different ones.
     :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, where ``node`` does not tell it.
     :param port: The port, where it is not the usual one of the chain.
     :param path: The path, likewise.
@@ -84,109 +37,29 @@ class BloqChainTrigger(BaseEventTrigger):
     :raises BloqConfigurationError: One of the arguments cannot be used.
     """
 
-    #: Stands in the key of the place.
-    kind: ClassVar[str]
-
     def __init__(
         self,
         *,
         node: Node | Cluster | Mapping[str, Any] | str,
-        bloq_conn_id: str = "bloq_default",
         confirmations: int | None = None,
         finality: str | None = None,
-        start: int | str = LATEST,
-        poll_interval: float = 10.0,
-        label: str | None = None,
         tls_fingerprint: str | None = None,
         port: int | None = None,
         path: str | None = None,
         family: str | None = None,
+        **arguments: Any,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.bloq_conn_id = bloq_conn_id
+        super().__init__(finality=Finality.of(confirmations, finality), **arguments)
         self.subject = RpcSubject.of(
             node, tls_fingerprint=tls_fingerprint, port=port, path=path, family=family
         )
-        self.finality = Finality.of(confirmations, finality)
-        if start != LATEST:
-            require_whole_number("start", start, least=0)
-        self.start = start
-        self.poll_interval = _interval(poll_interval)
-        if label is not None and not _LABEL.fullmatch(label):
-            raise BloqConfigurationError.of(
-                "label", f"{label!r} cannot be used", "Use up to 100 letters, digits, '.', '_' and '-'."
-            )
-        self.label = label
 
     @property
-    @abstractmethod
-    def telling(self) -> Telling:
-        """What is told of the blocks."""
+    def target(self) -> Target:
+        """See :attr:`BloqEventTrigger.target`."""
+        return FinalBlock(self.subject, self.finality)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments by which the triggerer makes it anew."""
-        kind = type(self)
-        return f"{kind.__module__}.{kind.__qualname__}", {
-            "bloq_conn_id": self.bloq_conn_id,
-            **asdict(self.subject),
-            "confirmations": self.finality.confirmations,
-            "finality": self.finality.tag,
-            "start": self.start,
-            "poll_interval": self.poll_interval,
-            "label": self.label,
-        }
-
-    @property
-    def place_key(self) -> str:
-        """The key under which it keeps its place, in the state store of each of its assets."""
-        what = {name: value for name, value in self.serialize()[1].items() if name not in _MANNERS}
-        digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-        return f"bloq-{self.kind}-{self.label or digest[:16]}"
-
-    def watcher(self) -> Watcher:
-        """Make what follows the chain for this trigger."""
-        settings = WatcherSettings(
-            self.bloq_conn_id,
-            FinalBlock(self.subject, self.finality),
-            self.telling,
-            None if isinstance(self.start, str) else self.start,
-            self.poll_interval,
-        )
-        # Airflow before 3.3 knows no such attribute.
-        return Watcher(settings, CursorStore(getattr(self, "asset_state_store", None), self.place_key))
-
-    def shared_stream_key(self) -> Hashable | None:
-        """Return the key of its stream: one of its own, in which Airflow tells when events are stored."""
-        return (*self.serialize()[:1], json.dumps(self.serialize()[1], sort_keys=True), self.trigger_id)
-
-    @classmethod
-    def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
-        """Make the stream; its trigger makes itself known to it."""
-        from airflow_provider_bloq.triggers.watcher_stream import WatcherStream
-
-        return WatcherStream()
-
-    async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
-        """Fire the events of each batch that the stream gives."""
-        async for parcel in shared_stream:
-            parcel.receive(self)
-            for event in parcel.events:
-                yield TriggerEvent(event)  # type: ignore[no-untyped-call]
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Fire the events where Airflow has no shared streams (before 3.3)."""
-        async with aclosing(self.watcher().batches()) as batches:
-            async for events in batches:
-                for event in events:
-                    yield TriggerEvent(event)  # type: ignore[no-untyped-call]
-
-
-def _interval(seconds: float) -> float:
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not is_number or not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:
-        raise BloqConfigurationError.of(
-            "poll_interval",
-            f"{seconds!r} does not fit",
-            f"Use a number of seconds from {SHORTEST_INTERVAL:g} to {LONGEST_INTERVAL:g}.",
-        )
-    return float(seconds)
+        """See :meth:`BloqEventTrigger.serialize`."""
+        classpath, arguments = super().serialize()
+        return classpath, {**arguments, **asdict(self.subject), "finality": self.finality.tag}

@@ -1,4 +1,4 @@
-"""The last final block of a chain, as all watchers of the chain look at it together."""
+"""The last final block of a chain, as all watchers of the chain look at it together through a node."""
 
 from __future__ import annotations
 
@@ -8,48 +8,15 @@ from dataclasses import dataclass
 from airflow_provider_bloq.auth.flow import Flow
 from airflow_provider_bloq.chains.families import Family
 from airflow_provider_bloq.chains.finality import Finality
-from airflow_provider_bloq.chains.following import ReadHeaders
 from airflow_provider_bloq.chains.head import Head, read_head
-from airflow_provider_bloq.chains.headers import (
-    Header,
-    read_final_by_confirmations,
-    read_final_by_tag,
-    read_headers,
-)
+from airflow_provider_bloq.chains.headers import Header, read_final_by_confirmations, read_final_by_tag
+from airflow_provider_bloq.chains.node_source import NodeSource
 from airflow_provider_bloq.chains.shared_reads import SharedReads
 from airflow_provider_bloq.clients.jsonrpc import RpcApi
 from airflow_provider_bloq.conditions.rpc_subject import Look, SubjectTarget
+from airflow_provider_bloq.triggers.sight import Sight
 
-__all__ = ["FinalBlock", "Sight"]
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What a look gave, and how to read more of the chain.
-
-    :param final: The last final block; None if there is none yet.
-    :param rpc: The node that told so.
-    :param family: The chain's family.
-    :param reads: What is read of the chain, once for all its watchers.
-    """
-
-    final: Header | None
-    rpc: RpcApi
-    family: Family
-    reads: SharedReads
-
-    @property
-    def headers(self) -> ReadHeaders:
-        """Reads headers, or takes those that another watcher has just read."""
-
-        def read(first: int, last: int) -> Flow[list[Header]]:
-            return (
-                yield from self.reads.once(
-                    ("headers", first, last), lambda: read_headers(self.rpc, self.family, first, last)
-                )
-            )
-
-        return read
+__all__ = ["FinalBlock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +45,6 @@ class FinalBlock(SubjectTarget):
         def look(family: Family, _: frozenset[Hashable]) -> Flow[Sight]:
             final = yield from final_block(family)
             reads.renew()
-            return Sight(final, rpc, family, reads)
+            return Sight(final, rpc, NodeSource(rpc, family, reads))
 
         return look

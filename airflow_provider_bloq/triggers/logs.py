@@ -40,11 +40,11 @@ class BloqLogsTrigger(BloqChainTrigger):
 
     @property
     def telling(self) -> Telling:
-        """See :attr:`BloqChainTrigger.telling`."""
+        """See :attr:`BloqEventTrigger.telling`."""
         return Logs(self.wanted)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """See :meth:`BloqChainTrigger.serialize`."""
+        """See :meth:`BloqEventTrigger.serialize`."""
         classpath, arguments = super().serialize()
         return classpath, {
             **arguments,

@@ -24,7 +24,10 @@ READ_ANEW_AFTER = 600.0
 #: What a hook loads when it is opened. On the event loop that would take a tenth of a second from all others.
 _NEEDED = (
     "airflow.providers.common.compat.connection",
+    "airflow_provider_bloq.hooks.connect_stream",
+    "airflow_provider_bloq.hooks.connecting",
     "airflow_provider_bloq.hooks.masking",
+    "airflow_provider_bloq.hooks.observing",
     "airflow_provider_bloq.hooks.wiring",
     "airflow_provider_bloq.transport.awaiting",
 )

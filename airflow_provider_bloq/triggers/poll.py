@@ -89,7 +89,8 @@ class Poll:
         self._look = look
         self._gathered = gathered
         self._seats: set[Seat] = set()
-        self._joined = asyncio.Event()
+        self._stirred = asyncio.Event()
+        self._is_hurried = False
         self._failures = 0
         self._not_before = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -105,6 +106,11 @@ class Poll:
         """Whether nobody waits any more."""
         return not self._seats
 
+    @property
+    def waiters(self) -> int:
+        """How many wait at present."""
+        return len(self._seats)
+
     def join(self, interval: float, interest: Hashable | None = None) -> Seat:
         """Take a seat; the first one sets the poll going.
 
@@ -113,7 +119,7 @@ class Poll:
         """
         seat = Seat(self, interval, interest)
         self._seats.add(seat)
-        self._joined.set()
+        self._stirred.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         return seat
@@ -123,6 +129,11 @@ class Poll:
         self._seats.discard(seat)
         if not self._seats:
             self.is_over = True
+
+    def hasten(self) -> None:
+        """Look soon, whatever the interval: there is said to be something new."""
+        self._is_hurried = True
+        self._stirred.set()
 
     async def end(self) -> None:
         """Stop looking, also in the midst of a look."""
@@ -158,21 +169,23 @@ class Poll:
     async def _until_due(self) -> None:
         loop = asyncio.get_running_loop()
         while not self.is_over and (remaining := self._due - loop.time()) > 0:
-            # Whoever sits down meanwhile may want to see sooner.
-            self._joined.clear()
+            # Whoever sits down meanwhile may want to see sooner, or news may come.
+            self._stirred.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(remaining):
-                    await self._joined.wait()
+                    await self._stirred.wait()
 
     @property
     def _due(self) -> float:
         if self.latest is None:
             return 0.0
-        interval = min(seat.interval for seat in self._seats)
+        interval = SHORTEST_INTERVAL if self._is_hurried else min(seat.interval for seat in self._seats)
         return max(self.latest.ended + interval, self._not_before)
 
     async def _looked(self) -> Look:
         interests = frozenset(seat.interest for seat in self._seats if seat.interest is not None)
+        # What comes from now on may be too late for this look.
+        self._is_hurried = False
         seen: Any = None
         failure: BaseException | None = None
         try:

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
+from airflow_provider_bloq.auth.events import Looked
+from airflow_provider_bloq.auth.flow import Flow, tell
 from airflow_provider_bloq.conditions.condition import Target
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
+from airflow_provider_bloq.triggers.announcing import Announced, Heeding
 from airflow_provider_bloq.triggers.completion import to_the_end
 from airflow_provider_bloq.triggers.open_hooks import Opener, OpenHook, OpenHooks, account_of, open_hook
 from airflow_provider_bloq.triggers.pauses import may_pass
@@ -72,8 +75,10 @@ class Polls:
         shared = self._running.get(key)
         if shared is None or shared.poll.is_over:
             observe = target.observer(hook)
-            poll = Poll(lambda interests: hook.run(observe(interests)), owner.known_to_all)
-            shared = self._running[key] = _SharedPoll(key, self._hooks.hold_on(owner), poll)
+            poll = Poll(lambda interests: hook.run(_counted(observe(interests), poll)), owner.known_to_all)
+            news = target.news(hook) if isinstance(target, Announced) else None
+            heeding = Heeding(news, poll) if news is not None else None
+            shared = self._running[key] = _SharedPoll(key, self._hooks.hold_on(owner), poll, heeding)
         return shared
 
     async def leave(self, shared: _SharedPoll) -> None:
@@ -84,17 +89,20 @@ class Polls:
             await to_the_end(self._end(shared))
 
     async def _end(self, shared: _SharedPoll) -> None:
+        if shared.heeding is not None:
+            await shared.heeding.end()
         await shared.poll.end()
         await self._hooks.let_go(shared.owner)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _SharedPoll:
-    """A poll, with what keeps the hook open through which it looks."""
+    """A poll, with what keeps the hook open through which it looks, and what hastens it."""
 
     key: _Key
     owner: OpenHook
     poll: Poll
+    heeding: Heeding | None
 
 
 class Watch:
@@ -143,6 +151,13 @@ class Watch:
         if self._shared is not None and self._seat is not None:
             self._shared.poll.leave(self._seat)
             await self._polls.leave(self._shared)
+
+
+def _counted(look: Flow[Any], poll: Poll) -> Flow[Any]:
+    """Look, and tell for how many that was."""
+    seen = yield from look
+    yield from tell(Looked(poll.waiters))
+    return seen
 
 
 #: By event loop; an entry goes with its loop.

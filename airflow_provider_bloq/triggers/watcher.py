@@ -17,12 +17,13 @@ from airflow_provider_bloq.auth.flow import Flow
 from airflow_provider_bloq.chains.following import Advance, Cursor, Reorg, next_step
 from airflow_provider_bloq.chains.headers import Header
 from airflow_provider_bloq.chains.tellings import Event, Telling, reorg_event, to_tell_at_once
-from airflow_provider_bloq.clients.jsonrpc import AsyncRpcClient
+from airflow_provider_bloq.clients.operation import RunsAsync
+from airflow_provider_bloq.conditions.condition import Target
 from airflow_provider_bloq.exceptions import BloqReorg
 from airflow_provider_bloq.triggers.cursor_store import CursorStore, Place
-from airflow_provider_bloq.triggers.final_block import FinalBlock, Sight
 from airflow_provider_bloq.triggers.pauses import may_pass, pause_after
 from airflow_provider_bloq.triggers.polls import shared_polls
+from airflow_provider_bloq.triggers.sight import Sight
 
 __all__ = ["Watcher", "WatcherSettings"]
 
@@ -39,7 +40,7 @@ class WatcherSettings:
     """What a watcher watches, and tells of it.
 
     :param conn_id: Id of the connection.
-    :param target: The chain, and which of its blocks is final.
+    :param target: The chain, and which of its blocks is final; seen as a :class:`Sight`.
     :param telling: What is told of the blocks.
     :param start: Height of the first block to tell of; None for the first that becomes final after the
         watcher was started for the first time.
@@ -47,7 +48,7 @@ class WatcherSettings:
     """
 
     conn_id: str
-    target: FinalBlock
+    target: Target
     telling: Telling
     start: int | None
     interval: float
@@ -110,7 +111,7 @@ class Watcher:
                 flow = self._once_more(place, place.sent, sight, final)
             else:
                 flow = self._next(place.cursor, sight, final)
-            batch = await cast("AsyncRpcClient", sight.rpc).run(flow)
+            batch = await cast("RunsAsync", sight.client).run(flow)
         except BloqReorg:
             log.info("The chain was reorganised while it was read; it is looked at again.")
             return None
@@ -158,7 +159,7 @@ class Watcher:
         return [_again(event) for event in events], place, after
 
     def _told(self, sight: Sight, headers: Sequence[Header]) -> Flow[list[Event]]:
-        return self._settings.telling.events(sight.rpc, sight.family, sight.reads, headers)
+        return self._settings.telling.events(sight.source, headers)
 
     async def _keep(self, place: Place) -> None:
         await self._until_done(lambda: self._store.write(place), "its place cannot be kept")

@@ -11,7 +11,7 @@ from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.chains.tellings import Event
-    from airflow_provider_bloq.triggers.chain_events import BloqChainTrigger
+    from airflow_provider_bloq.triggers.event_trigger import BloqEventTrigger
 
 __all__ = ["Greeting", "Parcel", "WatcherStream"]
 
@@ -26,7 +26,7 @@ class Parcel:
         self.events = events
         self._arrived = asyncio.Event()
 
-    def receive(self, trigger: BloqChainTrigger) -> None:
+    def receive(self, trigger: BloqEventTrigger) -> None:
         """Take note of the trigger that fires the events."""
 
     async def arrival(self) -> None:
@@ -46,14 +46,14 @@ class Greeting(Parcel):
 
     def __init__(self) -> None:
         super().__init__()
-        self._trigger: asyncio.Future[BloqChainTrigger] = asyncio.get_running_loop().create_future()
+        self._trigger: asyncio.Future[BloqEventTrigger] = asyncio.get_running_loop().create_future()
 
-    def receive(self, trigger: BloqChainTrigger) -> None:
+    def receive(self, trigger: BloqEventTrigger) -> None:
         """See :meth:`Parcel.receive`."""
         if not self._trigger.done():
             self._trigger.set_result(trigger)
 
-    async def trigger(self) -> BloqChainTrigger:
+    async def trigger(self) -> BloqEventTrigger:
         """Return the trigger, as soon as it is known."""
         return await self._trigger
 

@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "example_dags"
 CANARIES = Path(__file__).parent / "dags"
 
 #: The examples that run in the standalone Airflow.
-STANDALONE_EXAMPLES = ("bloq_quickstart", "bloq_block_events")
+STANDALONE_EXAMPLES = ("bloq_quickstart", "bloq_block_events", "bloq_cluster_scaling")
 
 #: A client secret that Bloq does not know, in the clear in a connection: it is refused, and must not show.
 REFUSED_SECRET = "refused-canary-5b1f0c9a7d3e4286"
@@ -87,7 +87,7 @@ def watched_node(short_lived: LocalStack) -> str:
     with pytest.MonkeyPatch.context() as patch:
         for conn_id, fields in short_lived.connections().items():
             patch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
-        return BloqHook().nodes.create(short_lived.bloq.service_id("eth")).id
+        return BloqHook().nodes.create(short_lived.bloq.service_id("eth"), "basic").id
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +108,12 @@ def airflow(
         "password": REFUSED_SECRET,
         "extra": {"environment": "local", "nodes_url": short_lived.bloq.nodes_url},
     }
-    with LocalAirflow(dags, environment={"BLOQ_EXAMPLE_NODE": watched_node}) as running:
+    environment = {
+        "BLOQ_EXAMPLE_NODE": watched_node,
+        # A start of a task that the API answers late is tried again, and then refused since it has started.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
+    }
+    with LocalAirflow(dags, environment=environment, start_timeout=600) as running:
         for conn_id, fields in {**connections, "bloq_refused": refused}.items():
             running.add_connection(conn_id, fields)
         yield running

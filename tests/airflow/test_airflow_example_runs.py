@@ -1,4 +1,4 @@
-"""Examples that only a whole Airflow can run: one that blocks start."""
+"""Examples that only a whole Airflow can run: one that blocks start, and one that asks a person."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from airflow_provider_bloq.auth.cache import shared_providers
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.testing.airflow import LocalAirflow
 from airflow_provider_bloq.testing.stack import LocalStack
+from tests.airflow.awaiting import is_known_to_have_paused, until
 
 #: Confirmations that the example waits for.
 CONFIRMATIONS = 3
@@ -39,7 +40,7 @@ def test_bloq_block_events(
         counted.update(counts_of(airflow))
         return len(counted) >= 2
 
-    airflow._until(two_blocks_were_counted, 150.0, "no two blocks were counted")
+    until(two_blocks_were_counted, lambda: f"counted: {counted}")
     heights = sorted(map(int, counted))
     assert heights == list(range(heights[0], heights[-1] + 1))
     assert heights[-1] <= int(rpc.call("eth_blockNumber"), 16) - CONFIRMATIONS + 1
@@ -57,3 +58,26 @@ def counts_of(airflow: LocalAirflow) -> dict[str, int]:
             path = f"dags/bloq_block_events/dagRuns/{run['dag_run_id']}/taskInstances/count_transactions"
             counts |= airflow.call("GET", f"{path}/xcomEntries/return_value")["value"]
     return counts
+
+
+@pytest.mark.parametrize(("choice", "members"), [("Approve", 4), ("Reject", 2)])
+def test_bloq_cluster_scaling(
+    airflow: LocalAirflow, short_lived: LocalStack, hook: BloqHook, choice: str, members: int
+) -> None:
+    cluster = hook.clusters.create(short_lived.bloq.service_id("eth", kind="cluster"), capacity=2)
+    run_id = airflow.trigger("bloq_cluster_scaling", {"cluster": cluster.id, "capacity": 4})
+    question = f"dags/bloq_cluster_scaling/dagRuns/{run_id}/taskInstances/approve"
+    # The answer of a program is quicker than that of a person.
+    until(
+        lambda: (
+            airflow.call("GET", question)["state"] in ("awaiting_input", "deferred")
+            and is_known_to_have_paused(airflow, "bloq_cluster_scaling", run_id, "approve")
+        ),
+        lambda: f"nobody is asked: {airflow.tasks('bloq_cluster_scaling', run_id)}",
+    )
+    answer = {"chosen_options": [choice], "params_input": {}}
+    airflow.call("PATCH", f"{question}/-1/hitlDetails", json=answer)
+    ended = airflow.wait("bloq_cluster_scaling", run_id)
+    assert ended == "success", airflow.tasks("bloq_cluster_scaling", run_id)
+    assert hook.clusters.get(cluster.id).shown["capacity"] == members
+    hook.clusters.delete(cluster.id)

@@ -70,8 +70,13 @@ def mining(connections: LocalStack) -> Iterator[None]:
 
 #: Examples that only a whole Airflow can run, and where that is done.
 ELSEWHERE = {
+    "bloq_address_alert": "test_airflow_connect_examples.py",
     "bloq_block_events": "test_airflow_example_runs.py",
+    "bloq_cluster_scaling": "test_airflow_example_runs.py",
+    "bloq_fee_monitor": "test_airflow_connect_examples.py",
+    "bloq_payments_per_hour": "test_airflow_connect_examples.py",
     "bloq_token_broker": "test_airflow_broker.py",
+    "bloq_notify": "test_airflow_notify.py",
 }
 
 

@@ -38,7 +38,7 @@ def test_a_sensor_waits_in_each_mode(connections: LocalStack, run_dag: RunDag, m
     hook = BloqHook()
     node = hook.nodes.create(connections.bloq.service_id("btc"))
     with DAG(f"wait_{'_'.join(map(str, mode.values()))}", schedule=None) as dag:
-        BloqNodeSensor(task_id="wait", node=node.id, state="stopped", poke_interval=0.2, **mode)
+        EagerNodeSensor(task_id="wait", node=node.id, state="stopped", poke_interval=0.2, **mode)
     stopped = once_looked(connections.bloq, looks(connections.bloq) + 3, lambda: hook.nodes.delete(node.id))
     (task,) = run_dag(dag).get_task_instances()
     stopped.result()
@@ -170,8 +170,16 @@ def kept_for(dag_id: str) -> list[Any]:
         return list(rows)
 
 
+class EagerNodeSensor(BloqNodeSensor):
+    """Looks again as soon as it is told to, since there is no scheduler that could mistake it."""
+
+    least_reschedule_interval = 0.0
+
+
 class RememberingSensor(BloqSensor):
     """Waits for its third look."""
+
+    least_reschedule_interval = 0.0
 
     def condition(self) -> Any:
         from tests.airflow.third_look import ThirdLook

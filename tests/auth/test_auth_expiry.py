@@ -135,6 +135,8 @@ def test_the_wall_clock_is_never_asked(
 
     with monkeypatch.context() as patched:
         patched.setattr(time, "time", lying)
+        # A log line has its time, which is no business of tokens.
+        patched.setattr(bloq, "observe", lambda event: None)
         for _ in range(3):
             assert call().status == 200
             bloq.time += 61 * MINUTE

@@ -7,22 +7,20 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.chains.evm_logs import LogFilter
-from airflow_provider_bloq.chains.families import Family
 from airflow_provider_bloq.chains.finality import Finality
-from airflow_provider_bloq.chains.shared_reads import SharedReads
+from airflow_provider_bloq.chains.source import ChainSource
 from airflow_provider_bloq.chains.tellings import EVENTS_AT_ONCE, Blocks, to_tell_at_once
 from airflow_provider_bloq.chains.transfers import TransferFilter
-from airflow_provider_bloq.clients.jsonrpc import RpcApi
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from tests.chains.chain_model import ChainModel, ended
 
-NOBODY: RpcApi = None  # type: ignore[assignment]
+NOWHERE: ChainSource = None  # type: ignore[assignment]
 ADDRESS = "0x" + "ab" * 20
 
 
 def ranges(telling: Blocks, first: int, last: int) -> list[tuple[int, int]]:
     headers = ChainModel(last + 1).blocks[first:]
-    events = ended(telling.events(NOBODY, Family.EVM, SharedReads(), headers))
+    events = ended(telling.events(NOWHERE, headers))
     return [(event["first"], event["last"]) for event in events]
 
 

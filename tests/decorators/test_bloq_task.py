@@ -97,7 +97,7 @@ def test_an_async_function_gets_an_open_hook_that_is_closed_afterwards(
     assert called.operator.is_async
     assert result_of(called) == (0, [1], "started")
     assert leases() == [0]
-    assert hooks[0]._driver._session is None
+    assert not hooks[0]._driver.is_open
 
 
 def test_it_is_closed_when_the_function_fails_as_well(keys: IssuedKeys) -> None:

@@ -172,5 +172,5 @@ async def test_a_mint_whose_hook_was_closed_leaves_no_connection_open(connect: C
     bloq.released.set()
     assert await follower == "the-token"
     # The mint ends by closing what it needed; one more turn of the loop lets it.
-    while hook._driver._session is not None:
+    while hook._driver.is_open:
         await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})

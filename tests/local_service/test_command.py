@@ -76,6 +76,42 @@ def test_the_text_names_all_that_a_person_needs() -> None:
         assert name in text
 
 
+def test_the_file_of_keys_is_whole_private_and_gone_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "client-keys.json"
+    path.write_text("of a run that was killed")
+    with _running(*_FREE_PORTS, "--json", "--no-chains", "--keys-file", str(path)) as run:
+        assert run.stdout is not None
+        facts = json.loads(run.stdout.readline())
+        keys = {"clientId": facts["client_id"], "clientSecret": facts["client_secret"]}
+        assert json.loads(path.read_text()) == keys
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(30) == 0
+    assert not path.exists()
+
+
+def test_a_file_of_keys_that_cannot_be_written_ends_it_with_1_and_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "client-keys.json"
+    done = _finished(*_COMMAND, *_FREE_PORTS, "--no-chains", "--keys-file", str(path))
+    assert done.returncode == 1
+    assert "client-keys.json" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_the_program_behind_the_nodes_it_says_so_and_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BLOQ_ANVIL", str(tmp_path / "no-anvil"))
+    with _running(*_FREE_PORTS, "--json") as run:
+        assert run.stdout is not None
+        assert "client_id" in json.loads(run.stdout.readline())
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(30) == 0
+        assert run.stderr is not None
+        assert "Ethereum nodes have no chain: BLOQ_ANVIL names" in run.stderr.read()
+
+
 def test_a_taken_port_ends_it_with_1_and_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -90,6 +90,21 @@ def test_in_reschedule_mode_it_looks_once_in_each_process(
     assert store.values == {}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [
+        ({"mode": "reschedule", "poke_interval": 1}, 10),
+        ({"mode": "reschedule", "poke_interval": timedelta(seconds=60)}, 60),
+        ({"mode": "poke", "poke_interval": 1}, 1),
+        ({"mode": "reschedule", "deferrable": True, "poke_interval": 1}, 1),
+    ],
+)
+def test_the_next_process_begins_when_airflow_knows_of_the_end_of_the_one_before(
+    arguments: dict[str, Any], seconds: float
+) -> None:
+    assert sensor_for("node-1", **arguments).poke_interval == seconds
+
+
 def test_deferred_it_goes_on_in_the_triggerer(provisioning: LocalBloq, node_id: str) -> None:
     sensor = sensor_for(node_id, deferrable=True, poke_interval=0.1)
     deferral = deferral_of(sensor, context_of())

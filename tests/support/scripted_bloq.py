@@ -9,6 +9,7 @@ from typing import Any
 
 import jwt
 
+from airflow_provider_bloq.auth.events import Observer, log_event
 from airflow_provider_bloq.auth.flight import Landing
 from airflow_provider_bloq.auth.flow import (
     Block,
@@ -22,6 +23,7 @@ from airflow_provider_bloq.auth.flow import (
     Response,
     Send,
     Sleep,
+    Tell,
 )
 from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
 from airflow_provider_bloq.auth.secret import Secret
@@ -89,6 +91,8 @@ class ScriptedBloq:
     sent: list[Request] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
     masked: list[str] = field(default_factory=list)
+    #: Is told what happens.
+    observe: Observer = log_event
     _ends: dict[str, float] = field(default_factory=dict)
 
     def clock(self) -> float:
@@ -125,6 +129,8 @@ class ScriptedBloq:
                 return source.load()
             case Mask(secrets):
                 self.masked += [secret.reveal() for secret in secrets]
+            case Tell(event):
+                self.observe(event)
             case Block(call):
                 return call()
             case Lead(ticket, flow):

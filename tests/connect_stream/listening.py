@@ -1,0 +1,86 @@
+"""What tests of the stream wait for, and what they wait with: conditions, never durations."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from airflow_provider_bloq.clients.payments import Payment, PaymentEvent, PaymentMoved
+from airflow_provider_bloq.hooks.payment_feed import PaymentFeed
+from airflow_provider_bloq.hooks.retry_advice import Pace
+from airflow_provider_bloq.testing.bitcoin_transactions import Coin, pay
+from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.local import LocalBloq
+
+__all__ = [
+    "EAGER",
+    "FEE",
+    "NEVER",
+    "PATIENCE",
+    "coins",
+    "following",
+    "moved",
+    "new",
+    "paid_address",
+    "until",
+    "until_joined",
+]
+
+#: Seconds after which a test is stuck, however slow the machine.
+PATIENCE = 60.0
+#: Connects again so fast that no test has to wait for it.
+EAGER = Pace(first=0.01, cap=0.05)
+FEE = 2_000
+#: Longer than any test: what only the interval would find is not found.
+NEVER = 86_400.0
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait until something becomes true that only the service itself can tell."""
+
+    def wait() -> None:
+        pause, end = threading.Event(), time.monotonic() + PATIENCE
+        while not true():
+            assert time.monotonic() < end
+            pause.wait(0.01)
+
+    await asyncio.to_thread(wait)
+
+
+async def until_joined(bloq: LocalBloq, count: int = 1) -> None:
+    await until(lambda: bloq.stream_connections() == count)
+
+
+async def following(feed: PaymentFeed) -> PaymentEvent:
+    """Return the next event of a feed."""
+    async with asyncio.timeout(PATIENCE):
+        return await anext(feed)
+
+
+async def new(feed: PaymentFeed) -> Payment:
+    event = await following(feed)
+    assert isinstance(event, Payment), event
+    return event
+
+
+async def moved(feed: PaymentFeed) -> PaymentMoved:
+    event = await following(feed)
+    assert isinstance(event, PaymentMoved), event
+    return event
+
+
+def paid_address(node: Bitcoind) -> str:
+    """Return the address that every payment of these tests pays to."""
+    unsent = pay([Coin("00" * 32, 0, 10 * FEE)], fee=FEE)
+    decoded: Any = node.rpc("decoderawtransaction", unsent.raw)
+    return str(decoded["vout"][0]["scriptPubKey"]["address"])
+
+
+def coins(node: Bitcoind, count: int) -> list[Coin]:
+    """Make coins that can be spent one by one, in a block that is there already."""
+    split = pay([node.coin()], fee=100 * count + FEE, outputs=count)
+    node.mine_only(split)
+    return list(split.coins)

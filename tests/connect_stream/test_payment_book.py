@@ -1,0 +1,122 @@
+"""What is told of payments, decided from what was told before and what there is now."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_bloq.clients.connect_models import Transaction, TxOutput
+from airflow_provider_bloq.clients.payments import Payment, PaymentBook, PaymentMoved, payments_in
+from airflow_provider_bloq.exceptions import BloqConfigurationError
+
+
+def payment(name: str, height: int | None = None, block: str = "", index: int = 0) -> Payment:
+    return Payment(name, index, "ours", 5, height, None if height is None else block or f"block-{height}")
+
+
+def told(*payments: Payment, floor: int = 10) -> PaymentBook:
+    return PaymentBook(floor, None, payments)
+
+
+def transaction(txid: str, height: int | None, *outputs: tuple[int, str]) -> Transaction:
+    made = tuple(TxOutput(index, (address,), 5, None, None) for index, address in outputs)
+    block = None if height is None else f"block-{height}"
+    return Transaction(txid, height, block, 0, None, (), made, False, None, None)
+
+
+def test_what_is_new_is_told_unless_it_lies_below_the_floor() -> None:
+    new = [payment("a", 10), payment("b"), payment("b", index=1)]
+    assert told().events_of([payment("deep", 9), *new]) == new
+
+
+def test_what_was_told_is_told_no_more() -> None:
+    known = [payment("a", 12), payment("b")]
+    assert told(*known).events_of(known) == []
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "is_reorg"),
+    [
+        (payment("a"), payment("a", 12), False),
+        (payment("a"), payment("a", 9), False),
+        (payment("a", 12), payment("a"), True),
+        (payment("a", 12), payment("a", 13), True),
+        (payment("a", 12), payment("a", 12, "another"), True),
+    ],
+)
+def test_what_is_elsewhere_is_told(was: Payment, now: Payment, is_reorg: bool) -> None:
+    (event,) = told(was).events_of([now])
+    assert event == PaymentMoved(was, now)
+    assert isinstance(event, PaymentMoved)
+    assert event.is_reorg is is_reorg
+
+
+def test_what_is_gone_is_told_for_each_of_its_outputs_and_may_come_back() -> None:
+    both = [payment("a", 12), payment("a", 12, index=1)]
+    book = told(*both, payment("b"))
+    assert book.missing([payment("b", 13)]) == ["a"]
+    gone = book.events_without("a")
+    assert gone == [PaymentMoved(one, None) for one in both]
+    for event in gone:
+        book.note(event)
+    assert len(book) == 1
+    assert book.events_of(both) == both
+    assert book.events_without("a") == []
+
+
+def test_only_what_may_still_change_is_remembered() -> None:
+    book = told(payment("a", 10), payment("b", 11), payment("c"))
+    book.raise_floor(11, "block-10")
+    assert book.missing([]) == ["b", "c"]
+    assert (book.floor, book.anchor) == (11, "block-10")
+    assert book.events_of([payment("a", 10)]) == []
+
+
+def test_it_is_gone_on_with_from_json() -> None:
+    book = told(payment("a", 12), payment("b"))
+    book.raise_floor(11, "block-10")
+    again = PaymentBook.from_json(json.loads(json.dumps(book.to_json())))
+    assert again.to_json() == book.to_json()
+    assert again.events_of([payment("a", 12), payment("b"), payment("c")]) == [payment("c")]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"floor": 1, "anchor": None},
+        {"floor": "x", "anchor": None, "payments": []},
+        {"floor": 1, "anchor": None, "payments": [{}]},
+    ],
+)
+def test_what_is_no_cursor_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(BloqConfigurationError, match="cursor"):
+        PaymentBook.from_json(fields)
+
+
+def test_payments_are_found_once_each_and_the_oldest_first() -> None:
+    listed = [
+        transaction("waits-new", None, (0, "ours")),
+        transaction("waits", None, (0, "others"), (1, "ours"), (2, "theirs")),
+        transaction("late", 12, (0, "ours")),
+        transaction("early", 11, (0, "ours")),
+        # The second fifty addresses.
+        transaction("waits", 13, (0, "others"), (1, "ours"), (2, "theirs")),
+        transaction("earliest", 10, (0, "theirs")),
+    ]
+    found = [(one.txid, one.index, one.height) for one in payments_in(listed, ["ours", "theirs"])]
+    assert found == [
+        ("earliest", 0, 10),
+        ("early", 0, 11),
+        ("late", 0, 12),
+        ("waits", 1, 13),
+        ("waits", 2, 13),
+        ("waits-new", 0, None),
+    ]
+
+
+def test_addresses_of_bitcoin_cash_are_known_with_and_without_their_prefix() -> None:
+    (found,) = payments_in([transaction("a", 1, (0, "qqaddress"))], ["bitcoincash:qqaddress"])
+    assert found.address == "bitcoincash:qqaddress"

@@ -1,0 +1,115 @@
+"""The token rides in the query of the stream's URL. It stands in no log, no error and no repr."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.exceptions import BloqApiError
+from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
+from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
+from airflow_provider_bloq.transport.stream import StreamDoor
+from tests.connect_stream.conftest import Serve, eager
+from tests.connect_stream.listening import NEVER, PATIENCE, paid_address, until, until_joined
+
+pytestmark = pytest.mark.bitcoind
+
+OPENED = "stream GET /socket.io/open"
+
+
+def shut_doors() -> Iterator[Fault]:
+    """All ways in which nobody comes in."""
+    door: dict[str, Any] = {"service": "stream", "path": "/socket.io/open"}
+    for kind in (FaultKind.RESET, FaultKind.LOST_RESPONSE, FaultKind.UNAUTHORIZED, FaultKind.RATE_LIMIT):
+        yield Fault(kind=kind, times=None, **door)
+    for status in (400, 403, 404, 503):
+        yield Fault(kind=FaultKind.STATUS, status=status, times=None, **door)
+
+
+def everything_in(error: BaseException) -> str:
+    """Return all that could be shown of an error: its trace, its fields, and those of what it came from."""
+    shown = ["".join(traceback.format_exception(error))]
+    chain: BaseException | None = error
+    while chain is not None:
+        shown += [str(chain), repr(chain), repr(chain.args), repr(vars(chain))]
+        chain = chain.__cause__ or chain.__context__
+    return "\n".join(shown)
+
+
+def has_struck(bloq: LocalBloq, fault: str) -> bool:
+    return bloq.faults_struck()[fault] > 0
+
+
+async def error_of(door: StreamDoor, token: str) -> BloqApiError:
+    with pytest.raises(BloqApiError) as refused:
+        async with asyncio.timeout(PATIENCE), door.session(Secret(token), []):
+            raise AssertionError("it was let in")
+    return refused.value
+
+
+async def test_no_error_holds_it(serve: Serve) -> None:
+    bloq = serve()
+    async with BloqAsyncHook() as hook:
+        token = await hook.get_access_token()
+        door = hook.connect("btc").stream.door
+        for fault in shut_doors():
+            number = await asyncio.to_thread(bloq.add_fault, fault)
+            assert token not in everything_in(await error_of(door, token)), fault
+            await asyncio.to_thread(bloq.clear_faults, number)
+        await asyncio.to_thread(bloq.advance_clock, 3_601)
+        assert token not in everything_in(await error_of(door, token))
+        await asyncio.to_thread(bloq.stop)
+        assert token not in everything_in(await error_of(door, token))
+
+
+async def test_no_log_and_no_repr_holds_it(
+    serve: Serve, bitcoin: Bitcoind, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    asyncio.get_running_loop().set_debug(True)
+    bloq = serve()
+    shown: list[object] = []
+    async with BloqAsyncHook() as hook:
+        client = eager(hook)
+        # What only a person can mend is tried again as soon as anything else.
+        client.stream = replace(client.stream, sleep=lambda _: asyncio.sleep(0.01))
+        tokens = [await hook.get_access_token()]
+        async with client.payments(paid_address(bitcoin), interval=NEVER) as feed, client.news() as news:
+            await until_joined(bloq, 2)
+            shown += [
+                feed,
+                news,
+                client,
+                client.stream,
+                client.stream.door,
+                vars(feed),
+                vars(news),
+                feed.cursor,
+            ]
+            shown += [asyncio.all_tasks(), hook, vars(hook)]
+            for fault in shut_doors():
+                number = await asyncio.to_thread(bloq.add_fault, fault)
+                await asyncio.to_thread(bloq.drop_streams)
+                await until(partial(has_struck, bloq, number))
+                await asyncio.to_thread(bloq.clear_faults, number)
+                await until_joined(bloq, 2)
+            tokens.append(await hook.get_access_token())
+            opened = bloq.counters().calls[OPENED]
+            await asyncio.to_thread(bloq.advance_clock, 3_601)
+            await until(lambda: bloq.counters().calls[OPENED] >= opened + 2)
+            tokens.append(await hook.get_access_token())
+    assert len(set(tokens)) == 3
+    assert "The stream at" in caplog.text
+    assert all("stream" in bloq.where_seen(token) for token in tokens)
+    for token in tokens:
+        assert token not in caplog.text
+        assert token not in repr(shown)

@@ -1,0 +1,177 @@
+"""The token of the stream: renewed when it ends, given up when it is refused, and never insisted upon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+
+from airflow_provider_bloq.clients.stream_record import STEADY, StreamRecord
+from airflow_provider_bloq.exceptions import BloqUnsafeAddress
+from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
+from airflow_provider_bloq.hooks.connect_stream import HookConnectClient
+from airflow_provider_bloq.hooks.stream_life import SELDOM
+from airflow_provider_bloq.hooks.stream_news import News
+from airflow_provider_bloq.testing.bitcoin_transactions import pay
+from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
+from tests.connect_stream.conftest import Serve, eager
+from tests.connect_stream.listening import (
+    FEE,
+    NEVER,
+    PATIENCE,
+    coins,
+    new,
+    paid_address,
+    until,
+    until_joined,
+)
+from tests.connect_stream.scripted_stream import serving
+
+pytestmark = pytest.mark.bitcoind
+
+AN_HOUR = 3_601
+OPENED = "stream GET /socket.io/open"
+
+
+class Naps:
+    """Pauses that last until a test has seen them."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[float] = asyncio.Queue()
+
+    async def __call__(self, seconds: float) -> None:
+        self.asked.put_nowait(seconds)
+        await asyncio.Event().wait()
+
+
+async def next_news(news: News) -> None:
+    assert await news.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("refusal", ["packet", "status"])
+async def test_when_the_token_ends_in_mid_stream_it_goes_on_with_a_fresh_one(
+    serve: Serve, bitcoin: Bitcoind, refusal: str
+) -> None:
+    bloq = serve(connect_stream_refusal=refusal)
+    before, after = (pay([coin], fee=FEE) for coin in coins(bitcoin, 2))
+    async with BloqAsyncHook() as hook, eager(hook).payments(paid_address(bitcoin), interval=NEVER) as feed:
+        await until_joined(bloq)
+        await asyncio.to_thread(bitcoin.send, before)
+        assert (await new(feed)).txid == before.txid
+        await asyncio.to_thread(bloq.advance_clock, AN_HOUR)
+        await until(lambda: bloq.counters().calls.get(OPENED, 0) > 1)
+        await until_joined(bloq)
+        await asyncio.to_thread(bitcoin.send, after)
+        assert (await new(feed)).txid == after.txid
+    assert bloq.counters().mints + bloq.counters().refreshes == 2
+
+
+@pytest.mark.parametrize("refusal", ["packet", "status"])
+async def test_a_token_that_is_refused_at_the_door_is_replaced(
+    serve: Serve, bitcoin: Bitcoind, refusal: str
+) -> None:
+    bloq = serve(connect_stream_refusal=refusal)
+    async with BloqAsyncHook() as hook:
+        stale = await hook.get_access_token()
+        await asyncio.to_thread(bloq.advance_clock, AN_HOUR)
+        async with eager(hook).news() as news:
+            await next_news(news)
+        assert await hook.get_access_token() != stale
+    assert bloq.counters().calls[OPENED] == 2
+
+
+async def test_where_every_token_is_refused_it_is_asked_seldom(
+    client: HookConnectClient, bloq: LocalBloq
+) -> None:
+    bloq.add_fault(Fault(kind=FaultKind.UNAUTHORIZED, service="stream", path="/socket.io/open", times=None))
+    naps = Naps()
+    client.stream = replace(client.stream, sleep=naps)
+    async with client.news() as news:
+        async with asyncio.timeout(PATIENCE):
+            assert await naps.asked.get() == SELDOM
+        # The refused tokens cost as many new ones as any request would, and no more.
+        assert bloq.counters().calls[OPENED] == 4
+        assert not await news.wait(0)
+
+
+async def test_a_stream_that_there_is_not_is_asked_for_seldom(
+    client: HookConnectClient, bloq: LocalBloq
+) -> None:
+    bloq.add_fault(
+        Fault(kind=FaultKind.STATUS, service="stream", path="/socket.io/open", status=404, times=None)
+    )
+    naps = Naps()
+    client.stream = replace(client.stream, sleep=naps)
+    async with client.news(), asyncio.timeout(PATIENCE):
+        assert await naps.asked.get() == SELDOM
+    assert bloq.counters().calls[OPENED] == 1
+
+
+async def test_pauses_grow_while_it_cannot_come_in(client: HookConnectClient, bloq: LocalBloq) -> None:
+    bloq.add_fault(
+        Fault(kind=FaultKind.STATUS, service="stream", path="/socket.io/open", status=503, times=None)
+    )
+    pauses: asyncio.Queue[float] = asyncio.Queue()
+
+    async def sleep(seconds: float) -> None:
+        pauses.put_nowait(seconds)
+        await asyncio.sleep(0)
+
+    client.stream = replace(client.stream, sleep=sleep, random=lambda: 1.0)
+    async with client.news(), asyncio.timeout(PATIENCE):
+        told = [await pauses.get() for _ in range(4)]
+    assert told == [0.01, 0.02, 0.04, 0.05]
+
+
+@asynccontextmanager
+async def elsewhere(arrived: list[str]) -> AsyncIterator[str]:
+    async def serve(request: web.Request) -> web.Response:
+        arrived.append(str(request.rel_url))
+        return web.Response()
+
+    async with serving(serve) as url:
+        yield url
+
+
+async def test_the_token_is_shown_to_no_other_origin(client: HookConnectClient) -> None:
+    arrived: list[str] = []
+    async with elsewhere(arrived) as url:
+        stream = client.stream
+        client.stream = replace(stream, door=replace(stream.door, url=url))
+        with pytest.raises(BloqUnsafeAddress):
+            async with client.news():
+                raise AssertionError("it may not listen there")
+    assert arrived == []
+
+
+@pytest.mark.parametrize(
+    ("ends", "at_once"),
+    [
+        ([(0.0, True)], True),
+        ([(0.0, True)] * 3, True),
+        ([(0.0, True)] * 4, False),
+        # Let in and thrown out is no better than not let in ...
+        ([(STEADY - 1, True)] * 4, False),
+        # ... but a token that has had its time makes up for what was before.
+        ([(0.0, True)] * 3 + [(STEADY, True)] * 2, True),
+        ([(0.0, False)], False),
+    ],
+)
+def test_how_often_another_token_is_tried_at_once(ends: list[tuple[float, bool]], at_once: bool) -> None:
+    record = StreamRecord()
+    for lasted, is_about_token in ends:
+        record = record.after(lasted=lasted, is_about_token=is_about_token)
+    assert record.may_try_at_once is at_once
+
+
+def test_failures_are_counted_until_a_connection_lasts() -> None:
+    record = StreamRecord()
+    for count in range(1, 4):
+        record = record.after(lasted=1.0, is_about_token=False)
+        assert record.failures == count
+    assert record.after(lasted=STEADY, is_about_token=False).failures == 1

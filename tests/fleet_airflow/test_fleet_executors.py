@@ -1,0 +1,52 @@
+"""What two hundred real tasks cost Accounts and Vault, on the LocalExecutor and under Celery."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from airflow_provider_bloq.testing.airflow_processes import AirflowProcesses
+from airflow_provider_bloq.testing.local.counters import CounterSnapshot
+from airflow_provider_bloq.testing.stack import LocalStack
+
+pytestmark = pytest.mark.slow
+
+DAG = "fleet"
+TASKS = 200
+#: Far more than it takes, in seconds.
+PATIENCE = 1800.0
+
+
+def ran(airflow: AirflowProcesses, stack: LocalStack, conn_id: str) -> CounterSnapshot:
+    """Run all tasks to their success and return what the service counted meanwhile."""
+    stack.bloq.reset_counters()
+    run = airflow.trigger(DAG, {"conn_id": conn_id})
+    state = airflow.wait(DAG, run, timeout=PATIENCE)
+    counted = stack.bloq.counters()
+    tasks = airflow.tasks(DAG, run)
+    assert state == "success", airflow.log_tail()
+    assert Counter((task["state"], task["try_number"]) for task in tasks) == {("success", 1): TASKS}
+    assert counted.calls["nodes GET /users/me/nodes"] == TASKS
+    assert counted.statuses["nodes 200"] == TASKS
+    assert counted.unauthorized == {}
+    return counted
+
+
+def test_without_sharing_each_task_reads_the_keys_once_and_mints_once(
+    airflow: AirflowProcesses, stack: LocalStack
+) -> None:
+    reads = stack.key_reads()
+    counted = ran(airflow, stack, "bloq_alone")
+    assert (counted.mints, counted.refreshes, stack.key_reads() - reads) == (TASKS, 0, TASKS)
+    assert len(counted.tokens["nodes"]) == TASKS
+
+
+def test_with_sharing_all_tasks_together_mint_at_most_twice(
+    airflow: AirflowProcesses, stack: LocalStack
+) -> None:
+    reads = stack.key_reads()
+    counted = ran(airflow, stack, "bloq_sharing")
+    assert 1 <= counted.mints <= 2
+    assert (counted.refreshes, stack.key_reads() - reads) == (0, counted.mints)
+    assert len(counted.tokens["nodes"]) == counted.mints

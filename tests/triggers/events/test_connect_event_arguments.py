@@ -1,0 +1,143 @@
+"""The arguments of event triggers through Connect: checked, stored, and found again by assets and message queues."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.providers.common.messaging.triggers import msg_queue
+from airflow.providers.common.messaging.triggers.msg_queue import MessageQueueTrigger
+from airflow.triggers.base import BaseEventTrigger
+
+from airflow_provider_bloq.assets import bloq
+from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.queues.bloq import BloqConnectBlockQueue, BloqPaymentQueue
+from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
+from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
+from airflow_provider_bloq.triggers.connect_events import (
+    BloqConnectBlockTrigger,
+    BloqConnectTrigger,
+    BloqPaymentTrigger,
+)
+from airflow_provider_bloq.triggers.event_trigger import BloqEventTrigger
+
+LEGACY = "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"
+SEGWIT = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"
+CASH = "bitcoincash:qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a"
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        BloqConnectBlockTrigger(chain="btc", every=10, max_range=20, confirmations=3, start=5, label="mine"),
+        BloqConnectBlockTrigger(chain="BCH", network="testnet", stream=False),
+        BloqPaymentTrigger(chain="btc", addresses=[SEGWIT.upper(), LEGACY], direction="to"),
+        BloqPaymentTrigger(chain="bch", addresses=CASH, network="mainnet"),
+    ],
+    ids=str,
+)
+def test_a_trigger_survives_being_stored(trigger: BloqConnectTrigger) -> None:
+    classpath, arguments = trigger.serialize()
+    stored = json.loads(json.dumps(arguments))
+    assert stored == arguments
+    anew = type(trigger)(**stored)
+    assert anew.serialize() == (classpath, arguments)
+    assert (anew.place_key, anew.target, anew.telling) == (
+        trigger.place_key,
+        trigger.target,
+        trigger.telling,
+    )
+    assert BaseEventTrigger.hash(classpath, stored) == BaseEventTrigger.hash(*anew.serialize())
+
+
+@pytest.mark.parametrize(
+    ("changed", "stays"),
+    [
+        ({"bloq_conn_id": "other"}, True),
+        ({"poll_interval": 3.0}, True),
+        ({"stream": False}, True),
+        ({"start": 5}, True),
+        ({"chain": "bch"}, False),
+        ({"network": "testnet"}, False),
+        ({"confirmations": 3}, False),
+        ({"every": 3}, False),
+    ],
+)
+def test_its_place_belongs_to_what_is_watched(changed: dict[str, Any], stays: bool) -> None:
+    before, after = (
+        BloqConnectBlockTrigger(chain="btc"),
+        BloqConnectBlockTrigger(**{"chain": "btc", **changed}),
+    )
+    assert (before.place_key == after.place_key) is stays
+
+
+def test_who_watches_the_same_shares_its_looks() -> None:
+    every, tenth = BloqConnectBlockTrigger(chain="btc"), BloqConnectBlockTrigger(chain="btc", every=10)
+    assert every.target == tenth.target == BloqPaymentTrigger(chain="btc", addresses=LEGACY).target
+    assert every.target != BloqConnectBlockTrigger(chain="btc", confirmations=1).target
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "field"),
+    [
+        (BloqConnectBlockTrigger, {"chain": "eth"}, "chain"),
+        (BloqConnectBlockTrigger, {"network": "moonnet"}, "network"),
+        (BloqConnectBlockTrigger, {"confirmations": 0}, "confirmations"),
+        (BloqConnectBlockTrigger, {"every": 0}, "every"),
+        (BloqConnectBlockTrigger, {"poll_interval": 0}, "poll_interval"),
+        (BloqPaymentTrigger, {"addresses": []}, "addresses"),
+        (BloqPaymentTrigger, {"addresses": CASH}, "addresses"),
+        (BloqPaymentTrigger, {"addresses": SEGWIT, "network": "testnet"}, "addresses"),
+        (BloqPaymentTrigger, {"addresses": SEGWIT, "direction": "up"}, "direction"),
+    ],
+)
+def test_what_cannot_be_is_refused_where_it_is_written(
+    kind: type[BloqConnectTrigger], arguments: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(BloqConfigurationError) as wrong:
+        kind(**{"chain": "btc", **arguments})
+    assert wrong.value.fields == (field,)
+
+
+def test_an_asset_keeps_its_place_when_a_node_gives_way_to_connect() -> None:
+    def place(kind: type, asset: Any) -> str:
+        (watcher,) = asset.watchers
+        trigger: BloqEventTrigger = watcher.trigger
+        assert type(trigger) is kind
+        return trigger.place_key
+
+    blocks = bloq.blocks("btc", "mainnet", connect=True, confirmations=3)
+    assert blocks.uri == "bloq://btc/mainnet/blocks"
+    assert place(BloqConnectBlockTrigger, blocks) == place(
+        BloqBlockTrigger, bloq.blocks("btc", "mainnet", node="node-1")
+    )
+    watching: dict[str, Any] = {"addresses": LEGACY, "direction": "to"}
+    assert place(
+        BloqPaymentTrigger, bloq.addresses("btc", "mainnet", "shop", connect=True, **watching)
+    ) == place(BloqAddressTrigger, bloq.addresses("btc", "mainnet", "shop", node="node-1", **watching))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"chain": "btc", "network": "mainnet", "connect": True, "node": "node-1"}, "connect"),
+        ({"chain": "eth", "network": "mainnet", "connect": True}, "chain"),
+        ({"chain": "btc", "network": "moonnet", "connect": True}, "network"),
+    ],
+)
+def test_an_asset_that_cannot_be_watched_through_connect_is_refused(
+    arguments: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(BloqConfigurationError) as wrong:
+        bloq.blocks(**arguments)
+    assert wrong.value.fields == (field,)
+
+
+def test_a_scheme_of_message_queues_leads_to_its_trigger(monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = [BloqConnectBlockQueue(), BloqPaymentQueue()]
+    monkeypatch.setattr(msg_queue, "MESSAGE_QUEUE_PROVIDERS", queues)
+    blocks = MessageQueueTrigger(scheme="bloq+connect", chain="btc", every=5)
+    assert blocks.serialize() == BloqConnectBlockTrigger(chain="btc", every=5).serialize()
+    payments = MessageQueueTrigger(scheme="bloq+payments", chain="btc", addresses=LEGACY)
+    assert payments.serialize() == BloqPaymentTrigger(chain="btc", addresses=LEGACY).serialize()
