@@ -12,15 +12,8 @@ from airflow_provider_bloq.clients.bitcoin_addresses import require_address
 from airflow_provider_bloq.clients.bitcoin_raw import RawTransaction, require_txid
 from airflow_provider_bloq.clients.connect_blocks import Block, BlocksOfDay
 from airflow_provider_bloq.clients.connect_chains import require_network, require_rest_chain
-from airflow_provider_bloq.clients.connect_models import (
-    Address,
-    Transaction,
-    TransactionPage,
-    Unspent,
-    needed_text,
-    object_of,
-    whole_number_of,
-)
+from airflow_provider_bloq.clients.connect_fields import list_of, needed_text, object_of, whole_number_of
+from airflow_provider_bloq.clients.connect_models import Address, Transaction, TransactionPage, Unspent
 from airflow_provider_bloq.clients.connect_status import ConnectStatusApi
 from airflow_provider_bloq.clients.endpoint import Endpoint
 from airflow_provider_bloq.clients.limits import require_whole_number
@@ -114,7 +107,9 @@ class ConnectApi(ConnectStatusApi):
         :param addresses: The addresses, at most :data:`LARGEST_PART`.
         """
         wanted = ",".join(self._addresses(addresses))
-        return [Unspent.from_json(item) for item in _list((yield from self.call(self.UNSPENT, addrs=wanted)))]
+        return [
+            Unspent.from_json(item) for item in list_of((yield from self.call(self.UNSPENT, addrs=wanted)))
+        ]
 
     @operation
     def address_transactions(
@@ -157,7 +152,14 @@ class ConnectApi(ConnectStatusApi):
             page = yield from self._transactions_of(wanted, begin, end, scripts=False)
             return Part(page.items, page.total)
 
-        return Walk(read, lambda transaction: transaction.txid, first, size)
+        return Walk(
+            read,
+            lambda transaction: transaction.txid,
+            first,
+            size,
+            # A reorg sends transactions from behind to the front, past those that it takes away there.
+            lambda transaction: transaction.block_hash,
+        )
 
     @operation
     def block(self, block_hash: str) -> Flow[Block]:
@@ -287,14 +289,14 @@ class ConnectApi(ConnectStatusApi):
         total = whole_number_of(fields, "totalItems")
         if total is None:
             raise BloqUnavailable("Connect gave a list of transactions without totalItems.")
-        return TransactionPage(tuple(map(Transaction.from_json, _list(fields.get("items")))), total)
+        return TransactionPage(tuple(map(Transaction.from_json, list_of(fields.get("items")))), total)
 
     def _page(self, query: dict[str, Any], page: int) -> Flow[TransactionPage]:
         require_whole_number("page", page, least=0)
         answer = yield from self.call(self.TRANSACTIONS, query={**query, "pageNum": page})
         fields = object_of(answer, "a page of transactions")
         total = whole_number_of(fields, "pagesTotal") or 0
-        return TransactionPage(tuple(map(Transaction.from_json, _list(fields.get("txs")))), total)
+        return TransactionPage(tuple(map(Transaction.from_json, list_of(fields.get("txs")))), total)
 
 
 class ConnectClient(RunsBlocking, ConnectApi):
@@ -303,12 +305,6 @@ class ConnectClient(RunsBlocking, ConnectApi):
 
 class AsyncConnectClient(RunsAsync, ConnectApi):
     """:class:`ConnectApi` with operations that are awaited."""
-
-
-def _list(answer: Any) -> list[Any]:
-    if not isinstance(answer, list):
-        raise BloqUnavailable("Connect gave something that is no list.")
-    return answer
 
 
 def _day(date: object) -> str:

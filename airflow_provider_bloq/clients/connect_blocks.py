@@ -1,17 +1,12 @@
-"""What Connect tells of blocks and of itself, as values; see :mod:`.connect_models` for how they are read."""
+"""What Connect tells of blocks and of itself, as values; see :mod:`.connect_fields` for how they are read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_bloq.clients.connect_models import (
-    ConnectValue,
-    object_of,
-    satoshi_of,
-    text_of,
-    whole_number_of,
-)
+from airflow_provider_bloq.clients.connect_fields import object_of, satoshi_of, text_of, whole_number_of
+from airflow_provider_bloq.clients.connect_models import ConnectValue
 from airflow_provider_bloq.exceptions import BloqUnavailable
 
 __all__ = ["Block", "BlockSummary", "BlocksOfDay", "ChainInfo", "LastBlock", "Peer", "SyncStatus"]

@@ -7,27 +7,19 @@ error, unless it is one that nothing can be said without.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from decimal import Decimal
 from typing import Any
 
-from airflow_provider_bloq.exceptions import BloqUnavailable
+from airflow_provider_bloq.clients.connect_fields import (
+    items_in,
+    needed_number,
+    needed_text,
+    object_of,
+    satoshi_of,
+    text_of,
+    whole_number_of,
+)
 
-__all__ = [
-    "Address",
-    "ConnectValue",
-    "Transaction",
-    "TransactionPage",
-    "TxInput",
-    "TxOutput",
-    "Unspent",
-    "needed_text",
-    "object_of",
-    "satoshi_of",
-    "text_of",
-    "whole_number_of",
-]
-
-_SATOSHI = 100_000_000
+__all__ = ["Address", "ConnectValue", "Transaction", "TransactionPage", "TxInput", "TxOutput", "Unspent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +103,7 @@ class Unspent(ConnectValue):
         return cls(
             address=str(fields.get("address", "")),
             txid=needed_text(fields, "txid"),
-            index=_needed_number(fields, "vout"),
+            index=needed_number(fields, "vout"),
             amount_sat=satoshi_of(fields.get("amount")) if amount is None else amount,
             script=text_of(fields, "scriptPubKey"),
             confirmations=whole_number_of(fields, "confirmations") or 0,
@@ -226,8 +218,8 @@ class Transaction(ConnectValue):
             block_hash=block_hash,
             confirmations=whole_number_of(fields, "confirmations") or 0,
             time=whole_number_of(fields, "blocktime", "time"),
-            inputs=tuple(TxInput.from_json(one, at) for at, one in enumerate(_items(fields, "vin"))),
-            outputs=tuple(TxOutput.from_json(one, at) for at, one in enumerate(_items(fields, "vout"))),
+            inputs=tuple(TxInput.from_json(one, at) for at, one in enumerate(items_in(fields, "vin"))),
+            outputs=tuple(TxOutput.from_json(one, at) for at, one in enumerate(items_in(fields, "vout"))),
             is_coinbase=fields.get("isCoinBase") is True,
             fees_sat=None if fields.get("fees") is None else satoshi_of(fields["fees"]),
             size=whole_number_of(fields, "size"),
@@ -246,49 +238,6 @@ class TransactionPage(ConnectValue):
     total: int
 
 
-def object_of(item: Any, what: str) -> dict[str, Any]:
-    """Return an object of an answer.
-
-    :param what: What it should be, for the error.
-    :raises BloqUnavailable: It is none.
-    """
-    if not isinstance(item, dict):
-        raise BloqUnavailable(f"Connect gave something that is not {what}.")
-    return item
-
-
-def satoshi_of(coins: Any) -> int:
-    """Return an amount in satoshi, exactly, of one that is written in whole coins as a number or a text.
-
-    :raises BloqUnavailable: It is none, or is finer than a satoshi.
-    """
-    if isinstance(coins, int | Decimal | str) and not isinstance(coins, bool):
-        try:
-            satoshi = Decimal(coins) * _SATOSHI
-            if satoshi == satoshi.to_integral_value():
-                return int(satoshi)
-        except (ArithmeticError, ValueError):
-            pass
-    raise BloqUnavailable("Connect gave something that is no amount.")
-
-
-def text_of(fields: dict[str, Any], name: str) -> str | None:
-    """Return a text; None where there is none."""
-    value = fields.get(name)
-    return value if isinstance(value, str) and value else None
-
-
-def whole_number_of(fields: dict[str, Any], *names: str) -> int | None:
-    """Return a whole number by the first of these names that has one; None where none has."""
-    for name in names:
-        value = fields.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if isinstance(value, Decimal) and value == value.to_integral_value():
-            return int(value)
-    return None
-
-
 def _amount(fields: dict[str, Any], name: str) -> int:
     exact = whole_number_of(fields, f"{name}Sat")
     return satoshi_of(fields.get(name)) if exact is None else exact
@@ -297,29 +246,6 @@ def _amount(fields: dict[str, Any], name: str) -> int:
 def _height(fields: dict[str, Any], name: str) -> int | None:
     height = whole_number_of(fields, name)
     return None if height is None or height < 0 else height
-
-
-def needed_text(fields: Any, name: str) -> str:
-    """Return a text that must be there.
-
-    :raises BloqUnavailable: It is not.
-    """
-    value = text_of(object_of(fields, "an object"), name)
-    if value is None:
-        raise BloqUnavailable(f"Connect gave something without {name}.")
-    return value
-
-
-def _needed_number(fields: dict[str, Any], name: str) -> int:
-    value = whole_number_of(fields, name)
-    if value is None:
-        raise BloqUnavailable(f"Connect gave something without {name}.")
-    return value
-
-
-def _items(fields: dict[str, Any], name: str) -> list[Any]:
-    value = fields.get(name)
-    return value if isinstance(value, list) else []
 
 
 def _listed(value: Any) -> Any:

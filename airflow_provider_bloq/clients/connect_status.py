@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from airflow_provider_bloq.auth.flow import Flow
 from airflow_provider_bloq.clients.connect_blocks import ChainInfo, LastBlock, Peer, SyncStatus
-from airflow_provider_bloq.clients.connect_models import needed_text, object_of, satoshi_of, whole_number_of
+from airflow_provider_bloq.clients.connect_fields import needed_text, object_of, satoshi_of, whole_number_of
 from airflow_provider_bloq.clients.endpoint import Endpoint, Service
 from airflow_provider_bloq.clients.limits import require_whole_number
 from airflow_provider_bloq.clients.operation import operation

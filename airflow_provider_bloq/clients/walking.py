@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
@@ -40,16 +40,25 @@ class Walk(Generic[T]):
     :param name: Names an item, differently from all others.
     :param first: Place of the first item to give, from 0; to take up a walk that was broken off.
     :param size: Items to read at once, at least 2.
+    :param standing: Tells by what an item has its place in the list, such as the block that it is in. Two
+        changes may make up for one another, so that the last item is found at its place again although others
+        went past it; they cannot where this tells of either.
     """
 
     def __init__(
-        self, read: Callable[[int, int], Flow[Part[T]]], name: Callable[[T], str], first: int, size: int
+        self,
+        read: Callable[[int, int], Flow[Part[T]]],
+        name: Callable[[T], str],
+        first: int,
+        size: int,
+        standing: Callable[[T], Hashable] = lambda _: None,
     ) -> None:
         self._read = read
         self._name = name
         self._size = size
+        self._standing = standing
         self._given: set[str] = set()
-        self._last: str | None = None
+        self._last: T | None = None
         self._total: int | None = None
         #: Place of the next item to give, as the list stands at present.
         self.place = first
@@ -77,13 +86,16 @@ class Walk(Generic[T]):
         if not items and self.place < part.total:
             raise self._shifted()
         self._given.update(names)
-        self._last = names[-1] if names else self._last
+        self._last = items[-1] if items else self._last
         self._total = part.total
         self.place += len(items)
         return items
 
     def _continues(self, part: Part[T]) -> bool:
-        return bool(part.items) and self._name(part.items[0]) == self._last
+        if not part.items or self._last is None:
+            return False
+        found, last = part.items[0], self._last
+        return self._name(found) == self._name(last) and self._standing(found) == self._standing(last)
 
     def _shifted(self) -> BloqListShifted:
         return BloqListShifted(

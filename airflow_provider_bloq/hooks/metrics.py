@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 from airflow_provider_bloq.auth.events import Called, Event, HeldBack, Looked
@@ -50,7 +50,7 @@ def measure(event: Event, service_of: Callable[[str], str]) -> None:
     :param service_of: Names the service of a URL. There are a handful of names: in the name and tags of a
         metric stands nothing that there are many of, such as an id.
     """
-    stats = _stats()
+    stats = STATS
     match event:
         case Called():
             _measure_call(event, service_of(event.url), stats)
@@ -76,11 +76,19 @@ def _measure_call(call: Called, service: str, stats: Any) -> None:
         stats.incr(f"bloq.call.{service}.failed")
 
 
-@cache
 def _stats() -> Any:
+    with suppress(ImportError):
+        # In the triggerer, Airflow 3.3 sets up the core's metrics alone. Those of the task SDK it sets up when it
+        # loads this, if nothing else has.
+        import airflow.sdk.serde  # noqa: F401
     try:
         from airflow.providers.common.compat.sdk import Stats
     except ImportError:
         # Where the compatibility layer does not know it yet.
         from airflow.stats import Stats
     return Stats
+
+
+#: Airflow's metrics. Found when this module is loaded, since that takes its time: in the triggerer, a thread
+#: loads it. No DAG file does.
+STATS = _stats()

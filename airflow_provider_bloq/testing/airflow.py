@@ -26,7 +26,8 @@ class LocalAirflow(AirflowProcesses):
         return self.home / "airflow.db"
 
     def _prepare(self, opened: ExitStack) -> Mapping[str, str]:
-        return {}
+        # A busy machine holds writers up for longer than the 5 s that Python has them wait.
+        return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.database}?timeout=60"}
 
     def _parts(self) -> Sequence[AirflowPart]:
         return [AirflowPart(["standalone"])]

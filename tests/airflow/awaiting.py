@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from airflow_provider_bloq.testing.airflow import LocalAirflow
 
-__all__ = ["is_known_to_have_paused", "until"]
+__all__ = ["PATIENCE", "is_known_to_have_paused", "until"]
 
 #: Seconds that anything may take on a slow machine.
-PATIENCE = 240.0
+PATIENCE = 600.0
 
 
 def until(condition: Callable[[], bool], otherwise: Callable[[], str]) -> None:

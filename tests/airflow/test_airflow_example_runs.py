@@ -11,7 +11,7 @@ from airflow_provider_bloq.auth.cache import shared_providers
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.testing.airflow import LocalAirflow
 from airflow_provider_bloq.testing.stack import LocalStack
-from tests.airflow.awaiting import is_known_to_have_paused, until
+from tests.airflow.awaiting import PATIENCE, is_known_to_have_paused, until
 
 #: Confirmations that the example waits for.
 CONFIRMATIONS = 3
@@ -77,7 +77,7 @@ def test_bloq_cluster_scaling(
     )
     answer = {"chosen_options": [choice], "params_input": {}}
     airflow.call("PATCH", f"{question}/-1/hitlDetails", json=answer)
-    ended = airflow.wait("bloq_cluster_scaling", run_id)
+    ended = airflow.wait("bloq_cluster_scaling", run_id, PATIENCE)
     assert ended == "success", airflow.tasks("bloq_cluster_scaling", run_id)
     assert hook.clusters.get(cluster.id).shown["capacity"] == members
     hook.clusters.delete(cluster.id)

@@ -17,7 +17,7 @@ from airflow_provider_bloq.testing.airflow import LocalAirflow
 from airflow_provider_bloq.testing.anvil import Anvil
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from airflow_provider_bloq.testing.stack import LocalStack
-from tests.airflow.awaiting import until
+from tests.airflow.awaiting import PATIENCE, until
 from tests.airflow.leaks import credentials, leaks, made_by_bloq, unrevealed, written_by
 from tests.support.real_fleet import RealFleet
 from tests.support.shared_chain import SharedChain
@@ -196,7 +196,7 @@ def family(
     until(a_block_has_started_a_run, lambda: "no block has started a run")
     airflow.call("PATCH", f"dags/{EVENTS}", json={"is_paused": True})
     for dag_id, run_id in runs.items():
-        airflow.wait(dag_id, run_id)
+        airflow.wait(dag_id, run_id, PATIENCE)
     failed = {
         dag_id: {task["task_id"] for task in airflow.tasks(dag_id, run_id) if task["state"] != "success"}
         for dag_id, run_id in runs.items()

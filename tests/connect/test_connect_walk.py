@@ -89,6 +89,19 @@ def test_an_item_that_goes_from_behind_to_the_front_is_not_lost_unseen() -> None
         rest(walk)
 
 
+def test_changes_that_make_up_for_one_another_are_told_where_the_standing_tells_of_them() -> None:
+    changing = Changing(8)
+    blocks = dict.fromkeys(changing.items, "a")
+    walk = Walk(changing.read, str, 0, 3, blocks.get)
+    step(walk)
+    # A reorg: one that was given is gone, and one that was not comes to stand in front.
+    changing.items[0] = changing.items.pop(4)
+    blocks |= dict.fromkeys(changing.items[:3], "b")
+    changing.items.insert(5, "in its place")
+    with pytest.raises(BloqListShifted):
+        rest(walk)
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_whatever_happens_nothing_is_given_twice_and_nothing_that_stayed_is_lost(seed: int) -> None:
     chance = random.Random(seed)

@@ -25,7 +25,7 @@ airflow.sdk.Connection.get = classmethod(refuse)
 failed = 0
 for number, (where, text) in enumerate(json.load(sys.stdin)):
     try:
-        exec(compile(text, where, "exec"), {"__name__": f"documented_{number}"})
+        exec(compile(text, where, "exec"), {"__name__": f"documented_{number}", "__file__": where})
     except BaseException:
         failed = 1
         traceback.print_exc()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -18,7 +18,6 @@ from airflow_provider_bloq.testing.stack import LocalStack
 
 #: Lists nodes once for each step, and makes the step before it.
 Act = Callable[..., None]
-Kind = Literal["blocking", "awaiting"]
 
 
 @pytest.fixture(params=["blocking", "awaiting"])
@@ -55,9 +54,8 @@ def test_a_token_that_is_minted_refreshed_and_refused_is_a_line_each(
     stack: LocalStack, connected: Callable[..., None], act: Act, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    version = len(
-        stack.vault.client.secrets.kv.v2.read_secret_metadata("bloq/client-keys")["data"]["versions"]
-    )
+    metadata = stack.vault.client.secrets.kv.v2.read_secret_metadata("bloq/client-keys")
+    version = metadata["data"]["current_version"]
     nodes = f"GET {stack.bloq.nodes_url}/users/me/nodes"
     minted = f"Access token minted, lives 60 min, keys version {version}"
     refused = f"{nodes} refuses the access token (401); getting another one"

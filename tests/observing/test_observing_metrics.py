@@ -13,12 +13,14 @@ import pytest
 from airflow.sdk.observability import stats
 
 from airflow_provider_bloq.auth.events import HeldBack, Looked
+from airflow_provider_bloq.conditions.nodes import NodeList
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.hooks.metrics import COUNTED, measure
 from airflow_provider_bloq.hooks.services import ServiceNames
 from airflow_provider_bloq.testing.local import Fault, FaultKind
 from airflow_provider_bloq.testing.stack import LocalStack
+from airflow_provider_bloq.triggers.polls import shared_polls
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -48,10 +50,6 @@ def backend() -> Iterator[Backend]:
     from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
     stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
-
-
-def list_nodes(hook: BloqHook) -> None:
-    hook.nodes.list()
 
 
 def test_tokens_calls_and_refusals_are_counted(
@@ -113,6 +111,25 @@ def test_requests_of_other_libraries_are_counted_each_time_they_are_sent(
     assert session.get(url).status_code == 200
     assert backend.counts["bloq.call.nodes"] == 3
     assert backend.counts["bloq.token.survived"] == 1
+
+
+def test_a_look_is_counted_once_for_all_who_wait_for_it(
+    stack: LocalStack, connected: Callable[..., None], backend: Backend
+) -> None:
+    async def wait(ready: asyncio.Barrier) -> None:
+        async with shared_polls().watch("bloq_default", NodeList(), interval=3600) as watch:
+            await ready.wait()
+            await watch.look()
+            # Nobody leaves before all have seen it.
+            await ready.wait()
+
+    async def act() -> None:
+        ready = asyncio.Barrier(3)
+        await asyncio.gather(*(wait(ready) for _ in range(3)))
+
+    asyncio.run(act())
+    assert (backend.counts["bloq.poll.looks"], backend.counts["bloq.poll.served"]) == (1, 3)
+    assert backend.counts["bloq.call.nodes"] == 1
 
 
 def test_a_metrics_backend_that_fails_breaks_no_call(

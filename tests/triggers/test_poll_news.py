@@ -1,0 +1,106 @@
+"""A poll that is told of news: it looks soon, never more often than is bearable, and without news at its interval."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from airflow_provider_bloq.exceptions import BloqRateLimited
+from airflow_provider_bloq.hooks.stream_news import News
+from airflow_provider_bloq.triggers.announcing import Heeding
+from airflow_provider_bloq.triggers.poll import SHORTEST_INTERVAL, Poll
+from tests.support.virtual_time import in_virtual_time
+from tests.triggers.test_poll import World, looks_of
+
+
+class Announcements:
+    """News in the hands of a test.
+
+    :param failure: What goes wrong when they are waited for.
+    """
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.came = asyncio.Event()
+        self.states: list[str] = []
+        self._failure = failure
+
+    async def __aenter__(self) -> Announcements:
+        self.states.append("opened")
+        return self
+
+    async def __aexit__(self, *failure: Any) -> None:
+        self.states.append("closed")
+
+    async def wait(self, timeout: float | None) -> bool:
+        assert timeout is None
+        if self._failure is not None:
+            raise self._failure
+        await self.came.wait()
+        self.came.clear()
+        return True
+
+
+def heeding(announcements: Announcements, poll: Poll) -> Heeding:
+    return Heeding(cast("News", announcements), poll)
+
+
+def test_news_are_looked_at_at_once_and_the_interval_begins_anew() -> None:
+    async def main() -> None:
+        world, news = World(), Announcements()
+        poll = Poll(world.look)
+        listening = heeding(news, poll)
+        looks = asyncio.create_task(looks_of(poll.join(100.0), 3))
+        await asyncio.sleep(30.0)
+        news.came.set()
+        await looks
+        assert world.times == [0.0, 30.0, 130.0]
+        assert news.states == ["opened"]
+        await listening.end()
+        assert news.states == ["opened", "closed"]
+        await poll.end()
+
+    in_virtual_time(main)
+
+
+def test_news_during_a_look_lead_to_another_one() -> None:
+    async def main() -> None:
+        world = World(takes=10.0)
+        poll = Poll(world.look)
+        looks = asyncio.create_task(looks_of(poll.join(100.0), 3))
+        await asyncio.sleep(5.0)
+        poll.hasten()
+        poll.hasten()
+        await looks
+        assert world.times == [0.0, 10.0 + SHORTEST_INTERVAL, 120.0 + SHORTEST_INTERVAL]
+        await poll.end()
+
+    in_virtual_time(main)
+
+
+def test_a_pause_after_a_failure_is_not_cut_short_by_news() -> None:
+    async def main() -> None:
+        world = World(errors={1: BloqRateLimited("too many", retry_after=50.0)})
+        poll = Poll(world.look)
+        seat = poll.join(1.0)
+        try:
+            await seat.look()
+        except BloqRateLimited:
+            poll.hasten()
+        await seat.look()
+        assert world.times[1] >= 50.0
+        await poll.end()
+
+    in_virtual_time(main)
+
+
+def test_where_news_fail_the_intervals_go_on() -> None:
+    async def main() -> None:
+        world = World()
+        poll = Poll(world.look)
+        listening = heeding(Announcements(RuntimeError("a mistake")), poll)
+        await looks_of(poll.join(10.0), 3)
+        assert world.times == [0.0, 10.0, 20.0]
+        await listening.end()
+        await poll.end()
+
+    in_virtual_time(main)
