@@ -58,7 +58,7 @@ class Walk(Generic[T]):
         self._size = size
         self._standing = standing
         self._given: set[str] = set()
-        self._last: T | None = None
+        self._last: tuple[str, Hashable] | None = None
         self._total: int | None = None
         #: Place of the next item to give, as the list stands at present.
         self.place = first
@@ -86,16 +86,16 @@ class Walk(Generic[T]):
         if not items and self.place < part.total:
             raise self._shifted()
         self._given.update(names)
-        self._last = items[-1] if items else self._last
+        self._last = self._place_of(items[-1]) if items else self._last
         self._total = part.total
         self.place += len(items)
         return items
 
     def _continues(self, part: Part[T]) -> bool:
-        if not part.items or self._last is None:
-            return False
-        found, last = part.items[0], self._last
-        return self._name(found) == self._name(last) and self._standing(found) == self._standing(last)
+        return bool(part.items) and self._place_of(part.items[0]) == self._last
+
+    def _place_of(self, item: T) -> tuple[str, Hashable]:
+        return self._name(item), self._standing(item)
 
     def _shifted(self) -> BloqListShifted:
         return BloqListShifted(

@@ -21,16 +21,27 @@ def read_settings(conn_id: str) -> BloqSettings:
     """
     from airflow.providers.common.compat.sdk import BaseHook
 
+    from airflow_provider_bloq.hooks.masking import mask
+
     connection = BaseHook.get_connection(conn_id)
-    return _parse(conn_id, connection, connection.extra_dejson)
+    settings = _parse(conn_id, connection, connection.extra_dejson)
+    # Airflow itself masks the password, but of the extra only texts whose own name sounds secret.
+    for key in settings.connect_api_keys.values():
+        mask(key.reveal())
+    return settings
 
 
 async def aread_settings(conn_id: str) -> BloqSettings:
     """As :func:`read_settings`, for the event loop."""
     from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 
+    from airflow_provider_bloq.hooks.masking import amask
+
     connection = await get_async_connection(conn_id)
-    return _parse(conn_id, connection, await get_async_extra_dejson(connection))
+    settings = _parse(conn_id, connection, await get_async_extra_dejson(connection))
+    for key in settings.connect_api_keys.values():
+        await amask(key.reveal())
+    return settings
 
 
 def _parse(conn_id: str, connection: Any, extra: dict[str, Any]) -> BloqSettings:

@@ -76,8 +76,11 @@ def run_dag(airflow_db: None) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def short_lived() -> Iterator[LocalStack]:
-    """A stack whose access tokens live for seconds, so that every task of some length renews its own."""
-    with LocalStack(LocalBloqOptions(access_token_seconds=3)) as running:
+    """A stack whose access tokens live for seconds, so that every task of some length renews its own.
+
+    Its clusters move to another service for as long as a test wants.
+    """
+    with LocalStack(LocalBloqOptions(access_token_seconds=3, update_seconds=None)) as running:
         yield running
 
 
