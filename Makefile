@@ -34,7 +34,7 @@ screenshots: setup ## The same, and the pictures go to the documentation
 	BLOQ_SCREENSHOTS=docs/images $(BIN)/python -m pytest -m slow tests/ui
 
 docs: setup ## Build the site of the documentation into build/docs
-	$(BIN)/sphinx-build -q -W --keep-going -c docs -b html . build/docs
+	$(BIN)/sphinx-build -q -E -W --keep-going -c docs -b html . build/docs
 
 lint: setup
 	$(BIN)/ruff check

@@ -31,6 +31,7 @@ autodoc_member_order = "bysource"
 autodoc_class_signature = "separated"
 html_theme = "furo"
 html_title = f"airflow-provider-bloq {version}"
+html_show_copyright = False
 # Nothing is fetched from elsewhere when a page is read.
 html_css_files: list[str] = []
 

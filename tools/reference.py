@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,17 @@ FURTHER = {
         "airflow_provider_bloq.clients.connect_status",
         "airflow_provider_bloq.clients.models",
     ),
+    "What operators, sensors and triggers have in common": (
+        "airflow_provider_bloq.operators.base",
+        "airflow_provider_bloq.operators.creation",
+        "airflow_provider_bloq.operators.waiting",
+        "airflow_provider_bloq.operators.cancelling",
+        "airflow_provider_bloq.operators.rpc",
+        "airflow_provider_bloq.sensors.base",
+        "airflow_provider_bloq.sensors.rpc",
+        "airflow_provider_bloq.triggers.event_trigger",
+        "airflow_provider_bloq.triggers.chain_events",
+    ),
     "Assets": ("airflow_provider_bloq.assets.bloq",),
     "Links": ("airflow_provider_bloq.operators.links",),
     "Decorator": ("airflow_provider_bloq.decorators.bloq",),
@@ -54,8 +64,6 @@ FURTHER = {
 #: The keys of the provider info whose entries name modules, by heading.
 SECTIONS = {"Operators": "operators", "Sensors": "sensors", "Triggers": "triggers"}
 PAGE = """# {short}
-
-{summary}
 
 ```{{eval-rst}}
 .. automodule:: {name}
@@ -83,8 +91,7 @@ def pages() -> Iterator[tuple[str, str]]:
         for name in names:
             short = name.removeprefix("airflow_provider_bloq.")
             toc.append(short)
-            summary = (import_module(name).__doc__ or "").strip().splitlines()[0]
-            yield f"{short}.md", PAGE.format(short=short, summary=summary, name=name)
+            yield f"{short}.md", PAGE.format(short=short, name=name)
         toc.append("```\n")
     yield "index.md", "# Reference\n\nMade from the code.\n\n" + "\n".join(toc)
 

@@ -138,24 +138,29 @@ def test_bloq_address_alert(stack: LocalStack, bitcoin: Bitcoind, tmp_path: Path
             airflow.add_connection(conn_id, fields)
         airflow.call("PATCH", "dags/bloq_address_alert", json={"is_paused": False})
         until(lambda: bool(places(airflow)), lambda: "the watcher has not taken its place")
-        bitcoin.mine_only(received)
         spending = pay(received.coins, fee=2_000)
+        bitcoin.mine_only(received)
         bitcoin.mine_only(spending)
-        bitcoin.mine_only()
+        first = {
+            f"in: {received.coins[0].satoshi} satoshi by {received.txid}",
+            f"out: {received.coins[0].satoshi} satoshi by {spending.txid}",
+            f"in: {spending.coins[0].satoshi} satoshi by {spending.txid}",
+        }
+        further: set[str] = set()
         alerts: list[str] = []
 
-        def all_alerted() -> bool:
+        def first_are_alerted() -> bool:
+            # What comes while a run begins, Airflow leaves to the run after the next event:
+            # https://github.com/apache/airflow/issues/56050.
+            payment = fresh_payment(bitcoin)
+            further.add(f"in: {payment.coins[0].satoshi} satoshi by {payment.txid}")
+            bitcoin.mine_only(payment)
             alerts[:] = alerts_of(airflow)
-            return len(alerts) >= 3
+            return first <= set(alerts)
 
-        until(all_alerted, lambda: f"alerted: {alerts}")
-        assert sorted(alerts) == sorted(
-            [
-                f"in: {received.coins[0].satoshi} satoshi by {received.txid}",
-                f"out: {received.coins[0].satoshi} satoshi by {spending.txid}",
-                f"in: {spending.coins[0].satoshi} satoshi by {spending.txid}",
-            ]
-        )
+        until(first_are_alerted, lambda: f"alerted: {alerts}")
+        assert len(alerts) == len(set(alerts))
+        assert set(alerts) <= first | further
 
 
 def places(airflow: LocalAirflow) -> list[Any]:
