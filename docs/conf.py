@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parent.parent
+# Airflow writes its settings where it finds none: nothing of that belongs into the reader's home.
+os.environ["AIRFLOW_HOME"] = str(ROOT / "build" / "airflow")
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from pygments.lexers.special import TextLexer  # noqa: E402
