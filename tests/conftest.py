@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from tests.support.shared_chain import SharedChain
 
 # Before anything imports Airflow, which reads its settings once.
 _HOME = Path(tempfile.mkdtemp(prefix="bloq-tests-"))
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 (_HOME / "dags").mkdir()
 os.environ.update(
     AIRFLOW_HOME=str(_HOME),
