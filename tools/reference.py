@@ -17,6 +17,8 @@ FURTHER = {
         "airflow_provider_bloq.hooks.bloq",
         "airflow_provider_bloq.hooks.bloq_async",
         "airflow_provider_bloq.hooks.auth",
+        "airflow_provider_bloq.hooks.connect_stream",
+        "airflow_provider_bloq.hooks.payment_feed",
         "airflow_provider_bloq.hooks.retry_policy",
         "airflow_provider_bloq.hooks.failures",
         "airflow_provider_bloq.hooks.notifying",
@@ -31,6 +33,7 @@ FURTHER = {
         "airflow_provider_bloq.clients.connect_models",
         "airflow_provider_bloq.clients.connect_sending",
         "airflow_provider_bloq.clients.connect_status",
+        "airflow_provider_bloq.clients.payments",
         "airflow_provider_bloq.clients.models",
     ),
     "What operators, sensors and triggers have in common": (
