@@ -28,8 +28,8 @@ _ISSUER = "https://accounts.bloq.cloud"
 _VAULT_TOKEN = re.compile(rb"(?<![\w.-])(?:hv[sb]|[sb])\.[\w-]{24,}")
 
 
-#: How the line begins in which a canary prints the password of a node.
-_REVEALED = b"node-password "
+#: How the lines begin in which a canary prints the password of a node, or a path key of Connect.
+_REVEALED = (b"node-password ", b"path-key ")
 
 
 def in_base64(text: str) -> list[str]:
@@ -69,7 +69,7 @@ def written_by(airflow: LocalAirflow) -> dict[str, bytes]:
 
 
 def unrevealed(written: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Leave out of an Airflow's output the lines in which tasks themselves reveal a password.
+    """Leave out of an Airflow's output the lines in which tasks themselves reveal a secret.
 
     The LocalExecutor copies what a task prints to the scheduler's output, and of what was masked Airflow hides
     nothing there but JWTs.
@@ -77,7 +77,8 @@ def unrevealed(written: Mapping[str, bytes]) -> dict[str, bytes]:
     :param written: See :func:`written_by`.
     """
     lines = written["output"].splitlines()
-    return {**written, "output": b"\n".join(line for line in lines if _REVEALED not in line)}
+    kept = (line for line in lines if not any(revealed in line for revealed in _REVEALED))
+    return {**written, "output": b"\n".join(kept)}
 
 
 def credentials(whose: str, user: str, password: str) -> dict[str, str]:
