@@ -18,6 +18,7 @@ from airflow_provider_bloq.testing.bitcoind import Bitcoind
 from airflow_provider_bloq.testing.local import LocalBloqOptions
 from airflow_provider_bloq.testing.stack import LocalStack
 from tests.airflow.awaiting import until
+from tests.airflow.leaks import leaks, written_by
 from tests.bitcoin.conftest import bitcoin, bitcoind, shared_bitcoin
 from tests.connect.conftest import address_of, fresh_payment
 from tests.support.shared_chain import SharedChain
@@ -161,6 +162,13 @@ def test_bloq_address_alert(stack: LocalStack, bitcoin: Bitcoind, tmp_path: Path
         until(first_are_alerted, lambda: f"alerted: {alerts}")
         assert len(alerts) == len(set(alerts))
         assert set(alerts) <= first | further
+        # The stream's URL holds the access token.
+        assert any(call.startswith("stream ") for call in stack.bloq.counters().calls)
+        secrets = {
+            "the client secret": stack.keys.client_secret,
+            "the secret id": stack.connections()["vault_bloq"]["password"],
+        }
+        assert leaks(secrets, written_by(airflow)) == []
 
 
 def places(airflow: LocalAirflow) -> list[Any]:
