@@ -24,7 +24,8 @@ up-celery: setup ## The same with PostgreSQL, Redis and two Celery workers
 test: lint types layers unit ## Everything that a change must pass
 
 test-full: docs test-ui ## The slower suites: documentation, web page, executors, packages
-	$(BIN)/python -m pytest -m slow --ignore=tests/ui --ignore=tests/fleet_airflow
+	$(BIN)/python -m pytest -m slow --ignore=tests/ui --ignore=tests/airflow --ignore=tests/fleet_airflow
+	$(BIN)/python -m pytest -m slow tests/airflow
 	$(BIN)/python -m pytest -m slow tests/fleet_airflow
 
 test-ui: setup ## Airflow's web page in a real browser; the pictures go to build/screenshots

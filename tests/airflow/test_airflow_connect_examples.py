@@ -127,6 +127,7 @@ def test_bloq_fee_monitor(run_example: RunExample, bitcoin: Bitcoind) -> None:
     assert results["let_payments_go"] == f"{rate} satoshi per 1000 bytes"
 
 
+@pytest.mark.slow
 def test_bloq_address_alert(stack: LocalStack, bitcoin: Bitcoind, tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / "bloq_address_alert.py", tmp_path)
     received = fresh_payment(bitcoin)

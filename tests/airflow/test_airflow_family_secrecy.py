@@ -22,7 +22,7 @@ from tests.airflow.leaks import credentials, leaks, made_by_bloq, unrevealed, wr
 from tests.support.real_fleet import RealFleet
 from tests.support.shared_chain import SharedChain
 
-pytestmark = pytest.mark.anvil
+pytestmark = [pytest.mark.anvil, pytest.mark.slow]
 
 #: The tasks that wait, by their DAG, and the state that Airflow gives them meanwhile.
 WAITING = {

@@ -100,6 +100,7 @@ def connections(team: Team) -> dict[str, dict[str, Any]]:
     return {**team.connections(), f"{team.desk.prefix}_bloq": rotated}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 def test_a_rotation_that_is_killed_comes_to_its_end_with_one_living_pair(
     rotations: Rotations, point: str

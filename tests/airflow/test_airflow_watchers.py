@@ -16,7 +16,7 @@ from airflow_provider_bloq.testing.airflow import LocalAirflow
 from airflow_provider_bloq.testing.stack import LocalStack
 from tests.airflow.processes import descendants
 
-pytestmark = pytest.mark.anvil
+pytestmark = [pytest.mark.anvil, pytest.mark.slow]
 
 DAG_ID = "for_each_block"
 WATCHING = f"""
