@@ -111,6 +111,7 @@ def test_a_rotation_that_is_killed_comes_to_its_end_with_one_living_pair(
     assert team.stored_keys().client_id != team.keys.client_id
 
 
+@pytest.mark.slow
 def test_a_rotation_that_is_killed_waits_in_its_retry_while_both_pairs_live(rotations: Rotations) -> None:
     rotations.await_state(WAITS, "deferred")
     team = rotations.teams[WAITS]
