@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Bytecode saves seconds at every start of Airflow.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up up-celery test test-full test-ui screenshots docs lint format types layers unit lock build clean
+.PHONY: help setup demo up up-celery test test-full test-ui screenshots docs lint format types layers unit lock matrix matrix-lock build clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,12 @@ unit: setup
 lock: setup ## Make the lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --quiet --output-file requirements/dev.txt
+
+matrix: setup ## Run the tests marked compat on each supported Airflow and Python; CELLS="name ..." for some
+	$(BIN)/python tools/matrix.py $(CELLS)
+
+matrix-lock: setup ## Make the locks of the matrix anew
+	$(BIN)/python tools/matrix.py --lock $(CELLS)
 
 build: setup ## Build wheel and sdist
 	$(BIN)/python -m hatchling build

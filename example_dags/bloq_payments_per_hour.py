@@ -1,8 +1,8 @@
 """Write what addresses of Bitcoin are paid into a table, a partition for each hour; no node of one's own is needed.
 
 Each run reads the blocks of its own hour and replaces its own partition, so that any hour can be run again or made up
-for later. A block belongs to the hour that its miner wrote into it. A run waits until the last block of its hour is
-deep enough to stay. A block that comes even later, dated back into the hour, counts once that hour is run again.
+for later. A block belongs to the hour that its miner wrote into it, and may come long after it. So a run first waits
+until none can come any more that is dated back into its hour, and only then lists the blocks.
 """
 
 from __future__ import annotations
@@ -14,11 +14,30 @@ from typing import Any
 from airflow.sdk import ObjectStoragePath, Param, dag, task
 from airflow.timetables.interval import CronDataIntervalTimetable
 
+from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.operators.address_history import BloqAddressHistoryOperator
 from airflow_provider_bloq.operators.connect import BloqConnectOperator
-from airflow_provider_bloq.sensors.connect import BloqConnectBlockSensor
 
 COLUMNS = ("time", "height", "block_hash", "txid", "index", "address", "amount_sat")
+#: A block is valid only if it is dated after the middle one of so many before it.
+MEDIAN_OF = 11
+
+
+def is_over(end: float, confirmations: int) -> bool:
+    """Tell whether no block dated before a time can come any more, unless blocks so deep are replaced.
+
+    :param end: The time, in seconds since the epoch.
+    :param confirmations: How deep is deep enough.
+    """
+    connect = BloqHook().connect("btc")
+    # What Connect has taken in, which may be less than its node has.
+    newest = connect.block(connect.last_block().synced_hash or connect.best_block_hash())
+    block = connect.block(connect.block_hash(max(0, newest.height - confirmations + 1)))
+    times = [block.time]
+    while len(times) < MEDIAN_OF and block.previous_hash is not None:
+        block = connect.block(block.previous_hash)
+        times.append(block.time)
+    return sorted(times)[len(times) // 2] >= end
 
 
 @dag(
@@ -40,7 +59,13 @@ COLUMNS = ("time", "height", "block_hash", "txid", "index", "address", "amount_s
     render_template_as_native_obj=True,
 )
 def bloq_payments_per_hour() -> None:
-    """Find the blocks of the hour, wait for them, read the payments, write the partition."""
+    """Wait until the hour is over on the chain, find its blocks, read the payments, write the partition."""
+
+    @task.sensor(poke_interval=60, timeout=24 * 3600, mode="reschedule")
+    def wait_until_over(params: dict[str, Any], data_interval_end: Any = None) -> bool:
+        """Tell whether the hour is over, as deep in the chain as is wanted."""
+        return is_over(data_interval_end.timestamp(), params["confirmations"])
+
     blocks = BloqConnectOperator(
         task_id="list_blocks",
         chain="btc",
@@ -63,15 +88,6 @@ def bloq_payments_per_hour() -> None:
         return {"first": min(heights), "last": max(heights)}
 
     hour: Any = blocks_of_hour(blocks.output)
-    deep = BloqConnectBlockSensor(
-        task_id="wait_until_deep",
-        chain="btc",
-        height=hour["last"],
-        confirmations="{{ params.confirmations }}",
-        deferrable=True,
-        poke_interval=60,
-        timeout=6 * 3600,
-    )
     history = BloqAddressHistoryOperator(
         task_id="read_payments",
         chain="btc",
@@ -102,7 +118,7 @@ def bloq_payments_per_hour() -> None:
             "received_sat": sum(row["amount_sat"] for row in rows),
         }
 
-    deep >> history
+    wait_until_over() >> blocks
     write_partition(history.output)
 
 

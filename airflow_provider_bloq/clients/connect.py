@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -18,13 +19,20 @@ from airflow_provider_bloq.clients.connect_status import ConnectStatusApi
 from airflow_provider_bloq.clients.endpoint import Endpoint
 from airflow_provider_bloq.clients.limits import require_whole_number
 from airflow_provider_bloq.clients.operation import RunsAsync, RunsBlocking, operation
-from airflow_provider_bloq.clients.walking import Part, Walk, walking
-from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqUnavailable
+from airflow_provider_bloq.clients.walking import PageWalk, Part, Walk, walking
+from airflow_provider_bloq.exceptions import (
+    BloqApiError,
+    BloqConfigurationError,
+    BloqNotFound,
+    BloqUnavailable,
+)
 
 __all__ = ["LARGEST_PART", "AsyncConnectClient", "ConnectApi", "ConnectClient"]
 
 #: Transactions of addresses that are given at once, and addresses that are asked about at once.
 LARGEST_PART = 50
+#: How a node says that it has no block of a height yet; -8 is its code for a parameter that will not do.
+_OUT_OF_RANGE = re.compile(r"height out of range|Code:\s*-8\b", re.IGNORECASE)
 
 
 class ConnectApi(ConnectStatusApi):
@@ -119,6 +127,7 @@ class ConnectApi(ConnectStatusApi):
         end: int | None = None,
         *,
         scripts: bool = True,
+        spent: bool = True,
     ) -> Flow[TransactionPage]:
         """Read a part of the transactions of addresses, the newest first; see also :meth:`history`.
 
@@ -127,8 +136,9 @@ class ConnectApi(ConnectStatusApi):
         :param end: Place of the first that is no longer wanted, at most :data:`LARGEST_PART` further on; by
             default as many as are given at once.
         :param scripts: Whether the scripts of inputs are wanted.
+        :param spent: Whether it is wanted of outputs by what they were spent.
         """
-        return (yield from self._transactions_of(self._addresses(addresses), first, end, scripts))
+        return (yield from self._transactions_of(self._addresses(addresses), first, end, scripts, spent))
 
     @walking
     def history(
@@ -178,7 +188,16 @@ class ConnectApi(ConnectStatusApi):
         :raises BloqNotFound: There is none yet.
         """
         require_whole_number("height", height, least=0)
-        return needed_text((yield from self.call(self.BLOCK_INDEX, height=str(height))), "blockHash")
+        try:
+            answer = yield from self.call(self.BLOCK_INDEX, height=str(height))
+        except BloqApiError as error:
+            # An Insight of bitcoind's time passes on its node's words instead of answering 404.
+            if error.status == 400 and _OUT_OF_RANGE.search(error.detail or ""):
+                raise BloqNotFound(
+                    str(error), status=400, detail=error.detail, method=error.method, url=error.url
+                ) from None
+            raise
+        return needed_text(answer, "blockHash")
 
     @operation
     def raw_block(self, block_hash: str) -> Flow[str]:
@@ -230,6 +249,20 @@ class ConnectApi(ConnectStatusApi):
         """
         return (yield from self._page({"block": require_txid(block_hash, "block_hash")}, page))
 
+    @walking
+    def in_block(self, block_hash: str) -> PageWalk[Transaction]:
+        """Iterate over the transactions of a block, in its order; a page is read at a time.
+
+        :param block_hash: The block's hash.
+        """
+        query = {"block": require_txid(block_hash, "block_hash")}
+
+        def read(number: int) -> Flow[Part[Transaction]]:
+            page = yield from self._page(query, number)
+            return Part(page.items, page.total)
+
+        return PageWalk(read)
+
     @operation
     def transactions_of_address(self, address: str, page: int = 0) -> Flow[TransactionPage]:
         """Read a page of the transactions of an address, the newest first; ``total`` counts the pages.
@@ -274,7 +307,7 @@ class ConnectApi(ConnectStatusApi):
         return found
 
     def _transactions_of(
-        self, addresses: list[str], first: int, end: int | None, scripts: bool
+        self, addresses: list[str], first: int, end: int | None, scripts: bool, spent: bool = True
     ) -> Flow[TransactionPage]:
         require_whole_number("first", first, least=0)
         body: dict[str, Any] = {"addrs": addresses, "from": first}
@@ -283,6 +316,8 @@ class ConnectApi(ConnectStatusApi):
             body["to"] = end
         if not scripts:
             body |= {"noAsm": True, "noScriptSig": True}
+        if not spent:
+            body["noSpent"] = True
         fields = object_of(
             (yield from self.call(self.ADDRESS_TRANSACTIONS, body=body)), "a list of transactions"
         )

@@ -11,6 +11,7 @@ from airflow_provider_bloq.clients.bitcoin_addresses import same_address
 from airflow_provider_bloq.clients.connect import ConnectApi
 from airflow_provider_bloq.clients.connect_models import Transaction
 from airflow_provider_bloq.clients.connect_recent import transactions_since
+from airflow_provider_bloq.clients.payment_look import read_height
 from airflow_provider_bloq.exceptions import BloqNotFound, BloqReorg
 
 __all__ = ["REREAD_BLOCKS", "Cursor", "History", "read_history", "rows_of"]
@@ -55,33 +56,37 @@ def read_history(
     """Read what is new; a flow.
 
     :param api: Connect.
-    :param addresses: The addresses, at most 50.
-    :param from_height: Number of the first block, where there is no cursor.
+    :param addresses: The addresses, each once; fifty are asked about at once.
+    :param from_height: Number of the first block, where there is no cursor. After a reorg none before it is read.
     :param cursor: Where the last reading ended.
-    :param confirmations: How many a block must have to be read, at least 1.
+    :param confirmations: How many a block must have to be read, at least 1. They are counted from the newest that
+        Connect has taken in, which may not be the newest of its node.
     :raises BloqReorg: The chain was reorganised meanwhile, as deep as that.
     :raises BloqListShifted: The list changed again and again while it was read.
     """
-    tip = (yield from ConnectApi.info.flow(api)).height
+    tip = yield from read_height(api)
     last = tip - confirmations + 1
-    reorganised = cursor is not None and (yield from _is_gone(api, cursor))
-    if cursor is not None:
-        from_height = max(0, cursor.height - REREAD_BLOCKS + 1) if reorganised else cursor.height + 1
-    if last < from_height:
-        return History([], from_height, None if reorganised else cursor, reorganised)
-    end = Cursor(last, (yield from ConnectApi.block_hash.flow(api, last)))
-    transactions = [
-        one
-        for one in (yield from transactions_since(api, addresses, from_height))
-        if one.height is not None and from_height <= one.height <= last
-    ]
-    if (yield from _is_gone(api, end)):
-        raise BloqReorg(from_height, last)
-    rows = [row for transaction in reversed(transactions) for row in rows_of(transaction, addresses)]
-    # Blocks may have come meanwhile: all rows count their confirmations from the same one.
+    # Before the cursor is looked at: a reorg in between is found out at the end.
+    end = (yield from _hash_at(api, last)) if last >= 0 else None
+    reorganised = cursor is not None and (yield from _hash_at(api, cursor.height)) != cursor.block_hash
+    first = _first(from_height, cursor, reorganised)
+    if last < first:
+        return History([], first, None if reorganised else cursor, reorganised)
+    found = yield from transactions_since(api, addresses, first)
+    if end is None or (yield from _hash_at(api, last)) != end:
+        raise BloqReorg(first, last)
+    # One that touches addresses of several parts was found in each of them.
+    transactions = {
+        one.txid: one for one in reversed(found) if one.height is not None and first <= one.height <= last
+    }
+    rows = [row for transaction in transactions.values() for row in rows_of(transaction, addresses)]
     rows.sort(key=lambda row: row["height"])
+    # Blocks may have come meanwhile: all rows count their confirmations from the same one.
     return History(
-        [{**row, "confirmations": tip - row["height"] + 1} for row in rows], from_height, end, reorganised
+        [{**row, "confirmations": tip - row["height"] + 1} for row in rows],
+        first,
+        Cursor(last, end),
+        reorganised,
     )
 
 
@@ -115,8 +120,15 @@ def rows_of(transaction: Transaction, addresses: Sequence[str]) -> Iterator[dict
                 }
 
 
-def _is_gone(api: ConnectApi, cursor: Cursor) -> Flow[bool]:
+def _first(from_height: int, cursor: Cursor | None, reorganised: bool) -> int:
+    if cursor is None:
+        return from_height
+    following = cursor.height + 1
+    return min(following, max(from_height, following - REREAD_BLOCKS)) if reorganised else following
+
+
+def _hash_at(api: ConnectApi, height: int) -> Flow[str | None]:
     try:
-        return (yield from ConnectApi.block_hash.flow(api, cursor.height)) != cursor.block_hash
+        return (yield from ConnectApi.block_hash.flow(api, height))
     except BloqNotFound:
-        return True
+        return None

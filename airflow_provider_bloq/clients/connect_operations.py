@@ -8,9 +8,10 @@ from typing import Any
 
 from airflow_provider_bloq.clients.connect import ConnectApi
 from airflow_provider_bloq.clients.operation import operation
+from airflow_provider_bloq.clients.templated import number_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
-__all__ = ["OPERATIONS", "check_call"]
+__all__ = ["OPERATIONS", "check_call", "with_numbers"]
 
 #: The operations that only read, each with its parameters.
 OPERATIONS: Mapping[str, inspect.Signature] = {
@@ -19,6 +20,9 @@ OPERATIONS: Mapping[str, inspect.Signature] = {
     for name, made in vars(kind).items()
     if isinstance(made, operation) and name != "send"
 }
+
+#: How a parameter is annotated that is a whole number.
+_NUMBERS = ("int", "int | None")
 
 
 def check_call(name: object, parameters: Mapping[str, Any], where: str) -> None:
@@ -50,3 +54,16 @@ def check_call(name: object, parameters: Mapping[str, Any], where: str) -> None:
             f"{', '.join(missing)} is missing"
         ] * bool(missing)
         raise BloqConfigurationError.of("parameters", "; ".join(told), takes, where)
+
+
+def with_numbers(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of which the numbers are some, where a template has made texts of them.
+
+    :param name: Name of the operation.
+    :param parameters: Its parameters by name, which :func:`check_call` has passed.
+    """
+    known = OPERATIONS[name].parameters
+    return {
+        own: number_of(given) if known[own].annotation in _NUMBERS else given
+        for own, given in parameters.items()
+    }

@@ -19,6 +19,8 @@ class ConnectStatusApi(Service):
     """The part of :class:`~airflow_provider_bloq.clients.connect.ConnectApi` that asks about nothing in particular."""
 
     EXACT = True
+    #: As Insight tells them: ``message. Code:-25``.
+    PLAIN_ERRORS = True
 
     STATUS: ClassVar = Endpoint("GET", "/status", repeatable=True)
     SYNC: ClassVar = Endpoint("GET", "/sync", repeatable=True)

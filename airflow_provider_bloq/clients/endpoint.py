@@ -87,6 +87,8 @@ class Service:
 
     #: Whether numbers with a fraction are read as decimals: where they may be amounts of money.
     EXACT: ClassVar[bool] = False
+    #: Whether refusals may be told in plain text instead of an object.
+    PLAIN_ERRORS: ClassVar[bool] = False
 
     def __init__(self, *, url: str, bearer: BearerAuth, policy: RetryPolicy) -> None:
         self.url = url
@@ -134,7 +136,7 @@ class Service:
         # Signed outside, repeated inside: while Accounts is away its own patience counts, not both.
         response = yield from self.bearer.send(request, once=once)
         if response.status not in SUCCESSES:
-            raise error_of(request, response)
+            raise error_of(request, response, plain=self.PLAIN_ERRORS)
         return Answer(
             json_of(request, response, exact=self.EXACT), http_date(response.headers.get("date", ""))
         )

@@ -20,18 +20,24 @@ __all__ = ["error_of", "json_of"]
 _REQUEST_ID_HEADERS = ("x-request-id", "x-amzn-requestid", "x-correlation-id", "request-id")
 #: A body is quoted from its fields only, and these no longer than this.
 _LONGEST_TEXT = 300
+#: A plain text is quoted up to this many characters, and taken for one a person should read if its words are short:
+#: a token or a whole transaction that is echoed is none.
+_LONGEST_PLAIN = 200
+_LONGEST_PLAIN_BODY = 2000
+_LONGEST_WORD = 80
 
 
-def error_of(request: Request, response: Response) -> BloqApiError:
+def error_of(request: Request, response: Response, *, plain: bool = False) -> BloqApiError:
     """Return the error that a response stands for. Knows both shapes of error body that Bloq has
     used: ``{code, message}`` and problem details (RFC 9457).
 
     :param request: What was asked.
     :param response: An answer with any status but a success.
+    :param plain: Whether a short text, bare or as a JSON string, is the reason of a 4xx as well.
     """
     body = _object_of(response)
     code, title = _text(body, "code"), _text(body, "title")
-    detail = _text(body, "detail") or _text(body, "message")
+    detail = _text(body, "detail") or _text(body, "message") or (_plain_text(response) if plain else None)
     url = request.url.partition("?")[0]
     told = ": ".join(dict.fromkeys(part for part in (code, title, detail) if part))
     message = f"{request.method} {url} answered {response.status}" + (f": {told}" if told else "")
@@ -95,3 +101,23 @@ def _object_of(response: Response) -> dict[str, Any]:
 def _text(body: dict[str, Any], name: str) -> str | None:
     value = body.get(name)
     return value[:_LONGEST_TEXT] if isinstance(value, str) and value else None
+
+
+def _plain_text(response: Response) -> str | None:
+    if not 400 <= response.status < 500 or len(response.body) > _LONGEST_PLAIN_BODY:
+        return None
+    try:
+        told = safe_json.loads(response.body)
+    except ValueError:
+        told = response.body.decode(errors="replace")
+    words = told.split() if isinstance(told, str) else []
+    text = " ".join(words)
+    # Pages, and objects that were cut short, are nothing that was meant for a person.
+    if not text.isprintable() or "\N{REPLACEMENT CHARACTER}" in text or text.startswith(("<", "{", "[")):
+        return None
+    if any(len(word) > _LONGEST_WORD for word in words):
+        return None
+    if len(text) > _LONGEST_PLAIN:
+        # The code of the error stands at the end.
+        text = f"{text[: _LONGEST_PLAIN - 51]} … {text[-48:]}"
+    return text or None

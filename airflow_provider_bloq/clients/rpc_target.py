@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,6 +81,8 @@ class RpcLocator:
     :param fingerprints: Fingerprints that the caller knows for this node.
     :param port: The port, instead of the chain's own.
     :param path: The path, instead of the chain's own.
+    :param is_path_keyed: Tells whether a URL holds a credential in its path, as those of Connect do: such a URL is
+        refused, since it would be shown.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class RpcLocator:
         fingerprints: frozenset[str] = frozenset(),
         port: int | None = None,
         path: str | None = None,
+        is_path_keyed: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._subject = subject
         self._nodes = nodes
@@ -103,6 +106,7 @@ class RpcLocator:
         self._fingerprints = fingerprints
         self._port = port
         self._path = path
+        self._is_path_keyed = is_path_keyed
         self._target: RpcTarget | None = None
 
     def locate(self, *, anew: bool = False) -> Flow[RpcTarget]:
@@ -137,6 +141,14 @@ class RpcLocator:
             raise BloqConfigurationError.of(
                 "node", f"it is no URL that can be used: {odd}", "Correct it."
             ) from None
+        if self._is_path_keyed(url):
+            # The rest of the URL is not quoted: it is the credential.
+            raise BloqConfigurationError.of(
+                "node",
+                f"it is a URL of Connect at {origin}, whose path is a credential that logs and pages would show",
+                "Give the key to the connection, in connect_api_keys or beside the client keys in Vault, and use "
+                "hook.connect_rpc(chain). Change the key: it may stand in pages and logs by now",
+            )
         if self._port is not None or self._path is not None:
             raise BloqConfigurationError.of(
                 "node", "it is a URL, and port or path is given beside it", "Write them into the URL."

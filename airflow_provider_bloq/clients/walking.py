@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from airflow_provider_bloq.auth.flow import Flow
 from airflow_provider_bloq.clients.operation import RunsAsync, RunsBlocking
 from airflow_provider_bloq.exceptions import BloqListShifted
 
-__all__ = ["Part", "Walk", "walking"]
+__all__ = ["PageWalk", "Part", "Stepping", "Walk", "walking"]
 
 S = TypeVar("S")
 P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,36 @@ class Part(Generic[T]):
 
     items: tuple[T, ...]
     total: int
+
+
+class Stepping(Protocol[T_co]):
+    """What goes through a list step by step."""
+
+    def step(self) -> Flow[tuple[T_co, ...]]:
+        """Give the next items; a flow. None left: there are no further ones."""
+        ...
+
+
+class PageWalk(Generic[T]):
+    """Goes through a list that is given by pages and does not change, such as what is in a block.
+
+    :param read: Makes a flow that reads the page of a number, from 0; its ``total`` counts the pages.
+    """
+
+    def __init__(self, read: Callable[[int], Flow[Part[T]]]) -> None:
+        self._read = read
+        self._page = 0
+        self._pages = 1
+
+    def step(self) -> Flow[tuple[T, ...]]:
+        """See :meth:`Stepping.step`."""
+        while self._page < self._pages:
+            part = yield from self._read(self._page)
+            self._page += 1
+            self._pages = part.total
+            if part.items:
+                return part.items
+        return ()
 
 
 class Walk(Generic[T]):
@@ -110,7 +141,7 @@ class walking(Generic[S, P, T]):  # noqa: N801 - a decorator, written as one
     Inside flows use ``walk = Description.name.begin(self, ...)`` and ``yield from walk.step()``.
     """
 
-    def __init__(self, begin: Callable[Concatenate[S, P], Walk[T]]) -> None:
+    def __init__(self, begin: Callable[Concatenate[S, P], Stepping[T]]) -> None:
         self.begin = begin
         self.__doc__ = begin.__doc__
 
@@ -130,12 +161,12 @@ class walking(Generic[S, P, T]):  # noqa: N801 - a decorator, written as one
         return lambda *args, **kwargs: iterate(client, self.begin(client, *args, **kwargs))
 
 
-def _iterate(client: RunsBlocking, walk: Walk[T]) -> Iterator[T]:
+def _iterate(client: RunsBlocking, walk: Stepping[T]) -> Iterator[T]:
     while items := client.run(walk.step()):
         yield from items
 
 
-async def _aiterate(client: RunsAsync, walk: Walk[T]) -> AsyncIterator[T]:
+async def _aiterate(client: RunsAsync, walk: Stepping[T]) -> AsyncIterator[T]:
     while items := await client.run(walk.step()):
         for item in items:
             yield item

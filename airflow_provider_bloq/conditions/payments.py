@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from airflow_provider_bloq.auth.flow import Flow
-from airflow_provider_bloq.clients.bitcoin_addresses import require_address, same_address
+from airflow_provider_bloq.clients.bitcoin_addresses import bare_address, require_address, same_address
 from airflow_provider_bloq.clients.connect import LARGEST_PART, ConnectApi
 from airflow_provider_bloq.clients.connect_models import Transaction, Unspent
 from airflow_provider_bloq.clients.connect_recent import transactions_since
@@ -46,7 +46,9 @@ class AddressCoins(ConnectTarget):
 
         def look(interests: frozenset[Hashable]) -> Flow[list[Unspent]]:
             coins: list[Unspent] = []
-            for addresses in _parts(sorted(map(str, interests))):
+            # Of one that is waited for in two spellings the coins would come, and count, twice.
+            wanted = {bare_address(address): address for address in sorted(map(str, interests))}
+            for addresses in _parts(list(wanted.values())):
                 coins += yield from ConnectApi.unspent.flow(api, addresses)
             return coins
 
@@ -125,22 +127,23 @@ class ConnectBalanceReached(Condition):
 
     def judge(self, seen: list[Unspent], memory: Memory | None) -> Verdict:
         """See :meth:`Condition.judge`; the result tells address and balance."""
+        wanted = self.interest
         counted = [
             coin.amount_sat
             for coin in seen
-            if same_address(coin.address, self.interest) and coin.confirmations >= self.confirmations
+            if same_address(coin.address, wanted) and coin.confirmations >= self.confirmations
         ]
         balance = sum(counted)
         if balance >= self.at_least_sat:
             return Met(
                 {
-                    "address": self.interest,
+                    "address": wanted,
                     "balance_sat": balance,
                     "outputs": len(counted),
                     "confirmations": self.confirmations,
                 }
             )
-        return Waiting(f"{self.interest} has {balance} of {self.at_least_sat} satoshi")
+        return Waiting(f"{wanted} has {balance} of {self.at_least_sat} satoshi")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -55,6 +54,7 @@ class BloqAsyncHook:
         from airflow_provider_bloq.hooks.observing import observer_of
         from airflow_provider_bloq.hooks.wiring import Account, network_of
         from airflow_provider_bloq.transport.awaiting import AwaitingDriver
+        from airflow_provider_bloq.transport.threads import in_thread
 
         async with AsyncExitStack() as opened:
             with failing_at_once():
@@ -62,7 +62,7 @@ class BloqAsyncHook:
                 # Masks in the thread that reads Vault, never on the loop.
                 self._account = Account.of(self.settings, mask, RetryPolicy())
                 # Who the Vault connection stands for is read by VaultHook, which blocks.
-                self.credential_key = await asyncio.to_thread(lambda: self._account.key)
+                self.credential_key = await in_thread(lambda: self._account.key)
             self._bearer = self._account.bearer(
                 opened.enter_context(shared_providers.lease(self.credential_key, self._account.provider))
             )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.auth.secret import Secret
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
     from airflow_provider_bloq.transport.awaiting import AwaitingDriver
     from airflow_provider_bloq.transport.stream import StreamDoor
 
-__all__ = ["ConnectionPathKeys", "path_key_locator", "rest_of", "stream_of"]
+__all__ = ["ConnectionPathKeys", "is_path_keyed", "path_key_locator", "rest_of", "stream_of"]
+
+log = logging.getLogger(__name__)
 
 _CHAIN_IN_URL = "{chain}"
+_ANY_LABEL = "any-chain"
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 
@@ -117,8 +122,64 @@ def path_key_locator(settings: BloqSettings, chain: str, keys: PathKeySource) ->
     return PathKeyLocator(_url_of(settings, name), name, keys)
 
 
+def is_path_keyed(settings: BloqSettings, url: str) -> bool:
+    """Tell whether a URL is one of Connect's JSON-RPC, with the key in its path.
+
+    :param settings: The connection's settings; Bloq's own hosts are known besides.
+    :param url: The URL.
+    """
+    try:
+        origin = Origin.of(url)
+    except ValueError:
+        return False
+    segments = unquote(urlsplit(url).path).split("/")
+    # By "v1" alone others go as well; what comes after it is the key.
+    if "v1" not in segments or not any(segments[segments.index("v1") + 1 :]):
+        return False
+    places = {settings.connect_url, *(each.presets.connect_url for each in Environment)}
+    return any(_is_at(origin, place) for place in places)
+
+
+def _is_at(origin: Origin, place: str) -> bool:
+    """Tell whether an origin is that of a place whose chain, where ``{chain}`` stands for it, may be any.
+
+    The scheme does not matter, nor the port but on this machine: by a wrong one a key is shown as well.
+    """
+    known = Origin.of(place.replace(_CHAIN_IN_URL, _ANY_LABEL))
+    if known.is_loopback and _CHAIN_IN_URL not in place:
+        return origin == known
+    host = re.escape(known.host).replace(re.escape(_ANY_LABEL), "[^.]+")
+    return re.fullmatch(host, origin.host) is not None
+
+
 def _url_of(settings: BloqSettings, chain: str) -> str:
-    return settings.connect_url.replace(_CHAIN_IN_URL, chain)
+    """Return the base URL of a chain.
+
+    :raises BloqConfigurationError: ``connect_url`` is that of another chain.
+    """
+    url = settings.connect_url
+    if _CHAIN_IN_URL in url or settings.environment is Environment.LOCAL:
+        return url.replace(_CHAIN_IN_URL, chain)
+    label = Origin.of(url).host.partition(".")[0]
+    if label == chain:
+        return url
+    if label in (*REST_CHAINS, *RPC_CHAINS, *settings.connect_api_keys):
+        raise BloqConfigurationError.of(
+            "connect_url",
+            f"it is the host of {label}, and {chain} is asked for",
+            f"Write {_CHAIN_IN_URL} in the place of {label}, or use a connection of its own for {chain}",
+            f"connection {settings.conn_id!r}",
+        )
+    if chain in REST_CHAINS:
+        # No request of the REST API names the chain. What stands behind a proxy, only its owner knows.
+        log.warning(
+            "connect_url of connection %r does not tell the chain, so it must be that of %s. Write %s into it, "
+            "or use a connection for each chain.",
+            settings.conn_id,
+            chain,
+            _CHAIN_IN_URL,
+        )
+    return url
 
 
 def _host_of(settings: BloqSettings, chain: str) -> str | None:

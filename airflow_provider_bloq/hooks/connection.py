@@ -33,15 +33,31 @@ def read_settings(conn_id: str) -> BloqSettings:
 
 async def aread_settings(conn_id: str) -> BloqSettings:
     """As :func:`read_settings`, for the event loop."""
-    from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-
     from airflow_provider_bloq.hooks.masking import amask
 
-    connection = await get_async_connection(conn_id)
-    settings = _parse(conn_id, connection, await get_async_extra_dejson(connection))
+    settings = _parse(conn_id, *await _fetched(conn_id))
     for key in settings.connect_api_keys.values():
         await amask(key.reveal())
     return settings
+
+
+async def _fetched(conn_id: str) -> tuple[Any, dict[str, Any]]:
+    """Fetch a connection and its extras without getting in the way of other calls on the event loop."""
+    from airflow.providers.common.compat.sdk import BaseHook, Connection
+
+    if hasattr(Connection, "aextra_dejson"):
+        connection = await BaseHook.aget_connection(conn_id)
+        return connection, await connection.aextra_dejson()
+
+    # Before Airflow 3.3.2 the async way masks by blocking calls, which fail while another one is under way. Newer
+    # versions of the common-compat provider have a way round that; those of the same age do not.
+    from airflow_provider_bloq.transport.threads import in_thread
+
+    def fetch() -> tuple[Any, dict[str, Any]]:
+        connection = BaseHook.get_connection(conn_id)
+        return connection, connection.extra_dejson
+
+    return await in_thread(fetch)
 
 
 def _parse(conn_id: str, connection: Any, extra: dict[str, Any]) -> BloqSettings:

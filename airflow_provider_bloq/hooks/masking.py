@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 
 __all__ = ["amask", "mask"]
 
 
 def mask(value: str) -> None:
     """Have a secret hidden in the logs of this process and of its supervisor."""
-    from airflow.providers.common.compat.sdk import mask_secret
+    from airflow.sdk.log import mask_secret
 
     mask_secret(value)
 
@@ -20,6 +20,8 @@ async def amask(value: str) -> None:
         from airflow.sdk.log import amask_secret
     except ImportError:
         # Before Airflow 3.3 there is the blocking way only, which is safe in a thread.
-        await asyncio.to_thread(mask, value)
+        from airflow_provider_bloq.transport.threads import in_thread
+
+        await in_thread(partial(mask, value))
     else:
         await amask_secret(value)

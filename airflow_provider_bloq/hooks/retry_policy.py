@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow_provider_bloq.hooks.lacking import Lack, tell_once
 from airflow_provider_bloq.hooks.retry_advice import Pace, advice_on
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ else:
     else:
         CORE_HAS_POLICIES = True
 
-__all__ = ["CORE_HAS_POLICIES", "DEFAULT_POLICY", "BloqRetryPolicy", "policy_argument"]
+__all__ = ["CORE_HAS_POLICIES", "DEFAULT_POLICY", "BloqRetryPolicy", "policy_argument", "tell_if_missing"]
 
 
 @dataclass(frozen=True)
@@ -93,4 +94,13 @@ def policy_argument(policy: RetryPolicy | None) -> dict[str, Any]:
 
     :param policy: The policy of a task; None for none.
     """
-    return {"retry_policy": policy} if CORE_HAS_POLICIES or policy is not None else {}
+    return {"retry_policy": policy} if CORE_HAS_POLICIES else {}
+
+
+def tell_if_missing(retries: int | None) -> None:
+    """Warn, once in a process, that a running task that may be tried again has no policy, since the core has none.
+
+    :param retries: How often the task may be tried again.
+    """
+    if retries and not CORE_HAS_POLICIES:
+        tell_once(Lack.RETRY_POLICIES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
@@ -23,6 +24,7 @@ from airflow_provider_bloq.clients.pace import Pace, shared_paces
 from airflow_provider_bloq.clients.retry import RetryPolicy
 from airflow_provider_bloq.clients.rpc_target import RpcLocator, TlsRules
 from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.hooks.connecting import is_path_keyed
 from airflow_provider_bloq.hooks.connection import ConnectionKeySource
 from airflow_provider_bloq.settings.connection import BloqSettings
 from airflow_provider_bloq.settings.environment import Environment
@@ -242,6 +244,7 @@ def locator_for(
             settings.node_tls, settings.node_fingerprints, settings.environment is Environment.LOCAL
         ),
         fingerprints=fingerprints,
+        is_path_keyed=partial(is_path_keyed, settings),
         **options,
     )
 

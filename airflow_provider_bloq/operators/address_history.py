@@ -27,16 +27,23 @@ class BloqAddressHistoryOperator(BloqConnectBaseOperator):
     (``in`` or ``out``), ``index`` (of the output that pays, or of the input that spends), ``amount_sat`` and
     ``confirmations``.
 
-    To keep a table: delete what it has from ``from_height`` on, and insert the rows. So a run can be repeated, and
-    after a reorg, which is found out by the cursor's hash, the last hundred blocks are read anew.
+    To keep a table: in one transaction delete what it has of the blocks from ``from_height`` to the cursor's
+    ``height`` and insert the rows. So a run can be repeated. After a reorg, which is found out by the cursor's
+    hash, the last hundred blocks are read anew, but none before ``from_height``; then, where ``reorganised`` is
+    true, and only then, delete everything from the result's ``from_height`` on. Let the task that inserts return
+    the ``cursor``, take it from there, and give the DAG ``max_active_runs=1``: then what could not be inserted is
+    read again by the next run.
 
     The arguments of :class:`~airflow_provider_bloq.operators.connect.BloqConnectBaseOperator` are taken as well.
 
-    :param addresses: The addresses, at most 50: a list, or a text with commas.
-    :param from_height: Number of the first block, where there is no cursor.
-    :param cursor: ``cursor`` of an earlier result, or that result, also as JSON text. Of the run before:
-        ``{{ ti.xcom_pull(task_ids=ti.task_id, include_prior_dates=True) | tojson }}``.
-    :param confirmations: How many a block must have to be read. With more than one, most reorgs pass unnoticed.
+    :param addresses: The addresses: a list, or a text with commas. Fifty are asked about at once.
+    :param from_height: Number of the first block, where there is no cursor. After a reorg none before it is read.
+    :param cursor: ``cursor`` of an earlier result, or that result, also as JSON text. Of the run before, where the
+        task ``insert`` returns it:
+        ``{{ ti.xcom_pull(task_ids='insert', map_indexes=-1, include_prior_dates=True) | tojson }}``.
+        Without ``map_indexes`` Airflow may give a list of all that there were.
+    :param confirmations: How many a block must have to be read, counted from the newest that Connect has taken in.
+        With more than one, most reorgs pass unnoticed.
     """
 
     template_fields: Sequence[str] = (
@@ -73,10 +80,12 @@ class BloqAddressHistoryOperator(BloqConnectBaseOperator):
 
         with failing_at_once():
             client = self.client
-            addresses = [
-                require_address(client.chain, one, client.network, "addresses")
-                for one in addresses_of(self.addresses, self.task_id)
-            ]
+            addresses = list(
+                dict.fromkeys(
+                    require_address(client.chain, one, client.network, "addresses")
+                    for one in addresses_of(self.addresses, self.task_id)
+                )
+            )
             first, confirmations = number_of(self.from_height), number_of(self.confirmations)
             require_whole_number("from_height", first, least=0)
             require_whole_number("confirmations", confirmations, least=1)

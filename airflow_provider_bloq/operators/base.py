@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
 
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY, policy_argument
+from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY, policy_argument, tell_if_missing
 from airflow_provider_bloq.operators.links import LINKS
 
 if TYPE_CHECKING:
@@ -44,4 +44,5 @@ class BloqOperator(BaseOperator):
     @cached_property
     def hook(self) -> BloqHook:
         """The hook of the connection; made when the task runs."""
+        tell_if_missing(self.retries)
         return BloqHook(self.bloq_conn_id)

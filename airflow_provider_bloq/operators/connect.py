@@ -104,7 +104,8 @@ class BloqConnectOperator(BloqConnectBaseOperator):
     The arguments of :class:`BloqConnectBaseOperator` are taken as well.
 
     :param endpoint: Name of the operation, such as ``balance``, ``unspent`` or ``transaction``.
-    :param parameters: Its parameters by their names, such as ``{"address": "…"}``.
+    :param parameters: Its parameters by their names, such as ``{"address": "…"}``. Numbers may be texts, as
+        templates make them.
     :param response_filter: What is taken of the result: a JMESPath expression, or a function of one argument as
         ``package.module:function``.
     :raises BloqConfigurationError: There is no such operation, or it has no such parameters; names those that
@@ -140,12 +141,18 @@ class BloqConnectOperator(BloqConnectBaseOperator):
             self._check()
             destination = self._destination(context)
             pick = load_filter(self.response_filter, self.task_id)
-            result = getattr(self.client, self.endpoint)(**(self.parameters or {}))
+            result = getattr(self.client, self.endpoint)(**self._arguments)
             return self._returned(pick(_plain(result)), destination)
 
     @property
     def _operations(self) -> tuple[str, ...]:
         return (self.endpoint,)
+
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        from airflow_provider_bloq.clients.connect_operations import with_numbers
+
+        return with_numbers(self.endpoint, self.parameters or {})
 
     def _check(self) -> None:
         from airflow_provider_bloq.clients.connect_operations import check_call

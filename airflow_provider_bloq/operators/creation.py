@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_bloq.exceptions import BloqError, BloqNotFound, BloqNotStarted, BloqWaitTimeout
 from airflow_provider_bloq.hooks.failures import failing_at_once
+from airflow_provider_bloq.hooks.lacking import Lack, tell_once
 from airflow_provider_bloq.operators.base import BloqOperator
 from airflow_provider_bloq.operators.waiting import WaitingOperator
 
@@ -165,6 +166,8 @@ class BloqCreateOperator(WaitingOperator):
         with failing_at_once():
             order = self.order()
         store = self._store(context)
+        if self.durable and store is None:
+            tell_once(Lack.NOTES_OF_CREATES)
         return Creation(
             api=self.api(),
             order=order,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_bloq.hooks.lacking import Lack, tell_once
 from airflow_provider_bloq.operators.cancelling import CancellingOperator
 
 if TYPE_CHECKING:
@@ -87,16 +88,21 @@ class WaitingOperator(CancellingOperator):
     def _wait_in_triggerer(
         self, condition: Condition, deadline: float, *, cancel: bool, **resume: Any
     ) -> NoReturn:
+        from airflow.triggers.base import BaseTrigger
+
         from airflow_provider_bloq.conditions.registry import condition_to_json
         from airflow_provider_bloq.operators.looking import BEARS_ALL
 
+        cancels = self.cancel_on_kill and cancel
+        if cancels and not hasattr(BaseTrigger, "on_kill"):
+            tell_once(Lack.KILLS_OF_TRIGGERS)
         trigger = self.trigger_class()(
             bloq_conn_id=self.bloq_conn_id,
             condition=condition_to_json(condition),
             poll_interval=self.poll_interval,
             deadline=deadline,
             max_consecutive_failures=BEARS_ALL,
-            cancel_on_kill=self.cancel_on_kill and cancel,
+            cancel_on_kill=cancels,
         )
         self.defer(
             trigger=trigger,

@@ -23,7 +23,8 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_bloq.exceptions import BloqError, BloqWaitTimeout
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY, policy_argument
+from airflow_provider_bloq.hooks.lacking import Lack, tell_once
+from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY, policy_argument, tell_if_missing
 from airflow_provider_bloq.operators.links import LINKS
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class BloqSensor(BaseSensorOperator):
     @cached_property
     def hook(self) -> BloqHook:
         """The hook of the connection; made when the task runs."""
+        tell_if_missing(self.retries)
         return BloqHook(self.bloq_conn_id)
 
     def execute(self, context: Any) -> Any:
@@ -168,7 +170,10 @@ class BloqSensor(BaseSensorOperator):
         if self._lookout is None:
             from airflow_provider_bloq.sensors.lookout import Lookout
 
-            store = context.get("task_state_store") if self.reschedule and not self.deferrable else None
+            in_turns = self.reschedule and not self.deferrable
+            store = context.get("task_state_store") if in_turns else None
+            if in_turns and store is None:
+                tell_once(Lack.NOTES_OF_SENSORS)
             self._lookout = Lookout(
                 self.hook,
                 self.condition(),

@@ -7,7 +7,9 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
+from uuid import uuid4
 
 import requests
 
@@ -23,6 +25,8 @@ _LOOK_EVERY = 0.25
 _ANSWER_TIMEOUT = 180.0
 #: The same for a look at its health, which is soon repeated.
 _HEALTH_TIMEOUT = 30.0
+#: How often a call is repeated that the API has answered by an error of its own.
+_REPEATS = 40
 _TERMINAL = frozenset({"success", "failed"})
 #: As many as Airflow gives at once unless it is set up otherwise.
 _PAGE = 100
@@ -74,10 +78,11 @@ class AirflowApi(ABC):
             f"the DAG {dag_id} was not found",
         )
         self.call("PATCH", f"dags/{dag_id}", json={"is_paused": False})
-        run = self.call(
-            "POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf or {})}
-        )
-        return str(run["dag_run_id"])
+        # Of an id of ours there is one run only, so its making can be asked for again.
+        run_id = f"test__{uuid4()}"
+        order = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
+        self._until(lambda: self._has_begun(dag_id, order), self._patience, f"{dag_id} does not run")
+        return run_id
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """Return the state of a run."""
@@ -111,13 +116,30 @@ class AirflowApi(ABC):
     def call(self, method: str, path: str, **request: Any) -> Any:
         """Call the REST API and return the JSON of its answer.
 
+        An answer of 500 has it repeated for a while where that does no harm: SQLite has one writer at a time.
+
         :param path: Path below ``/api/v2/``.
         """
-        response = self._session.request(
-            method, f"{self.url}/api/v2/{path}", timeout=_ANSWER_TIMEOUT, **request
-        )
+        response = self._answer(method, path, **request)
+        for _ in range(_REPEATS if method != "POST" else 0):
+            if response.status_code != HTTPStatus.INTERNAL_SERVER_ERROR:
+                break
+            self._pause.wait(_LOOK_EVERY)
+            response = self._answer(method, path, **request)
         response.raise_for_status()
         return response.json() if response.content else None
+
+    def _answer(self, method: str, path: str, **request: Any) -> requests.Response:
+        return self._session.request(method, f"{self.url}/api/v2/{path}", timeout=_ANSWER_TIMEOUT, **request)
+
+    def _has_begun(self, dag_id: str, order: Mapping[str, Any]) -> bool:
+        response = self._answer("POST", f"dags/{dag_id}/dagRuns", json=order)
+        if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+            return False
+        # In conflict with the one that was made although the answer said otherwise.
+        if response.status_code != HTTPStatus.CONFLICT:
+            response.raise_for_status()
+        return True
 
     def _is_well(self) -> bool:
         try:

@@ -21,7 +21,7 @@ from airflow_provider_bloq.testing.launcher import launch
 __all__ = ["ChildProcess"]
 
 #: Lines of output that are kept; a chatty service must not fill the memory of a long test run.
-_KEPT_LINES = 2_000
+_KEPT_LINES = 100_000
 
 _Answer = queue.SimpleQueue["re.Match[str] | None"]
 

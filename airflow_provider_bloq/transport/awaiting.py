@@ -30,6 +30,7 @@ from airflow_provider_bloq.exceptions import BloqApiError
 from airflow_provider_bloq.transport.connections import Connections, proxy_for
 from airflow_provider_bloq.transport.network import Network, no_answer, wrong_certificate
 from airflow_provider_bloq.transport.observing import answered, unanswered
+from airflow_provider_bloq.transport.threads import in_thread
 
 __all__ = ["AwaitingDriver"]
 
@@ -122,7 +123,7 @@ class AwaitingDriver:
             case Tell(event):
                 return self._observe(event)
             case Block(call):
-                return await asyncio.to_thread(call)
+                return await in_thread(call)
             case Lead(ticket, flow):
                 ticket.led_on(asyncio.get_running_loop())
                 # A task of its own: a caller that is cancelled must not take the token from all who

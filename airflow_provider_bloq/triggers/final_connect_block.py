@@ -41,7 +41,7 @@ class FinalConnectBlock(ConnectTarget, Announced):
         """See :meth:`ConnectTarget.looking_by`."""
         reads = SharedReads()
         source = ConnectSource(api, reads)
-        known: dict[str, Header | None] = {}
+        known: dict[str, Header] = {}
 
         def look(_: frozenset[Hashable]) -> Flow[Sight]:
             # What Connect has taken in, not what its node has: it can be asked about that only.
@@ -50,11 +50,14 @@ class FinalConnectBlock(ConnectTarget, Announced):
             if head is None:
                 raise BloqUnavailable("Connect gave a status without the newest block.")
             reads.renew()
-            if head not in known:
+            final = known.get(head)
+            if final is None:
                 final = yield from self._below(api, source, head)
                 known.clear()
-                known[head] = final
-            return Sight(known[head], api, source)
+                # That there is none may be since Connect does not know its own newest block yet: it is asked again.
+                if final is not None:
+                    known[head] = final
+            return Sight(final, api, source)
 
         return look
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_bloq.auth.keys import KeyReading
+from airflow_provider_bloq.transport.threads import in_thread
 from airflow_provider_bloq.vault.access import VaultAccess
 from airflow_provider_bloq.vault.diagnose import diagnose_read
 from airflow_provider_bloq.vault.endpoint import VaultEndpoint
@@ -79,7 +79,7 @@ class VaultKeySource:
 
     async def aload(self) -> KeyReading:
         """Read the keys now in a thread, since hvac blocks; raises what :meth:`load` raises."""
-        return await asyncio.to_thread(self.load)
+        return await in_thread(self.load)
 
     def forget(self) -> None:
         """Drop the Vault token and the connection that are kept: for a forked child."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import runpy
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,6 @@ __all__ = ["bitcoin", "bitcoind", "shared_bitcoin"]
 pytestmark = pytest.mark.bitcoind
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
-HOUR = 3600
 
 #: Runs an example in this process, and returns its tasks' states and results.
 RunExample = Callable[..., tuple[dict[str, str], dict[str, Any]]]
@@ -53,56 +50,6 @@ def run_example(connections: LocalStack, run_dag: Callable[..., Any]) -> RunExam
         )
 
     return run
-
-
-@pytest.fixture
-def clock(bitcoin: Bitcoind) -> Iterator[Callable[[int], None]]:
-    """Set the time that the node writes into blocks, in seconds since the epoch."""
-    yield lambda seconds: bitcoin.rpc("setmocktime", seconds)
-    bitcoin.rpc("setmocktime", 0)
-
-
-def test_bloq_payments_per_hour(
-    run_example: RunExample, bitcoin: Bitcoind, clock: Callable[[int], None], tmp_path: Path
-) -> None:
-    newest = bitcoin.rpc("getblockheader", bitcoin.block_hash(bitcoin.height))["time"]
-    # An hour that no block is in yet: two payments in it, one before it and one after it.
-    begin = (newest // HOUR + 2) * HOUR
-    payments = [fresh_payment(bitcoin, outputs=number) for number in (1, 2, 3, 4)]
-    for payment, seconds in zip(payments, (-60, 0, HOUR - 60, HOUR), strict=True):
-        clock(begin + seconds)
-        bitcoin.mine_only(payment)
-    inside = payments[1:3]
-    conf = {
-        "addresses": [address_of(bitcoin, inside[0])],
-        "table": tmp_path.as_uri(),
-        "confirmations": 2,
-    }
-
-    def run(hours: int = 0) -> tuple[dict[str, str], dict[str, Any]]:
-        end = datetime.fromtimestamp(begin + (hours + 1) * HOUR, UTC)
-        return run_example("bloq_payments_per_hour", logical_date=end, run_conf=conf)
-
-    states, results = run()
-    assert set(states.values()) == {"success"}
-    told = results["write_partition"]
-    expected = {
-        (payment.txid, number, coin.satoshi)
-        for payment in inside
-        for number, coin in enumerate(payment.coins)
-    }
-    assert (told["payments"], told["received_sat"]) == (5, sum(amount for _, _, amount in expected))
-
-    (file,) = tmp_path.glob("*/payments.csv")
-    assert file.parent.name == f"hour={datetime.fromtimestamp(begin, UTC):%Y-%m-%dT%H}"
-    written = file.read_text()
-    rows = list(csv.DictReader(written.splitlines()))
-    assert {(row["txid"], int(row["index"]), int(row["amount_sat"])) for row in rows} == expected
-    run()
-    assert file.read_text() == written
-    states, _ = run(hours=5)
-    assert (states["blocks_of_hour"], states["write_partition"]) == ("skipped", "skipped")
-    assert list(tmp_path.glob("*/payments.csv")) == [file]
 
 
 def test_bloq_fee_monitor(run_example: RunExample, bitcoin: Bitcoind) -> None:

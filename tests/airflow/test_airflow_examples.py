@@ -74,7 +74,7 @@ ELSEWHERE = {
     "bloq_block_events": "test_airflow_example_runs.py",
     "bloq_cluster_scaling": "test_airflow_example_runs.py",
     "bloq_fee_monitor": "test_airflow_connect_examples.py",
-    "bloq_payments_per_hour": "test_airflow_connect_examples.py",
+    "bloq_payments_per_hour": "test_airflow_connect_tables.py",
     "bloq_token_broker": "test_airflow_broker.py",
     "bloq_notify": "test_airflow_notify.py",
 }

@@ -154,6 +154,22 @@ def test_the_history_goes_through_all_parts(ask: Ask, bitcoin: Bitcoind) -> None
     assert part.total == len(told)
 
 
+def test_what_spent_the_outputs_is_left_out_where_it_is_not_wanted(ask: Ask, bitcoin: Bitcoind) -> None:
+    payment = fresh_payment(bitcoin)
+    bitcoin.mine_only(payment)
+    spending = pay(payment.coins, fee=2_000)
+    bitcoin.mine_only(spending)
+    address = address_of(bitcoin, payment)
+
+    def spenders(**options: Any) -> set[str | None]:
+        items = ask("address_transactions", addresses=[address], end=50, **options).items
+        (told,) = (one for one in items if one.txid == payment.txid)
+        return {output.spent_txid for output in told.outputs}
+
+    assert spenders() == {spending.txid}
+    assert spenders(spent=False) == {None}
+
+
 def test_an_expired_token_is_renewed(ask: Ask, bloq: LocalBloq, bitcoin: Bitcoind) -> None:
     bloq.add_fault(Fault(kind=FaultKind.UNAUTHORIZED, service="connect"))
     assert ask("info").height == bitcoin.height

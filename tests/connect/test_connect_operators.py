@@ -51,6 +51,14 @@ def test_a_templated_name_is_judged_when_it_is_known() -> None:
 
 
 @pytest.mark.bitcoind
+def test_numbers_may_be_templated(bloq: LocalBloq, bitcoin: Bitcoind, context: dict[str, Any]) -> None:
+    assert asking("block_hash", {"height": " 7 "}).execute(context) == bitcoin.block_hash(7)
+    assert len(asking("blocks", {"limit": "2"}).execute(context)["blocks"]) == 2
+    with pytest.raises(BloqConfigurationError, match="height"):
+        asking("block_hash", {"height": "seven"}).execute(context)
+
+
+@pytest.mark.bitcoind
 def test_every_value_comes_as_json(bloq: LocalBloq, bitcoin: Bitcoind, context: dict[str, Any]) -> None:
     payment = fresh_payment(bitcoin)
     block_hash = bitcoin.mine_only(payment)

@@ -115,3 +115,35 @@ def test_wrong_keys_are_told_without_being_shown(connect: Connect, keys: Any) ->
         _ = BloqHook().settings
     assert wrong.value.fields == ("connect_api_keys",)
     assert "secret" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://eth.connect.bloq.cloud/v1/{KEY}",
+        f"http://ETH.connect.bloq.cloud:8080/v1/{KEY}/",
+        f"https://goerli.connect.bloqclouddev.com//v1/{KEY}",
+        f"https://etc.proxy.example/base/%76%31/{KEY}",
+    ],
+)
+def test_a_url_with_a_path_key_is_no_node_and_is_not_quoted(
+    connect: Connect, kind: DriverKind, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    extra = {"environment": "prod", "connect_url": "https://{chain}.proxy.example/base"}
+    connect("https://accounts.example", "https://nodes.example", extra=extra)
+
+    async def awaited() -> Any:
+        async with BloqAsyncHook() as hook:
+            return await hook.rpc(url).call("eth_chainId")
+
+    with pytest.raises(BloqConfigurationError, match="connect_rpc") as refused:
+        BloqHook().rpc(url).call("eth_chainId") if kind == "blocking" else asyncio.run(awaited())
+    assert refused.value.fields == ("node",)
+    assert hides_key(refused.value)
+    assert KEY not in caplog.text
+
+
+def test_a_url_of_a_node_may_have_any_path(connect: Connect, serve: Serve) -> None:
+    node = serve(lambda connection, _: connection.reply(200, b'{"jsonrpc": "2.0", "id": 1, "result": "0x1"}'))
+    connect("http://127.0.0.1:9", "http://127.0.0.1:9", extra={"connect_url": "http://127.0.0.1:9"})
+    assert BloqHook().rpc(f"{node.url}/v1/of-its-own").call("eth_chainId") == "0x1"

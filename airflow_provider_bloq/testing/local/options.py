@@ -79,6 +79,8 @@ class LocalBloqOptions:
         asked for; a chain without one answers 503. None puts a Bitcoin node of its own behind btc and bch,
         and anvil behind eth, etc, kotti and ropsten.
     :param connect_unknown_key_status: Answer of Connect's JSON-RPC to a path key that does not open it.
+    :param connect_refusal: How Connect tells that the node refuses a transaction: in plain ``text`` as Insight does,
+        by a ``json`` string of it, or by a ``problem`` object.
     :param connect_stream_refusal: How the stream refuses a token: by an error ``packet`` on a connection that
         is then closed, or by the HTTP ``status`` that the REST API would answer.
     :param connect_address_event: What the stream's event of an address carries: the ``txid``, or an ``object``
@@ -125,6 +127,7 @@ class LocalBloqOptions:
     upstreams: Mapping[str, Callable[[], Upstream]] | None = None
     connect_upstreams: Mapping[str, Callable[[], Upstream]] | None = None
     connect_unknown_key_status: Literal[401, 403] = 401
+    connect_refusal: Literal["text", "json", "problem"] = "text"
     connect_stream_refusal: Literal["packet", "status"] = "packet"
     connect_address_event: Literal["txid", "object"] = "txid"
     connect_idle_seconds: float = 60.0
@@ -148,6 +151,7 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "logs_shape": ("by-client", "lines", "text"),
     "node_address": ("own-ip", "port-in-ip"),
     "connect_unknown_key_status": (401, 403),
+    "connect_refusal": ("text", "json", "problem"),
     "connect_stream_refusal": ("packet", "status"),
     "connect_address_event": ("txid", "object"),
 }

@@ -33,7 +33,7 @@ from airflow_provider_bloq.sensors.nodes import BloqNodeSensor, BloqNodeSyncedSe
 NODE, DOOMED, CLUSTER = (f"{{{{ dag_run.conf['{name}'] }}}}" for name in ("node", "doomed", "cluster"))
 HEIGHT, NEXT_SERVICE = (f"{{{{ dag_run.conf['{name}'] }}}}" for name in ("height", "next_service"))
 # In quotes, since of a bare hash a native template makes a number.
-TX_HASH = "'{{ dag_run.conf['tx_hash'] }}'"
+TX_HASH, UNSEEN = "'{{ dag_run.conf['tx_hash'] }}'", f"'0x{'ab' * 32}'"
 FOLDER = "{{ dag_run.conf['folder'] }}/"
 DEFERRED: dict[str, Any] = {"deferrable": True, "poke_interval": 1}
 # It is raised to what Airflow's scheduler needs.
@@ -166,9 +166,7 @@ def failing_family() -> None:
     BloqConnectOperator(task_id="no_chain", chain="btc", endpoint="sync", bloq_conn_id="canary_member")
     # Their triggers have bad news: the node is stopped meanwhile, the transaction is never seen, nothing starts.
     BloqNodeSensor(task_id="wrong_state", node=DOOMED, state="unheard-of", **DEFERRED)
-    BloqTransactionSensor(
-        task_id="dropped", node=NODE, tx_hash=f"0x{'ab' * 32}", unseen_for=5, **DEFERRED, **ONE_RETRY
-    )
+    BloqTransactionSensor(task_id="dropped", node=NODE, tx_hash=UNSEEN, unseen_for=5, **DEFERRED, **ONE_RETRY)
     BloqCreateNodeOperator(task_id="late", wait_timeout=5, **ENDLESS, **ONE_RETRY)
     BloqCreateNodeOperator(task_id="killed", cancel_on_kill=True, **ENDLESS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from math import ceil
 
@@ -14,6 +15,7 @@ from airflow_provider_bloq.testing.local.connect.paging import PAGE, page_number
 from airflow_provider_bloq.testing.local.connect.utxo_chain import ChainView
 from airflow_provider_bloq.testing.local.connect.views import transaction_view
 from airflow_provider_bloq.testing.local.inbound import json_object
+from airflow_provider_bloq.testing.local.options import LocalBloqOptions
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 
 __all__ = ["TransactionsApi"]
@@ -77,9 +79,7 @@ class TransactionsApi:
         try:
             txid = await chain.rpc.call("sendrawtransaction", raw)
         except NodeRefusal as refusal:
-            raise ApiProblem(
-                400, "TransactionRefused", f"{refusal.message}. Code:{refusal.code}"
-            ) from refusal
+            raise _refused(refusal, self.door.backend.options) from refusal
         return web.json_response({"txid": txid})
 
     async def _listed(self, chain: ChainView, request: web.Request) -> list[str]:
@@ -94,6 +94,18 @@ class TransactionsApi:
         if not (await chain.rpc.call("validateaddress", address))["isvalid"]:
             raise ApiProblem(400, "InvalidAddress", f"Invalid address: {address[:100]}")
         return history(chain.index, [address])
+
+
+def _refused(refusal: NodeRefusal, options: LocalBloqOptions) -> ApiProblem:
+    told = f"{refusal.message}. Code:{refusal.code}"
+    bare = {"text": told, "json": json.dumps(told)}
+    return ApiProblem(
+        400,
+        "TransactionRefused",
+        told,
+        plain=bare.get(options.connect_refusal),
+        headers={"Content-Type": "application/json"} if options.connect_refusal == "json" else None,
+    )
 
 
 def _not_found() -> ApiProblem:

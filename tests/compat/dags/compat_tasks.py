@@ -1,0 +1,35 @@
+"""An operator that waits, a sensor that pokes, a function with a hook; each on every supported Airflow."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from airflow.sdk import dag, task
+
+from airflow_provider_bloq.hooks.retry_policy import BloqRetryPolicy
+from airflow_provider_bloq.operators.nodes import BloqCreateNodeOperator, BloqDeleteNodeOperator
+from airflow_provider_bloq.sensors.nodes import BloqNodeSensor
+
+
+@dag(schedule=None, catchup=False)
+def compat_tasks() -> None:
+    """Create a node, wait for it in two ways, look at it, and delete it."""
+    created = BloqCreateNodeOperator(
+        task_id="create",
+        service_id=os.environ["COMPAT_SERVICE"],
+        poll_interval=0.2,
+        retries=1,
+        retry_policy=BloqRetryPolicy(first=1.0),
+    )
+    started = BloqNodeSensor(task_id="poke", node=created.output, poke_interval=1, timeout=60)
+
+    @task.bloq
+    def look(bloq: Any, node: dict[str, Any]) -> str:
+        return f"state: {bloq.nodes.get(node['id']).state}"
+
+    deleted = BloqDeleteNodeOperator(task_id="delete", node=created.output)
+    created >> started >> look(created.output) >> deleted
+
+
+compat_tasks()
