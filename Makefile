@@ -53,7 +53,7 @@ layers: setup
 
 # Airflow in a process of its own: it changes settings of the interpreter, such as the recursion limit.
 unit: setup
-	$(BIN)/python -m pytest -m "not slow" --ignore=tests/airflow
+	$(BIN)/python -m pytest -m "not slow and not compat" --ignore=tests/airflow
 	$(BIN)/python -m pytest -m "not slow" tests/airflow
 
 lock: setup ## Make the lock anew from pyproject.toml

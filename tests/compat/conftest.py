@@ -36,6 +36,9 @@ __all__ = [
 #: Major and minor version of the Airflow that is installed.
 AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:2])
 
+#: Seconds after which a process is taken to hang; a busy machine needs a tenth of it.
+PATIENCE = 600
+
 #: Runs Python with these arguments in an Airflow home of its own, and returns what it wrote on both outputs.
 Run = Callable[..., str]
 
@@ -61,6 +64,7 @@ def run_python(tmp_path: Path) -> Run:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, done.stdout

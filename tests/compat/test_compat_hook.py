@@ -6,7 +6,7 @@ import json
 from urllib.parse import quote
 
 import pytest
-from airflow.sdk.log import redact
+from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_bloq.exceptions import BloqClientKeysRejected
 from airflow_provider_bloq.hooks.bloq import BloqHook

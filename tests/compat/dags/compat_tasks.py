@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from datetime import timedelta
+from typing import Any, cast
 
 from airflow.sdk import dag, task
 
@@ -12,24 +13,24 @@ from airflow_provider_bloq.operators.nodes import BloqCreateNodeOperator, BloqDe
 from airflow_provider_bloq.sensors.nodes import BloqNodeSensor
 
 
-@dag(schedule=None, catchup=False)
+@dag(schedule=None, catchup=False, default_args={"retries": 1, "retry_delay": timedelta(0)})
 def compat_tasks() -> None:
     """Create a node, wait for it in two ways, look at it, and delete it."""
     created = BloqCreateNodeOperator(
         task_id="create",
         service_id=os.environ["COMPAT_SERVICE"],
         poll_interval=0.2,
-        retries=1,
         retry_policy=BloqRetryPolicy(first=1.0),
     )
-    started = BloqNodeSensor(task_id="poke", node=created.output, poke_interval=1, timeout=60)
+    node: Any = created.output
+    started: Any = BloqNodeSensor(task_id="poke", node=node, poke_interval=1, timeout=60)
 
     @task.bloq
     def look(bloq: Any, node: dict[str, Any]) -> str:
         return f"state: {bloq.nodes.get(node['id']).state}"
 
-    deleted = BloqDeleteNodeOperator(task_id="delete", node=created.output)
-    created >> started >> look(created.output) >> deleted
+    deleted = BloqDeleteNodeOperator(task_id="delete", node=node)
+    created >> started >> cast("Any", look)(node) >> deleted
 
 
 compat_tasks()
