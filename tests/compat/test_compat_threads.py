@@ -18,7 +18,7 @@ async def loop_of_caller() -> asyncio.AbstractEventLoop:
 
 
 async def test_what_blocks_is_sent_from_the_event_loop_and_runs_elsewhere() -> None:
-    assert await in_thread(async_to_sync(loop_of_caller)) is asyncio.get_running_loop()
+    assert await in_thread(lambda: async_to_sync(loop_of_caller)()) is asyncio.get_running_loop()
     assert await in_thread(threading.get_ident) != threading.get_ident()
 
 
