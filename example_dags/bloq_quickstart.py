@@ -51,6 +51,7 @@ def bloq_quickstart() -> None:
         heights = []
         for _ in range(params["calls"]):
             heights.append(int(rpc.call("eth_blockNumber"), 16))
+            # Time passes on purpose: meanwhile tokens expire and keys are rotated.
             time.sleep(params["pause"])
         return heights
 

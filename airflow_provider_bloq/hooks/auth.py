@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+# A DAG that imports this gives it to HttpOperator, whose module has loaded requests already.
 import requests
 from requests.auth import AuthBase
 

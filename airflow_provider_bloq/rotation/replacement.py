@@ -62,6 +62,7 @@ def replace_keys(parties: Parties, place: str) -> Flow[None]:
                 f"not written to Vault, which holds {entry.old_id} as before."
             )
     except Exception:
+        # Whatever it was: nobody knows the secret of a pair that is not in Vault.
         yield from _discard(parties, keys.client_id)
         raise
     version = yield from _written(parties, stored, keys)
@@ -130,6 +131,7 @@ def _written(parties: Parties, stored: StoredKeys, keys: ClientKeys) -> Flow[int
         except LostRace:
             return (yield from _version_or_lost(parties, keys))
         except Exception:
+            # Refused for good. Had an attempt before it gone unanswered, Vault might hold this very pair.
             if not in_doubt:
                 yield from _discard(parties, keys.client_id)
             raise

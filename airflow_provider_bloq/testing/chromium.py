@@ -56,7 +56,7 @@ def chromium() -> Browser:
     root = debian_programs("chromium", _KEPT, _REMEDY)
     programs = Programs(root / "usr/lib/chromium", root)
     inner = [str(path) for pattern in _INNER_LIBRARIES for path in sorted(root.glob(pattern))]
-    libraries = ":".join([programs.library_path(), *inner])
+    libraries = ":".join([programs.loader_path(), *inner])
     fonts = root / "fonts.conf"
     fonts.write_text(_FONTS.format(root=root), encoding="utf-8")
     return Browser(

@@ -37,9 +37,9 @@ class Programs:
         if self.root is None:
             return [program]
         # Not in the environment of the whole process, whose own programs have libraries of the system.
-        return ["env", f"LD_LIBRARY_PATH={self.library_path()}", program]
+        return ["env", f"LD_LIBRARY_PATH={self.loader_path()}", program]
 
-    def library_path(self) -> str:
+    def loader_path(self) -> str:
         """Return where their libraries are, as ``LD_LIBRARY_PATH`` has it; empty where these are the system's."""
         if self.root is None:
             return ""

@@ -31,6 +31,7 @@ class UncheckedAdapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Set the connection up without checks by CA."""
+        # Nodes sign their own certificates, which no CA knows: the subclass holds them against a fingerprint.
         super().cert_verify(conn, url, verify=False, cert=cert)
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:

@@ -52,4 +52,5 @@ class Heeding:
                     await self._news.wait(None)
                     self._poll.hasten()
         except Exception:
+            # Nothing depends on news alone: the poll goes on at its interval.
             log.exception("News are not heard any more: what is new is seen at the next interval.")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any, ClassVar
-
-from airflow_provider_bloq.chains.tellings import Blocks, Telling
+from airflow_provider_bloq.triggers.block_events import BlockEvents
 from airflow_provider_bloq.triggers.chain_events import BloqChainTrigger
 
 __all__ = ["BloqBlockTrigger"]
 
 
-class BloqBlockTrigger(BloqChainTrigger):
+class BloqBlockTrigger(BlockEvents, BloqChainTrigger):
     """Fire on each new final block, on each n-th, or on ranges of them.
 
     An event tells of a range of blocks: in daily life of the one that has just become final, of more where a look
@@ -30,19 +27,3 @@ class BloqBlockTrigger(BloqChainTrigger):
         of all blocks since the one before.
     :param max_range: Blocks in one event at most. With 1, each block has an event of its own.
     """
-
-    kind: ClassVar[str] = "blocks"
-
-    def __init__(self, *, every: int = 1, max_range: int | None = None, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.blocks = Blocks.of(every, max_range)
-
-    @property
-    def telling(self) -> Telling:
-        """See :attr:`BloqEventTrigger.telling`."""
-        return self.blocks
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """See :meth:`BloqEventTrigger.serialize`."""
-        classpath, arguments = super().serialize()
-        return classpath, {**arguments, **asdict(self.blocks)}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_bloq.chains.finality import Finality
-from airflow_provider_bloq.chains.tellings import Blocks, Telling, Transfers
+from airflow_provider_bloq.chains.tellings import Telling, Transfers
 from airflow_provider_bloq.chains.transfers import TransferFilter
 from airflow_provider_bloq.clients.bitcoin_addresses import require_address
 from airflow_provider_bloq.clients.connect_chains import require_network, require_rest_chain
+from airflow_provider_bloq.triggers.block_events import BlockEvents
 from airflow_provider_bloq.triggers.event_trigger import BloqEventTrigger
 from airflow_provider_bloq.triggers.final_connect_block import FinalConnectBlock
 
@@ -72,7 +72,7 @@ class BloqConnectTrigger(BloqEventTrigger):
         }
 
 
-class BloqConnectBlockTrigger(BloqConnectTrigger):
+class BloqConnectBlockTrigger(BlockEvents, BloqConnectTrigger):
     """Fire on each new final block, on each n-th, or on ranges of them.
 
     The events are those of :class:`~airflow_provider_bloq.triggers.blocks.BloqBlockTrigger`; the other arguments
@@ -82,22 +82,6 @@ class BloqConnectBlockTrigger(BloqConnectTrigger):
         of all blocks since the one before.
     :param max_range: Blocks in one event at most. With 1, each block has an event of its own.
     """
-
-    kind: ClassVar[str] = "blocks"
-
-    def __init__(self, *, every: int = 1, max_range: int | None = None, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.blocks = Blocks.of(every, max_range)
-
-    @property
-    def telling(self) -> Telling:
-        """See :attr:`BloqEventTrigger.telling`."""
-        return self.blocks
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """See :meth:`BloqEventTrigger.serialize`."""
-        classpath, arguments = super().serialize()
-        return classpath, {**arguments, **asdict(self.blocks)}
 
 
 class BloqPaymentTrigger(BloqConnectTrigger):

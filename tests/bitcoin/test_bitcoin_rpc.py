@@ -147,6 +147,7 @@ async def test_on_an_event_loop_it_is_the_same(bitcoin: Bitcoind, created: dict[
 def test_the_node_is_shown_to_holders_of_the_token_alone(created: dict[str, Any], rpc: Any) -> None:
     assert rpc.call("getblockcount") >= 150
     body: dict[str, Any] = {"id": 1, "method": "getblockcount"}
+    # The node signs its own certificate; this is about the token alone.
     with pytest.warns(Warning, match="Unverified HTTPS"):
         answer = requests.post(f"https://{created['ip']}:8332/", json=body, verify=False, timeout=30)
     assert answer.status_code == 401
@@ -177,6 +178,7 @@ def test_where_there_is_no_bitcoind_a_node_says_so(monkeypatch: pytest.MonkeyPat
         token = caller.access_token()
         node = caller.create_node(token, chain="btc", auth_type="jwt")
         assert node["state"] == "started"
+        # The node signs its own certificate.
         with pytest.warns(Warning, match="Unverified HTTPS"):
             answer = call("POST", f"https://{node['ip']}:8332/", token, json={}, verify=False)
     assert (answer.status_code, answer.json()["code"]) == (503, "NoChain")

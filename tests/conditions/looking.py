@@ -58,7 +58,7 @@ class AccountReader:
         return rpc
 
     def connect(self, chain: str, network: str | None = None) -> ConnectApi:
-        raise NotImplementedError("these accounts have no Connect")
+        raise AssertionError("these accounts have no Connect, and no test here asks it")
 
 
 class Looking:

@@ -12,6 +12,7 @@ from airflow_provider_bloq.clients.payments import Payment
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.hooks.connect_stream import HookConnectClient
+from airflow_provider_bloq.testing.bitcoin_transactions import Payment as Transfer
 from airflow_provider_bloq.testing.bitcoin_transactions import pay
 from airflow_provider_bloq.testing.bitcoind import Bitcoind
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
@@ -152,6 +153,14 @@ async def test_a_reorg_of_three_blocks_is_told_for_each_payment_in_them(
         assert not any(one.is_reorg for one in again)
 
 
+def replaced(bitcoin: Bitcoind, block: str, conflict: Transfer) -> str:
+    """Put a block with another payment, and one more, in the place of a block; returns the new one's hash."""
+    bitcoin.invalidate(block)
+    instead = bitcoin.mine_only(conflict)
+    bitcoin.mine_only()
+    return instead
+
+
 async def test_a_payment_that_a_reorg_replaces_by_another_is_gone_and_the_other_is_new(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
@@ -162,12 +171,7 @@ async def test_a_payment_that_a_reorg_replaces_by_another_is_gone_and_the_other_
         told = await new(feed)
         await until_joined(bloq)
 
-        def replace() -> None:
-            bitcoin.invalidate(block)
-            bitcoin.mine_only(conflict)
-            bitcoin.mine_only()
-
-        await asyncio.to_thread(replace)
+        await asyncio.to_thread(replaced, bitcoin, block, conflict)
         events = [await following(feed), await following(feed)]
         gone = next(event for event in events if not isinstance(event, Payment))
         other = next(event for event in events if isinstance(event, Payment))
@@ -186,13 +190,7 @@ async def test_a_payment_that_comes_back_after_it_was_gone_is_told_anew(
         told = await new(feed)
         await until_joined(bloq)
 
-        def replace() -> str:
-            bitcoin.invalidate(block)
-            instead = bitcoin.mine_only(conflict)
-            bitcoin.mine_only()
-            return instead
-
-        instead = await asyncio.to_thread(replace)
+        instead = await asyncio.to_thread(replaced, bitcoin, block, conflict)
         for _ in range(2):
             await following(feed)
 
