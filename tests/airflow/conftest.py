@@ -25,6 +25,9 @@ STANDALONE_EXAMPLES = ("bloq_quickstart", "bloq_block_events", "bloq_cluster_sca
 #: A client secret that Bloq does not know, in the clear in a connection: it is refused, and must not show.
 REFUSED_SECRET = "refused-canary-5b1f0c9a7d3e4286"
 
+#: The file in Airflow's home to which OpenLineage adds each of its events as a line.
+LINEAGE_EVENTS = "lineage.ndjson"
+
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[LocalStack]:
@@ -115,6 +118,9 @@ def airflow(
         "BLOQ_EXAMPLE_NODE": watched_node,
         # A start of a task that the API answers late is tried again, and then refused since it has started.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+            {"type": "file", "log_file_path": LINEAGE_EVENTS, "append": True}
+        ),
     }
     with LocalAirflow(dags, environment=environment, start_timeout=600) as running:
         for conn_id, fields in {**connections, "bloq_refused": refused}.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -9,6 +10,7 @@ import requests
 
 from airflow_provider_bloq.testing.airflow import LocalAirflow
 from airflow_provider_bloq.testing.stack import KEYS_PATH, LocalStack
+from tests.airflow.conftest import LINEAGE_EVENTS
 from tests.airflow.leaks import credentials, leaks, unrevealed, written_by
 
 
@@ -73,6 +75,18 @@ def test_the_search_covers_all_that_airflow_wrote(written: dict[str, bytes], air
     )
     # The first line is still there, so that the output is whole.
     assert b"standalone" in written["output"][:2000]
+
+
+@pytest.mark.anvil
+def test_openlineage_is_told_which_node_was_called(written: dict[str, bytes]) -> None:
+    events = [json.loads(line) for line in written[LINEAGE_EVENTS].splitlines()]
+    told = next(
+        event
+        for event in events
+        if (event["job"]["name"], event["eventType"]) == ("bloq_quickstart.read_balances", "COMPLETE")
+    )
+    assert {dataset["namespace"] for dataset in told["inputs"]} == {"bloq://nodes"}
+    assert told["run"]["facets"]["bloq"]["operations"] == ["eth_chainId", "eth_getBalance"]
 
 
 @pytest.mark.anvil

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,6 @@ from tests.hooks.conftest import Connect
 from tests.operators.conftest import ServeNode
 from tests.support.raw_server import RawServer
 
-OPENLINEAGE = find_spec("openlineage") is not None
-with_openlineage = pytest.mark.skipif(not OPENLINEAGE, reason="OpenLineage is not installed")
 SECRET = "a-path-key-5f1c"
 
 
@@ -123,8 +121,10 @@ def test_airflow_is_told_of_a_file_that_was_written(
     assert json.loads((tmp_path / name).read_text()) == "m"
 
 
-@pytest.mark.skipif(OPENLINEAGE, reason="OpenLineage is installed")
-def test_without_openlineage_tasks_run_as_well(node: RawServer, context: dict[str, Any]) -> None:
+def test_without_openlineage_tasks_run_as_well(
+    node: RawServer, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "airflow.providers.openlineage.extractors", None)
     call = BloqJsonRpcOperator(task_id="call", node=node.url, method="m")
     assert call.execute(context) == "m"
     assert call.get_openlineage_facets_on_complete(None) is None
@@ -137,7 +137,7 @@ Extract = Callable[[Any], Any]
 
 @pytest.fixture
 def extract() -> Extract:
-    extractors = pytest.importorskip("airflow.providers.openlineage.extractors.base")
+    extractors: Any = import_module("airflow.providers.openlineage.extractors.base")
     return lambda task: extractors.DefaultExtractor(task).extract_on_complete(None)
 
 
@@ -149,7 +149,6 @@ def operations(told: Any) -> list[str]:
     return list(told.run_facets["bloq"].operations)
 
 
-@with_openlineage
 def test_openlineage_is_told_of_the_node_the_methods_and_the_file(
     node: RawServer, context: dict[str, Any], tmp_path: Path, extract: Extract
 ) -> None:
@@ -170,7 +169,6 @@ def test_openlineage_is_told_of_the_node_the_methods_and_the_file(
     assert SECRET not in repr(told)
 
 
-@with_openlineage
 def test_openlineage_is_told_of_many_calls_and_of_no_file_where_there_is_none(
     node: RawServer, context: dict[str, Any], extract: Extract
 ) -> None:
@@ -181,13 +179,11 @@ def test_openlineage_is_told_of_many_calls_and_of_no_file_where_there_is_none(
     assert operations(told) == ["m"]
 
 
-@with_openlineage
 def test_openlineage_is_told_of_the_node_also_before_a_call(extract: Extract) -> None:
     told = extract(BloqJsonRpcOperator(task_id="call", node="node-1", method="m"))
     assert (names(told.inputs), told.outputs, told.run_facets) == ([("bloq://nodes", "node-1")], [], {})
 
 
-@with_openlineage
 def test_openlineage_is_told_of_the_chain_that_connect_is_asked_about(
     connect: Connect, extract: Extract
 ) -> None:
