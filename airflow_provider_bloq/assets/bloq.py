@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, AssetWatcher
 
 from airflow_provider_bloq.assets.uri import sanitize_uri, uri_of
+from airflow_provider_bloq.clients.connect_chains import REST_CHAINS, RPC_CHAINS
 from airflow_provider_bloq.clients.models import Cluster, Node
+from airflow_provider_bloq.clients.naming import CONNECT
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ def blocks(
     :param network: The network, such as ``mainnet``.
     :param node: A node or cluster of it, to watch it by. With neither this nor ``connect`` the asset has no watcher:
         for where another DAG file has it, or tasks say by themselves what has come.
-    :param connect: Whether to watch it through Connect instead: ``btc`` and ``bch``.
+    :param connect: Whether to watch it through Connect instead: ``btc`` and ``bch`` by its REST API, others by its
+        JSON-RPC.
     :param name: Name of the asset; None for its URI.
     :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.blocks.BloqBlockTrigger` or
         :class:`~airflow_provider_bloq.triggers.connect_events.BloqConnectBlockTrigger`, such as ``bloq_conn_id``,
@@ -53,11 +56,12 @@ def blocks(
     :raises BloqConfigurationError: One of these cannot be used.
     """
     uri = uri_of(chain, network, "blocks")
+    node, connect = _by(chain, node, connect)
     trigger: BloqEventTrigger | None = None
     if connect:
         from airflow_provider_bloq.triggers.connect_events import BloqConnectBlockTrigger
 
-        trigger = BloqConnectBlockTrigger(**_by_connect(chain, network, node), **_placed(watching))
+        trigger = BloqConnectBlockTrigger(chain=chain, network=network, **_placed(watching))
     elif node is not None:
         from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
 
@@ -91,12 +95,12 @@ def addresses(
     :raises BloqConfigurationError: One of these cannot be used.
     """
     uri = uri_of(chain, network, "addresses", label)
+    node, connect = _by(chain, node, connect)
     trigger: BloqEventTrigger | None = None
     if connect:
         from airflow_provider_bloq.triggers.connect_events import BloqPaymentTrigger
 
-        through = _by_connect(chain, network, node)
-        trigger = BloqPaymentTrigger(addresses=addresses, **through, **_placed(watching))
+        trigger = BloqPaymentTrigger(addresses=addresses, chain=chain, network=network, **_placed(watching))
     elif node is not None:
         from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
 
@@ -110,6 +114,7 @@ def logs(
     label: str,
     *,
     node: Node | Cluster | Mapping[str, Any] | str | None = None,
+    connect: bool = False,
     name: str | None = None,
     **watching: Any,
 ) -> Asset:
@@ -119,12 +124,16 @@ def logs(
     :param network: The network, such as ``mainnet``.
     :param label: A name for what is watched, such as ``usdc``.
     :param node: A node or cluster, to watch it by; as for :func:`blocks`.
+    :param connect: Whether to watch it through the JSON-RPC of Connect instead.
     :param name: Name of the asset; None for its URI.
     :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.logs.BloqLogsTrigger`, such as
         ``addresses`` and ``topics``.
     :raises BloqConfigurationError: One of these cannot be used.
     """
     uri = uri_of(chain, network, "logs", label)
+    node, connect = _by(chain, node, connect)
+    if connect:
+        raise BloqConfigurationError.of("chain", f"{chain!r} has no logs", "Use addresses.")
     trigger: BloqEventTrigger | None = None
     if node is not None:
         from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
@@ -138,10 +147,21 @@ def _placed(watching: Mapping[str, Any]) -> dict[str, Any]:
     return {"label": "asset", **watching}
 
 
-def _by_connect(chain: str, network: str, node: object) -> dict[str, Any]:
-    if node is not None:
+def _by(chain: str, node: Any, connect: bool) -> tuple[Any, bool]:
+    """Return what answers JSON-RPC, if that is to be watched by, and whether Connect's REST API is instead."""
+    if connect and node is not None:
         raise BloqConfigurationError.of("connect", "a node is given beside it", "Give one of the two.")
-    return {"chain": chain, "network": network}
+    name = chain.strip().lower()
+    if not connect or name in REST_CHAINS:
+        return node, connect
+    if name not in RPC_CHAINS:
+        raise BloqConfigurationError.of(
+            "chain",
+            f"{name[:80]!r} is none that Connect is known to have",
+            f"Use one of {', '.join((*REST_CHAINS, *RPC_CHAINS))}; or node='{CONNECT}<chain>', if the connection "
+            "has a key for it",
+        )
+    return f"{CONNECT}{name}", False
 
 
 def _asset(

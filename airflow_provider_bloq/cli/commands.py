@@ -115,7 +115,10 @@ COMMANDS = Group(
             "Call a JSON-RPC method of a node or cluster",
             f"{_PACKAGE}.rpc:call",
             (
-                Argument(("node",), {"metavar": "NODE", "help": "id of the node or cluster, or a URL"}),
+                Argument(
+                    ("node",),
+                    {"metavar": "NODE", "help": "id of the node or cluster, connect:CHAIN, or a URL"},
+                ),
                 Argument(("method",), {"metavar": "METHOD", "help": "method, such as eth_blockNumber"}),
                 Argument(
                     ("params",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow_provider_bloq.clients.bitcoin_addresses import NETWORKS
 from airflow_provider_bloq.clients.limits import require_choice
+from airflow_provider_bloq.clients.naming import CONNECT
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
 __all__ = ["REST_CHAINS", "RPC_CHAINS", "require_network", "require_rest_chain"]
@@ -22,7 +23,9 @@ def require_rest_chain(chain: object) -> str:
     name = chain.strip().lower() if isinstance(chain, str) else chain
     if name in RPC_CHAINS:
         raise BloqConfigurationError.of(
-            "chain", f"Connect has JSON-RPC only for {name!r}", f"Use connect_rpc({name!r})."
+            "chain",
+            f"Connect has JSON-RPC only for {name!r}",
+            f"Use connect_rpc({name!r}), or node='{CONNECT}{name}' where a node is asked for",
         )
     require_choice("chain", name, REST_CHAINS)
     return str(name)

@@ -7,7 +7,10 @@ from typing import Any
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
-__all__ = ["node_id_of"]
+__all__ = ["CONNECT", "connect_chain_of", "node_id_of"]
+
+#: What begins the name of a chain's JSON-RPC in Connect, where else the id of a node stands: ``connect:eth``.
+CONNECT = "connect:"
 
 
 def node_id_of(node: Mapping[str, Any] | str, field: str = "node") -> str:
@@ -29,3 +32,21 @@ def node_id_of(node: Mapping[str, Any] | str, field: str = "node") -> str:
             "Hand on the output of the task itself (create.output), or its id: \"{{ ti.xcom_pull('create')['id'] }}\".",
         )
     return node_id.strip()
+
+
+def connect_chain_of(node: object, **beside: object) -> str | None:
+    """Return the chain whose JSON-RPC in Connect is meant; None if it is that of a node, a cluster or a URL.
+
+    :param node: As operators take it.
+    :param beside: What is said of a node besides, such as its port: None for what is not. Connect takes none of it.
+    :raises BloqConfigurationError: It is Connect's, and something of a node is said besides.
+    """
+    if not isinstance(node, str) or not node.strip().startswith(CONNECT):
+        return None
+    if given := [name for name, value in beside.items() if value]:
+        raise BloqConfigurationError.of(
+            given[0],
+            f"Connect has none that could be chosen, and node is {node.strip()[:80]!r}",
+            "Leave it out.",
+        )
+    return node.strip().removeprefix(CONNECT).strip().lower()

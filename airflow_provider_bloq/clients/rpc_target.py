@@ -146,8 +146,8 @@ class RpcLocator:
             raise BloqConfigurationError.of(
                 "node",
                 f"it is a URL of Connect at {origin}, whose path is a credential that logs and pages would show",
-                "Give the key to the connection, in connect_api_keys or beside the client keys in Vault, and use "
-                "hook.connect_rpc(chain). Change the key: it may stand in pages and logs by now",
+                "Give the key to the connection, in connect_api_keys or beside the client keys in Vault, and name "
+                "the chain: connect:<chain>. Change the key: it may stand in pages and logs by now",
             )
         if self._port is not None or self._path is not None:
             raise BloqConfigurationError.of(

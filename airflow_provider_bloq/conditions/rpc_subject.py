@@ -12,7 +12,7 @@ from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.chains.families import Family, family_named, family_of
 from airflow_provider_bloq.clients.jsonrpc import RpcApi
 from airflow_provider_bloq.clients.models import Cluster, Node
-from airflow_provider_bloq.clients.naming import node_id_of
+from airflow_provider_bloq.clients.naming import CONNECT, connect_chain_of, node_id_of
 from airflow_provider_bloq.clients.node_tls import normalise_fingerprint
 from airflow_provider_bloq.conditions.condition import Observer, Reader, Target
 from airflow_provider_bloq.exceptions import BloqConfigurationError
@@ -29,7 +29,7 @@ class RpcSubject:
 
     It is stored in Airflow's database, so a URL with a key in its path does not belong here.
 
-    :param node: Id of a node or cluster, or a URL.
+    :param node: Id of a node or cluster, a URL, or ``connect:<chain>``.
     :param tls_fingerprint: SHA-256 fingerprint of its certificate, 64 lower-case hex characters.
     :param port: The port, instead of the chain's own.
     :param path: The path, instead of the chain's own.
@@ -54,7 +54,8 @@ class RpcSubject:
     ) -> RpcSubject:
         """Name a node, cluster or URL.
 
-        :param node: A node or cluster, what ``BloqCreateNodeOperator`` returned for one, its id, or a URL.
+        :param node: A node or cluster, what ``BloqCreateNodeOperator`` returned for one, its id, a URL, or
+            ``connect:<chain>`` for the JSON-RPC that Connect has for a chain like Ethereum's.
         :param tls_fingerprint: SHA-256 fingerprint of its certificate, where ``node`` does not tell it.
         :param port: The port, where it is not the usual one of the chain.
         :param path: The path, likewise.
@@ -64,6 +65,10 @@ class RpcSubject:
         """
         fields = node.public() if isinstance(node, Node | Cluster) else node
         node_id = node_id_of(fields)
+        if (
+            connected := connect_chain_of(node_id, tls_fingerprint=tls_fingerprint, port=port, path=path)
+        ) is not None:
+            return cls(f"{CONNECT}{connected}", family=family_named(family or Family.EVM).value)
         chain = None
         if isinstance(fields, Mapping):
             tls_fingerprint = tls_fingerprint or fields.get("tls_fingerprint")

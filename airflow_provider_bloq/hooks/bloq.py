@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 
+from airflow_provider_bloq.clients.naming import CONNECT
 from airflow_provider_bloq.hooks.failures import failing_at_once
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from airflow_provider_bloq.auth.flow import Flow
     from airflow_provider_bloq.clients.clusters import ClustersClient
     from airflow_provider_bloq.clients.connect import ConnectClient
-    from airflow_provider_bloq.clients.jsonrpc import RpcClient
     from airflow_provider_bloq.clients.models import Cluster, Node
     from airflow_provider_bloq.clients.nodes import NodesClient
     from airflow_provider_bloq.clients.pace import Pace
@@ -89,9 +89,9 @@ class BloqHook(BaseHook):
     ) -> HookRpcClient:
         """Return a client for the JSON-RPC of a node or cluster. Nothing is sent until it is used.
 
-        :param node: A node or cluster, the id of one, what ``BloqCreateNodeOperator`` returned, or a URL.
-            A URL is shown the access token only if it belongs to a node that this hook has met by its id,
-            or to the connection's ``rpc_origins``.
+        :param node: A node or cluster, the id of one, what ``BloqCreateNodeOperator`` returned, a URL, or
+            ``connect:<chain>``, which is :meth:`connect_rpc`. A URL is shown the access token only if it belongs
+            to a node that this hook has met by its id, or to the connection's ``rpc_origins``.
         :param tls_fingerprint: SHA-256 fingerprint of the node's certificate (or several), as
             ``BloqCreateNodeOperator`` returns it; not needed for what stands in the connection's
             ``node_fingerprints``, nor for clusters.
@@ -104,7 +104,7 @@ class BloqHook(BaseHook):
         with failing_at_once():
             locator = locator_for(
                 node,
-                self.settings,
+                self._account,
                 nodes=self.nodes,
                 clusters=self.clusters,
                 bearer=self.bearer,
@@ -137,7 +137,7 @@ class BloqHook(BaseHook):
             rest = rest_of(self.settings, chain, network)
             return ConnectClient(run=self.run, bearer=self.bearer, policy=self._account.policy, **rest)
 
-    def connect_rpc(self, chain: str) -> RpcClient:
+    def connect_rpc(self, chain: str) -> HookRpcClient:
         """Return a client for the JSON-RPC that Connect has for a chain. Nothing is sent until it is used.
 
         The credential is a path key: that of the extra ``connect_api_keys``, or the field ``connect_<chain>``
@@ -145,13 +145,7 @@ class BloqHook(BaseHook):
 
         :param chain: ``eth``, ``etc``, ``kotti``, ``ropsten``, or another that ``connect_api_keys`` has.
         """
-        from airflow_provider_bloq.clients.jsonrpc import RpcClient
-        from airflow_provider_bloq.hooks.connecting import ConnectionPathKeys, path_key_locator
-
-        with failing_at_once():
-            keys = ConnectionPathKeys(self.settings, self._account.vault_path_keys)
-            locator = path_key_locator(self.settings, chain, keys)
-            return RpcClient(run=self.run, locator=locator, bearer=self.bearer, policy=self._account.policy)
+        return self.rpc(f"{CONNECT}{chain}")
 
     def get_conn(self) -> requests.Session:
         """Return a session that puts the access token on requests to Bloq, and to nobody else.

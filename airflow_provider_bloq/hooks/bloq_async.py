@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from airflow_provider_bloq.clients.naming import CONNECT
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.failures import failing_at_once
 
@@ -94,7 +95,7 @@ class BloqAsyncHook:
         with failing_at_once():
             locator = locator_for(
                 node,
-                self.settings,
+                self._account,
                 nodes=self.nodes,
                 clusters=self.clusters,
                 bearer=self._bearer,
@@ -119,13 +120,7 @@ class BloqAsyncHook:
 
     def connect_rpc(self, chain: str) -> AsyncRpcClient:
         """Return a client for Connect's JSON-RPC; parameters as for :meth:`BloqHook.connect_rpc`."""
-        from airflow_provider_bloq.clients.jsonrpc import AsyncRpcClient
-        from airflow_provider_bloq.hooks.connecting import ConnectionPathKeys, path_key_locator
-
-        with failing_at_once():
-            keys = ConnectionPathKeys(self.settings, self._account.vault_path_keys)
-            locator = path_key_locator(self.settings, chain, keys)
-        return AsyncRpcClient(run=self.run, locator=locator, bearer=self._bearer, policy=self._account.policy)
+        return self.rpc(f"{CONNECT}{chain}")
 
     async def get_access_token(self) -> str:
         """Return a Client Access Token that is good now, masked in logs; ask for it each time."""

@@ -48,7 +48,7 @@ def look_at_node(
         machine = yield from NodesApi.get.flow(nodes, wanted)
     if machine is None:
         return Found("No node has started.", Outcome.SKIPPED)
-    locator = locator_for(machine, account.settings, nodes=nodes, clusters=clusters, bearer=bearer)
+    locator = locator_for(machine, account, nodes=nodes, clusters=clusters, bearer=bearer)
     rpc = RpcApi(locator=locator, bearer=bearer, policy=account.policy)
     try:
         answer = yield from _answer(rpc, machine)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_bloq.transport.awaiting import AwaitingDriver
     from airflow_provider_bloq.transport.stream import StreamDoor
 
-__all__ = ["ConnectionPathKeys", "is_path_keyed", "path_key_locator", "rest_of", "stream_of"]
+__all__ = ["is_path_keyed", "path_key_locator", "rest_of", "stream_of"]
 
 log = logging.getLogger(__name__)
 
@@ -100,26 +100,25 @@ def stream_of(settings: BloqSettings, chain: str, driver: AwaitingDriver) -> Str
     )
 
 
-def path_key_locator(settings: BloqSettings, chain: str, keys: PathKeySource) -> PathKeyLocator:
+def path_key_locator(settings: BloqSettings, chain: str, vault: PathKeySource | None) -> PathKeyLocator:
     """Make what finds the JSON-RPC of a chain.
 
     :param settings: The connection's settings.
-    :param chain: The chain, such as ``eth``.
-    :param keys: Where its key is.
+    :param chain: The chain, such as ``eth``, in lower case.
+    :param vault: The path keys in Vault; None where the client keys do not come from there.
     :raises BloqConfigurationError: Connect has no JSON-RPC of it.
     """
-    name = chain.strip().lower() if isinstance(chain, str) else ""
-    if name in REST_CHAINS:
+    if chain in REST_CHAINS:
         raise BloqConfigurationError.of(
-            "chain", f"Connect has no JSON-RPC of {name!r}", f"Use connect({name!r}), its REST API."
+            "chain", f"Connect has no JSON-RPC of {chain!r}", f"Use connect({chain!r}), its REST API."
         )
-    if name not in RPC_CHAINS and not (name in settings.connect_api_keys and _LABEL.fullmatch(name)):
+    if chain not in RPC_CHAINS and not (chain in settings.connect_api_keys and _LABEL.fullmatch(chain)):
         raise BloqConfigurationError.of(
             "chain",
-            f"{str(chain)[:80]!r} is unknown",
+            f"{chain[:80]!r} is unknown",
             f"Use one of {', '.join(RPC_CHAINS)}, or give it a key in connect_api_keys.",
         )
-    return PathKeyLocator(_url_of(settings, name), name, keys)
+    return PathKeyLocator(_url_of(settings, chain), chain, ConnectionPathKeys(settings, vault))
 
 
 def is_path_keyed(settings: BloqSettings, url: str) -> bool:

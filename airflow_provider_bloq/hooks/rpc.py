@@ -17,6 +17,7 @@ from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.clients.jsonrpc import RpcClient
 from airflow_provider_bloq.clients.models import NodeAuth
 from airflow_provider_bloq.clients.rpc_target import RpcTarget
+from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.transport.network import Network
 from airflow_provider_bloq.transport.session import BloqSession
 
@@ -71,13 +72,15 @@ class HookRpcClient(RpcClient):
 
     @property
     def url(self) -> str:
-        """The URL of the JSON-RPC; looks the node up on first use."""
+        """The URL of the JSON-RPC; looks the node up on first use. A path key is ``***`` in it."""
         return self._target.url
 
     def get_conn(self) -> requests.Session:
         """Return a session for this node: with its credentials and its pinned certificate.
 
         For libraries that take one, such as web3.py's ``HTTPProvider(rpc.url, session=rpc.get_conn())``.
+
+        :raises BloqConfigurationError: It is a chain of Connect.
         """
         return self._session
 
@@ -88,6 +91,12 @@ class HookRpcClient(RpcClient):
     @cached_property
     def _session(self) -> requests.Session:
         target = self._target
+        if target.path_key is not None:
+            raise BloqConfigurationError.of(
+                "node",
+                f"{target.url} is of Connect, whose path is a credential that is in no session",
+                "Use call and batch.",
+            )
         origin = Origin.of(target.url)
         auth = self._auth
         if target.basic is not None:

@@ -18,13 +18,13 @@ from airflow_provider_bloq.auth.supply import TokenSupply
 from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
 from airflow_provider_bloq.clients.connect_chains import REST_CHAINS
 from airflow_provider_bloq.clients.connect_rpc import PathKeySource
-from airflow_provider_bloq.clients.naming import node_id_of
+from airflow_provider_bloq.clients.naming import connect_chain_of, node_id_of
 from airflow_provider_bloq.clients.node_tls import normalise_fingerprint
 from airflow_provider_bloq.clients.pace import Pace, shared_paces
 from airflow_provider_bloq.clients.retry import RetryPolicy
-from airflow_provider_bloq.clients.rpc_target import RpcLocator, TlsRules
+from airflow_provider_bloq.clients.rpc_target import Locator, RpcLocator, TlsRules
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.hooks.connecting import is_path_keyed
+from airflow_provider_bloq.hooks.connecting import is_path_keyed, path_key_locator
 from airflow_provider_bloq.hooks.connection import ConnectionKeySource
 from airflow_provider_bloq.settings.connection import BloqSettings
 from airflow_provider_bloq.settings.environment import Environment
@@ -205,24 +205,29 @@ def network_of(settings: BloqSettings) -> Network:
 
 def locator_for(
     subject: Node | Cluster | Mapping[str, Any] | str,
-    settings: BloqSettings,
+    account: Account,
     *,
     nodes: NodesApi,
     clusters: ClustersApi,
     bearer: BearerAuth,
     tls_fingerprint: str | Iterable[str] | None = None,
     **options: Any,
-) -> RpcLocator:
-    """Make what finds the JSON-RPC of a node, cluster or URL.
+) -> Locator:
+    """Make what finds the JSON-RPC of a node, cluster or URL, or of a chain in Connect.
 
-    :param subject: A node or cluster, the id of one, a URL, or what an operator returned for one.
-    :param settings: The connection's settings.
+    :param subject: A node or cluster, the id of one, a URL, what an operator returned for one, or
+        ``connect:<chain>``.
+    :param account: The connection.
     :param nodes: Reads nodes.
     :param clusters: Reads clusters.
     :param bearer: Learns which origins may be shown the token.
     :param tls_fingerprint: SHA-256 fingerprints that the node may show.
     :raises BloqConfigurationError: The subject or a fingerprint is none.
     """
+    settings = account.settings
+    chain = connect_chain_of(subject, tls_fingerprint=tls_fingerprint, **options)
+    if chain is not None:
+        return path_key_locator(settings, chain, account.vault_path_keys)
     if isinstance(subject, Mapping):
         tls_fingerprint = tls_fingerprint or subject.get("tls_fingerprint")
         subject = node_id_of(subject)

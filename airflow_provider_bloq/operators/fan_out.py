@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_bloq.exceptions import BloqCallsFailed, BloqConfigurationError, BloqRpcError
 from airflow_provider_bloq.hooks.failures import failing_at_once
+from airflow_provider_bloq.hooks.retry_policy import tell_if_missing
 from airflow_provider_bloq.operators.async_base import BaseAsyncOperator
 from airflow_provider_bloq.operators.rpc import BloqRpcOperator, error_json
 
@@ -46,8 +47,9 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
     :param concurrency: Requests under way at a time.
     :param on_error: What to do where the node answers calls with errors: ``raise`` fails the task once all
         calls are made, naming how many failed and the first of them; ``list`` returns them with the results.
-    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, or a URL. A URL is
-        shown the access token only if it is one of the connection's ``rpc_origins``.
+    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, ``connect:<chain>`` for
+        the JSON-RPC that Connect has for a chain, or a URL. A URL is shown the access token only if it is one
+        of the connection's ``rpc_origins``.
     :param response_filter: What is taken of the result of each call: a JMESPath expression such as
         ``block.number``, or a function of one argument as ``package.module:function`` (a colon before the
         function's name, which tells it from JMESPath).
@@ -112,6 +114,7 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
         from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
         from airflow_provider_bloq.operators.many_calls import outcomes_of_all
 
+        tell_if_missing(self.retries)
         with failing_at_once():
             # All that can be wrong with what the task was given shows before the node is called. In a
             # thread, since calls that come from other tasks, and connections, are read by what blocks.

@@ -35,8 +35,9 @@ class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_TakesParams):
     Returns the result of the call; for a batch the list of results in the order of the calls. For thousands
     of calls see :class:`~airflow_provider_bloq.operators.fan_out.BloqFanOutOperator`.
 
-    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, or a URL. A URL is
-        shown the access token only if it is one of the connection's ``rpc_origins``.
+    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, ``connect:<chain>`` for
+        the JSON-RPC that Connect has for a chain, or a URL. A URL is shown the access token only if it is one
+        of the connection's ``rpc_origins``.
     :param method: Method, such as ``eth_blockNumber``.
     :param rpc_params: Its parameters: a list, or a dict by name. A list can be given as ``params`` as well,
         but not to ``partial`` and ``expand``; a dict under that name is Airflow's own ``params``.

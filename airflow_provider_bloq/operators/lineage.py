@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_bloq import __version__
+from airflow_provider_bloq.clients.naming import connect_chain_of
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -32,6 +33,8 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 #: Object stores, by the scheme that OpenLineage calls them by. Elsewhere a file's name begins with a slash.
+#: The namespace of the chains of Connect.
+_CONNECT = "bloq://connect"
 _STORES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 
 _MOST_OPERATIONS = 20
@@ -78,12 +81,14 @@ class StoredFile(DatasetName):
 
 
 def node_dataset(node: str | Mapping[str, Any]) -> DatasetName:
-    """Name a node or cluster as what is read: by its id, or, of a URL, by its origin alone.
+    """Name a node or cluster as what is read: by its id, or, of a URL, by its origin alone; or a chain of Connect.
 
     :param node: As operators take it.
     """
     subject = node.get("id") if isinstance(node, Mapping) else node
     text = str(subject)
+    if chain := connect_chain_of(text):
+        return DatasetName(_CONNECT, chain)
     if "://" not in text:
         return DatasetName("bloq://nodes", text)
     parts = urlsplit(text)
@@ -96,7 +101,7 @@ def chain_dataset(chain: str, network: str) -> DatasetName:
     :param chain: Such as ``btc``.
     :param network: Such as ``mainnet``.
     """
-    return DatasetName("bloq://connect", f"{chain}/{network}")
+    return DatasetName(_CONNECT, f"{chain}/{network}")
 
 
 def distinct(operations: Iterable[str]) -> tuple[str, ...]:

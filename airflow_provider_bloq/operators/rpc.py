@@ -29,8 +29,9 @@ __all__ = ["BloqRpcOperator", "error_json"]
 class BloqRpcOperator(BloqOperator):
     """An operator that calls one node, cluster or URL, and returns what it answers.
 
-    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, or a URL. A URL is
-        shown the access token only if it is one of the connection's ``rpc_origins``.
+    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, ``connect:<chain>`` for
+        the JSON-RPC that Connect has for a chain, or a URL. A URL is shown the access token only if it is one
+        of the connection's ``rpc_origins``.
     :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, where ``node`` is only its id
         and the connection's ``node_fingerprints`` do not have it.
     :param port: The port, where it is not the usual one of the chain.

@@ -17,8 +17,9 @@ __all__ = ["BloqRpcSensor", "number_of"]
 class BloqRpcSensor(BloqSensor):
     """A sensor that looks through the JSON-RPC of a node, cluster or URL.
 
-    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, or a URL. A URL stands
-        in Airflow's database while the task is deferred, so it must not hold a key.
+    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, ``connect:<chain>`` for the
+        JSON-RPC that Connect has for a chain, or a URL. A URL stands in Airflow's database while the task is
+        deferred, so it must not hold a key.
     :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, where ``node`` is only its id and
         the connection's ``node_fingerprints`` do not have it.
     :param port: The port, where it is not the usual one of the chain.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
-from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.hooks.stream_news import News
-from airflow_provider_bloq.triggers.poll import Poll
+if TYPE_CHECKING:
+    from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
+    from airflow_provider_bloq.hooks.stream_news import News
+    from airflow_provider_bloq.triggers.poll import Poll
 
 __all__ = ["Announced", "Heeding"]
 

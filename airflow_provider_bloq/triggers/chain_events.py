@@ -25,7 +25,8 @@ class BloqChainTrigger(BloqEventTrigger):
     ``label`` are those of :class:`~airflow_provider_bloq.triggers.event_trigger.BloqEventTrigger`. With a label it
     goes on from the same place with another node of the chain.
 
-    :param node: A node or cluster of the chain, its id, what ``BloqCreateNodeOperator`` returned, or a URL.
+    :param node: A node or cluster of the chain, its id, what ``BloqCreateNodeOperator`` returned, a URL, or
+        ``connect:<chain>`` for the JSON-RPC that Connect has for the chain.
     :param confirmations: A block is final with so many confirmations; the head has one. 12 if neither this nor
         ``finality`` is given.
     :param finality: ``finalized`` or ``safe``: the block that the node calls so is the last final one. EVM chains

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from airflow_provider_bloq.auth.flow import Flow
 from airflow_provider_bloq.chains.connect_source import ConnectSource, header_of
@@ -14,10 +15,12 @@ from airflow_provider_bloq.clients.connect import ConnectApi
 from airflow_provider_bloq.conditions.condition import Observer
 from airflow_provider_bloq.conditions.connect import ConnectTarget
 from airflow_provider_bloq.exceptions import BloqNotFound, BloqUnavailable
-from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.hooks.stream_news import News
 from airflow_provider_bloq.triggers.announcing import Announced
 from airflow_provider_bloq.triggers.sight import Sight
+
+if TYPE_CHECKING:
+    from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
+    from airflow_provider_bloq.hooks.stream_news import News
 
 __all__ = ["FinalConnectBlock"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_bloq import assets, decorators, operators, sensors
+from airflow_provider_bloq import assets, decorators, operators, sensors, triggers
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "example_dags").glob("*.py"))
 IMPORTED_BY_DAGS = [
@@ -18,7 +18,7 @@ IMPORTED_BY_DAGS = [
     "airflow_provider_bloq.hooks.bloq_async",
     *(
         module.name
-        for package in (assets, decorators, operators, sensors)
+        for package in (assets, decorators, operators, sensors, triggers)
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
     ),
 ]

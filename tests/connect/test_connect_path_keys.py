@@ -136,7 +136,7 @@ def test_a_url_with_a_path_key_is_no_node_and_is_not_quoted(
         async with BloqAsyncHook() as hook:
             return await hook.rpc(url).call("eth_chainId")
 
-    with pytest.raises(BloqConfigurationError, match="connect_rpc") as refused:
+    with pytest.raises(BloqConfigurationError, match="connect:<chain>") as refused:
         BloqHook().rpc(url).call("eth_chainId") if kind == "blocking" else asyncio.run(awaited())
     assert refused.value.fields == ("node",)
     assert hides_key(refused.value)

@@ -22,6 +22,7 @@ from airflow_provider_bloq.exceptions import (
     BloqResultTooLarge,
     BloqRpcError,
 )
+from airflow_provider_bloq.hooks import lacking, retry_policy
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.operators.fan_out import BloqFanOutOperator
@@ -367,3 +368,17 @@ print("works")
 def test_without_async_operators_in_the_core_it_runs_all_the_same() -> None:
     done = subprocess.run([sys.executable, "-c", AN_OLDER_CORE], capture_output=True, text=True, check=False)
     assert done.stdout.endswith("works\n"), done.stderr
+
+
+def test_where_the_core_has_no_retry_policies_a_task_with_retries_says_so(
+    serve_node: ServeNode,
+    context: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    operator = fan_out(serve_node(square_all), [3], retries=2)
+    monkeypatch.setattr(retry_policy, "CORE_HAS_POLICIES", False)
+    monkeypatch.setattr(lacking, "_told", set())
+    operator.execute(context)
+    operator.execute(context)
+    assert caplog.text.count("has no retry policies") == 1
