@@ -32,6 +32,8 @@ _READS = re.compile(
     r"accounts|blobBaseFee|protocolVersion|createAccessList)|net_\w+|web3_\w+|trace_\w+|debug_trace\w+|"
     r"txpool_\w+|rpc_modules|info\.\w+|get\w+|decode\w+|estimate\w+|validateaddress|verifychain|uptime|help)"
 )
+#: What a request of JSON-RPC has, and so a call that is given as a dict may have.
+_REQUEST = frozenset({"method", "params", "id", "jsonrpc"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +57,20 @@ class RpcCall:
     def of(cls, call: RpcCall | str | Sequence[Any] | dict[str, Any]) -> RpcCall:
         """Read a call from its short forms: a method, ``[method, params]``, or a dict of the two.
 
+        A dict may be a whole request of JSON-RPC; its ``id`` and version are not used.
+
         :raises BloqConfigurationError: It is none of these.
         """
         match call:
             case RpcCall():
                 return call
-            case str(method) | [method] | {"method": method, "params": None}:
+            case str(method) | [method]:
                 return cls(method)
-            case [method, params] | {"method": method, "params": params}:
+            case [method, params]:
                 return cls(method, params)
-            case {"method": method}:
-                return cls(method)
+            case dict() if "method" in call and call.keys() <= _REQUEST:
+                params = call.get("params")
+                return cls(call["method"]) if params is None else cls(call["method"], params)
         raise _wrong_call("batch", call)
 
     @property

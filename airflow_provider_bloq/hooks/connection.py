@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from airflow_provider_bloq.auth import safe_json
 from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.settings.connection import BloqSettings
@@ -24,6 +25,7 @@ def read_settings(conn_id: str) -> BloqSettings:
     from airflow_provider_bloq.hooks.masking import mask
 
     connection = BaseHook.get_connection(conn_id)
+    _require_object(conn_id, connection.extra)
     settings = _parse(conn_id, connection, connection.extra_dejson)
     # Airflow itself masks the password, but of the extra only texts whose own name sounds secret.
     for key in settings.connect_api_keys.values():
@@ -47,6 +49,7 @@ async def _fetched(conn_id: str) -> tuple[Any, dict[str, Any]]:
 
     if hasattr(Connection, "aextra_dejson"):
         connection = await BaseHook.aget_connection(conn_id)
+        _require_object(conn_id, connection.extra)
         return connection, await connection.aextra_dejson()
 
     # Before Airflow 3.3.2 the async way masks by blocking calls, which fail while another one is under way. Newer
@@ -55,9 +58,30 @@ async def _fetched(conn_id: str) -> tuple[Any, dict[str, Any]]:
 
     def fetch() -> tuple[Any, dict[str, Any]]:
         connection = BaseHook.get_connection(conn_id)
+        _require_object(conn_id, connection.extra)
         return connection, connection.extra_dejson
 
     return await in_thread(fetch)
+
+
+def _require_object(conn_id: str, extra: str | None) -> None:
+    """Refuse extras that cannot be read: Airflow takes them for none, and none mean production.
+
+    :param extra: The text of the extras. It may hold secrets, so it is not quoted.
+    :raises BloqConfigurationError: It is no JSON object.
+    """
+    try:
+        is_object = isinstance(safe_json.loads(extra), dict) if extra else True
+    except ValueError:
+        is_object = False
+    if not is_object:
+        raise BloqConfigurationError.of(
+            "extra",
+            "it is no JSON object",
+            'Write it like {"environment": "prod", "vault_conn_id": "vault_bloq"}: names and texts in double quotes, '
+            "no comma after the last",
+            f"connection {conn_id!r}",
+        )
 
 
 def _parse(conn_id: str, connection: Any, extra: dict[str, Any]) -> BloqSettings:

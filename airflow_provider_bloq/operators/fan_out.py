@@ -50,6 +50,8 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
     :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, ``connect:<chain>`` for
         the JSON-RPC that Connect has for a chain, or a URL. A URL is shown the access token only if it is one
         of the connection's ``rpc_origins``.
+    :param repeatable: Whether the calls may be sent again where an answer was lost. None: those may whose methods
+        are known to do nothing but read.
     :param response_filter: What is taken of the result of each call: a JMESPath expression such as
         ``block.number``, or a function of one argument as ``package.module:function`` (a colon before the
         function's name, which tells it from JMESPath).
@@ -129,6 +131,7 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
                     calls,
                     batch_size=self.batch_size,
                     concurrency=self.concurrency,
+                    repeatable=self.repeatable,
                     pick=pick,
                     tell=partial(self.log.info, "%d of %d calls are done"),
                 )

@@ -25,7 +25,11 @@ class _TakesParams(BaseOperatorMeta):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - the method of a metaclass
         if isinstance(kwargs.get("params"), list | tuple):
-            kwargs.setdefault("rpc_params", kwargs.pop("params"))
+            if "rpc_params" in kwargs:
+                raise BloqConfigurationError.of(
+                    "params", "rpc_params is given as well", "Give one of the two.", kwargs.get("task_id")
+                )
+            kwargs["rpc_params"] = kwargs.pop("params")
         return super().__call__(*args, **kwargs)
 
 
@@ -45,6 +49,8 @@ class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_TakesParams):
         the two.
     :param raise_on_rpc_error: Whether the task fails where the node answers a call with an error. If not,
         ``{"error": {"code": …, "message": …, "data": …, "method": …}}`` stands in the place of the result.
+    :param repeatable: Whether the calls may be sent again where an answer was lost. None: those may whose methods
+        are known to do nothing but read.
     :param response_filter: What is taken of the result of each call, but not of an error: a JMESPath
         expression such as ``block.number``, or a function of one argument as ``package.module:function``
         (a colon before the function's name, which tells it from JMESPath).
@@ -78,6 +84,13 @@ class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_TakesParams):
             raise BloqConfigurationError.of(
                 "method", "neither it nor batch is given, or both are", "Give one of the two.", self.task_id
             )
+        if batch is not None and rpc_params is not None:
+            raise BloqConfigurationError.of(
+                "rpc_params",
+                "batch is given, whose calls have parameters of their own",
+                'Write them into it: ["eth_getBalance", ["0x…", "latest"]].',
+                self.task_id,
+            )
         self.method = method
         self.rpc_params = rpc_params
         self.batch = batch
@@ -101,7 +114,8 @@ class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_TakesParams):
 
         single = {"method": self.method, "params": self.rpc_params or ()}
         calls = [single] if self.batch is None else self.batch
-        outcomes = self.hook.rpc(self.node, **self._rpc_options).batch(calls, return_errors=True)
+        rpc = self.hook.rpc(self.node, **self._rpc_options)
+        outcomes = rpc.batch(calls, return_errors=True, repeatable=self.repeatable)
         self._note_methods([RpcCall.of(call) for call in calls])
         results = [self._result(outcome, pick) for outcome in outcomes]
         return results[0] if self.batch is None else results

@@ -20,6 +20,7 @@ async def outcomes_of_all(
     *,
     batch_size: int,
     concurrency: int,
+    repeatable: bool | None,
     pick: Callable[[Any], Any],
     tell: Callable[[int, int], None],
 ) -> list[Any]:
@@ -29,6 +30,7 @@ async def outcomes_of_all(
     :param calls: The calls.
     :param batch_size: Calls in one request, at most.
     :param concurrency: Requests under way at a time, at most.
+    :param repeatable: Whether they may be sent again where an answer was lost; None if their methods tell.
     :param pick: What is taken of each result.
     :param tell: Is told how many calls are done, and of how many, about ten times.
     :return: For each call, in its place, what was taken of its result, or the error that it got.
@@ -41,7 +43,7 @@ async def outcomes_of_all(
     async def work() -> None:
         for start in starts:
             batch = calls[start : start + batch_size]
-            answers = await rpc.batch(batch, limit=batch_size, return_errors=True)
+            answers = await rpc.batch(batch, limit=batch_size, return_errors=True, repeatable=repeatable)
             outcomes[start : start + len(batch)] = [_picked(answer, pick) for answer in answers]
             progress.add(len(batch))
 

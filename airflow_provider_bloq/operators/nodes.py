@@ -143,13 +143,13 @@ class BloqNodeLogsOperator(BloqOperator):
     an object whose ``data`` is one text.
 
     :param node: Its id, or what ``BloqCreateNodeOperator`` returned.
-    :param lines: How many lines.
+    :param lines: How many lines. All of them go into XCom.
     :param bloq_conn_id: Id of the connection.
     """
 
     template_fields: Sequence[str] = (*BloqOperator.template_fields, "node", "lines")
 
-    def __init__(self, *, node: str | Mapping[str, Any], lines: int = 100, **kwargs: Any) -> None:
+    def __init__(self, *, node: str | Mapping[str, Any], lines: int | str = 100, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.node = node
         self.lines = lines
@@ -159,7 +159,9 @@ class BloqNodeLogsOperator(BloqOperator):
 
         :return: What the service gives.
         """
-        return self.hook.nodes.logs(_node_id(self.node), self.lines)
+        from airflow_provider_bloq.clients.limits import untemplated
+
+        return self.hook.nodes.logs(_node_id(self.node), untemplated(self.lines))
 
 
 def _node_id(node: str | Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ def destination_of(
     :param conn_id: Connection of the store; it may stand in the URL instead: ``s3://conn_id@bucket/key``.
     :param context: The context of the task.
     :param where: The task.
-    :raises BloqConfigurationError: There is no such kind of store here.
+    :raises BloqConfigurationError: There is no such kind of store here, or a folder is in the file's place.
     """
     if not path:
         return None
@@ -49,7 +49,12 @@ def destination_of(
             "Install the provider of that storage, or give another path.",
             where,
         ) from unknown
-    if path.endswith("/"):
+    is_folder = path.endswith("/")
+    if not is_folder and destination.protocol not in _PUT_IS_WHOLE and destination.is_dir():
+        raise BloqConfigurationError.of(
+            "result_path", "it is a folder", "End it in / for a file in there, or name a file.", where
+        )
+    if is_folder:
         named: ObjectStoragePath = destination / _name_of(context["ti"])
         return named
     return destination

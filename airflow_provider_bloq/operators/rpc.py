@@ -36,6 +36,8 @@ class BloqRpcOperator(BloqOperator):
         and the connection's ``node_fingerprints`` do not have it.
     :param port: The port, where it is not the usual one of the chain.
     :param path: The path, likewise.
+    :param repeatable: Whether calls may be sent again where an answer was lost. None: those may whose methods are
+        known to do nothing but read.
     :param response_filter: What is taken of the result of each call: a JMESPath expression, or a function
         of one argument as ``package.module:function``.
     :param result_path: URL of the file on object storage that a result over ``result_limit`` goes to; its
@@ -50,6 +52,8 @@ class BloqRpcOperator(BloqOperator):
         *BloqOperator.template_fields,
         "node",
         "tls_fingerprint",
+        "port",
+        "path",
         "result_path",
         "result_conn_id",
     )
@@ -63,8 +67,9 @@ class BloqRpcOperator(BloqOperator):
         *,
         node: str | Mapping[str, Any],
         tls_fingerprint: str | None = None,
-        port: int | None = None,
+        port: int | str | None = None,
         path: str | None = None,
+        repeatable: bool | None = None,
         response_filter: str | None = None,
         result_path: str | None = None,
         result_conn_id: str | None = None,
@@ -76,6 +81,7 @@ class BloqRpcOperator(BloqOperator):
         self.tls_fingerprint = tls_fingerprint
         self.port = port
         self.path = path
+        self.repeatable = repeatable
         self.response_filter = response_filter
         self.result_path = result_path
         self.result_conn_id = result_conn_id
@@ -93,7 +99,10 @@ class BloqRpcOperator(BloqOperator):
 
     @property
     def _rpc_options(self) -> dict[str, Any]:
-        return {"tls_fingerprint": self.tls_fingerprint, "port": self.port, "path": self.path}
+        from airflow_provider_bloq.clients.limits import untemplated
+
+        port = untemplated(self.port)
+        return {"tls_fingerprint": self.tls_fingerprint, "port": port, "path": self.path}
 
     def _destination(self, context: Any) -> ObjectStoragePath | None:
         return destination_of(self.result_path, self.result_conn_id, context, self.task_id)
@@ -102,7 +111,9 @@ class BloqRpcOperator(BloqOperator):
         return load_filter(self.response_filter, self.task_id)
 
     def _returned(self, result: Any, destination: ObjectStoragePath | None) -> Any:
-        value = returned(result, self.result_limit, destination, self.task_id)
+        # A result that is not stored in XCom may be of any size.
+        limit = self.result_limit if self.do_xcom_push or destination is not None else None
+        value = returned(result, limit, destination, self.task_id)
         if value is not result and destination is not None:
             self.log.info("The result is at %s", value)
             self.stored_result = stored_at(destination)

@@ -141,6 +141,7 @@ def test_the_short_forms_of_a_call(short: Any, call: RpcCall) -> None:
         ["m", [1], 2],
         {"params": []},
         {"method": 7},
+        {"method": "m", "param": [1]},
         ["m", "params"],
         {"method": "m", "params": "x"},
     ],

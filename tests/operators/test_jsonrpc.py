@@ -9,12 +9,19 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_bloq.exceptions import BloqApiError, BloqConfigurationError, BloqRpcError
+from airflow_provider_bloq.exceptions import (
+    BloqApiError,
+    BloqConfigurationError,
+    BloqRpcError,
+    BloqUnavailable,
+)
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.operators.jsonrpc import BloqJsonRpcOperator
 from airflow_provider_bloq.testing.local import LocalBloq
-from tests.clients.scripted_node import echo_all
+from tests.clients.scripted_node import NOWHERE, echo_all
+from tests.hooks.conftest import Connect
 from tests.operators.conftest import ServeNode
+from tests.support.raw_server import RawConnection, SeenRequest, Serve
 
 BLOCK = {"number": "0x10", "hash": "0xabc", "transactions": [{"to": "0x1"}, {"to": "0x2"}]}
 HERE = "tests.operators.test_jsonrpc"
@@ -226,9 +233,55 @@ def test_no_field_that_airflow_renders_holds_a_secret() -> None:
         "bloq_conn_id",
         "node",
         "tls_fingerprint",
+        "port",
+        "path",
         "result_path",
         "result_conn_id",
         "method",
         "rpc_params",
         "batch",
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"method": "m", "rpc_params": [1], "params": [2]}, "params"),
+        ({"batch": ["m"], "rpc_params": [1]}, "rpc_params"),
+        ({"batch": ["m"], "params": [1]}, "rpc_params"),
+    ],
+)
+def test_parameters_that_would_be_dropped_are_refused(arguments: Any, field: str) -> None:
+    with pytest.raises(BloqConfigurationError) as refused:
+        operator("node-1", **arguments)
+    assert refused.value.fields == (field,)
+
+
+def test_a_call_whose_answer_was_lost_is_repeated_only_where_that_is_allowed(
+    serve: Serve, connect: Connect, context: dict[str, Any]
+) -> None:
+    connect(NOWHERE, NOWHERE)
+
+    def lose_the_first(connection: RawConnection, request: SeenRequest) -> None:
+        if len(node.requests) % 2:
+            connection.reset()
+        else:
+            connection.reply(
+                200,
+                json.dumps({"jsonrpc": "2.0", "id": json.loads(request.body)["id"], "result": 7}).encode(),
+            )
+
+    node = serve(lose_the_first)
+    assert operator(node, method="avax.getTx", repeatable=True).execute(context) == 7
+    assert len(node.requests) == 2
+    with pytest.raises(BloqUnavailable):
+        operator(node, method="avax.getTx").execute(context)
+    assert len(node.requests) == 3
+
+
+def test_port_and_path_are_templates(connect: Connect) -> None:
+    connect(NOWHERE, NOWHERE)
+    call = operator("node-1", method="m", port="{{ 8545 }}", path="/{{ 'rpc' }}")
+    assert {"port", "path"} <= set(call.template_fields)
+    call.port, call.path = "8545", "/rpc"
+    assert call._rpc_options == {"tls_fingerprint": None, "port": 8545, "path": "/rpc"}

@@ -96,6 +96,9 @@ def test_the_log_of_a_node_is_given_as_it_comes(slow_service: LocalBloq) -> None
     node_id = Account(slow_service, "nodes").by_somebody_else()
     (line,) = BloqNodeLogsOperator(task_id="logs", node=node_id, lines=1).execute({})
     assert isinstance(line, str)
+    # As a template leaves it.
+    templated: Any = BloqNodeLogsOperator(task_id="templated", node=node_id, lines="1")
+    assert templated.execute({}) == [line]
 
 
 @pytest.mark.parametrize(

@@ -143,3 +143,16 @@ def test_storage_that_is_not_there_fails_the_task_before_the_call(
     assert isinstance(wrong.value, AirflowFailException)
     assert "word" not in str(wrong.value)
     assert node.requests == []
+
+
+def test_a_folder_in_the_place_of_the_file_is_refused_before_the_call(
+    node: RawServer, context: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(BloqConfigurationError, match="End it in /") as refused:
+        call(node, result_path=str(tmp_path)).execute(context)
+    assert refused.value.fields == ("result_path",)
+    assert node.requests == []
+
+
+def test_what_is_not_pushed_may_be_of_any_size(node: RawServer, context: dict[str, Any]) -> None:
+    assert call(node, result_limit=SIZE - 1, do_xcom_push=False).execute(context) == TEXT
