@@ -41,7 +41,9 @@ def blocks(
 ) -> Asset:
     """Return the asset ``bloq://<chain>/<network>/blocks``: the final blocks of a chain.
 
-    Its watcher keeps its place with the asset, so that it goes on from there with another node of the chain.
+    Its watcher keeps its place with the asset, so that it goes on from there with another node of the chain. Define an
+    asset once and import it: two watchers of one asset, such as with different ``confirmations``, need a ``label``
+    each, or they keep one place and move it away from under each other.
 
     :param chain: The chain, such as ``eth``.
     :param network: The network, such as ``mainnet``.
