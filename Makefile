@@ -28,7 +28,7 @@ test-full: docs test-ui ## The slower suites: documentation, web page, executors
 	$(BIN)/python -m pytest -m slow tests/airflow
 	$(BIN)/python -m pytest -m slow tests/fleet_airflow
 
-test-ui: setup ## Airflow's web page in a real browser; the pictures go to build/screenshots
+test-ui: setup ## The UI in a real browser; the pictures go to build/screenshots
 	$(BIN)/python -m pytest -m slow tests/ui
 
 screenshots: setup ## The same, and the pictures go to the documentation

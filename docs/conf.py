@@ -41,7 +41,7 @@ html_css_files: list[str] = []
 #: What stands in the margin, by heading. In the repository the index itself leads on.
 CONTENTS = {
     "Start": ("../README", "tutorial", "by_hand"),
-    "How to": ("operators", "sensors", "events", "connect", "retries", "notifying", "testing"),
+    "How to": ("operators", "sensors", "events", "connect", "errors", "retries", "notifying", "testing"),
     "Keys and tokens": ("rotation", "fleets", "security"),
     "Operate": ("operations", "cli", "metrics", "compatibility"),
     "Reference": ("reference/index", "../CHANGELOG", "../CONTRIBUTING", "../SECURITY"),

@@ -1,7 +1,11 @@
 """Run for the blocks of a chain as they become final: no schedule, no polling task, no block twice.
 
-The watcher of the asset lives in the triggerer and keeps its place there: after a restart it goes on with the
-block after the last one it has told of.
+The watcher of the asset lives in the triggerer. It keeps its position in Airflow's state store (3.3): after a restart
+it continues with the block after the last one it has reported.
+
+A node, unlike a cluster, needs its certificate pinned: by the connection's ``node_fingerprints``, or by
+``tls_fingerprint=`` beside ``node=``. Without that the watcher retries forever and fires nothing; the triggerer's log
+says why.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ def bloq_block_events() -> None:
             told = happened.extra["payload"]
             if told["event"] == "reorg":
                 # Only where a reorg went deeper than the confirmations waited for: what was made of these
-                # blocks is void, and they are told of anew.
+                # blocks is void, and they are reported again.
                 for height in range(told["first"], told["last"] + 1):
                     counts.pop(str(height), None)
                 continue
