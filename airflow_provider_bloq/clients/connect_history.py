@@ -12,7 +12,7 @@ from airflow_provider_bloq.clients.connect import ConnectApi
 from airflow_provider_bloq.clients.connect_models import Transaction
 from airflow_provider_bloq.clients.connect_recent import transactions_since
 from airflow_provider_bloq.clients.payment_look import read_height
-from airflow_provider_bloq.exceptions import BloqNotFound, BloqReorg
+from airflow_provider_bloq.exceptions import BloqNotFound, BloqReorg, BloqUnavailable
 
 __all__ = ["REREAD_BLOCKS", "Cursor", "History", "read_history", "rows_of"]
 
@@ -42,18 +42,23 @@ class History:
     :param cursor: The last block of the span; None where there is none yet.
     :param reorganised: Whether blocks that were read before have been replaced, so that the span begins before
         the end of the last one: what is known from ``from_height`` on is to be replaced.
+    :param is_behind: Whether Connect has not taken in yet what was read before, so that nothing was read.
     """
 
     rows: list[dict[str, Any]]
     from_height: int
     cursor: Cursor | None
     reorganised: bool
+    is_behind: bool = False
 
 
 def read_history(
     api: ConnectApi, addresses: Sequence[str], *, from_height: int, cursor: Cursor | None, confirmations: int
 ) -> Flow[History]:
     """Read what is new; a flow.
+
+    Where Connect has not taken in the cursor's block yet, as when its index is behind, there is nothing new: no row,
+    and the cursor that was given. Only another hash at that height is a reorg.
 
     :param api: Connect.
     :param addresses: The addresses, each once; fifty are asked about at once.
@@ -63,17 +68,27 @@ def read_history(
         Connect has taken in, which may not be the newest of its node.
     :raises BloqReorg: The chain was reorganised meanwhile, as deep as that.
     :raises BloqListShifted: The list changed again and again while it was read.
+    :raises BloqUnavailable: Connect does not know the last block of the span, though it says that it has taken it in.
     """
     tip = yield from read_height(api)
     last = tip - confirmations + 1
     # Before the cursor is looked at: a reorg in between is found out at the end.
     end = (yield from _hash_at(api, last)) if last >= 0 else None
-    reorganised = cursor is not None and (yield from _hash_at(api, cursor.height)) != cursor.block_hash
+    reorganised = False
+    if cursor is not None:
+        known = (yield from _hash_at(api, cursor.height)) if cursor.height <= tip else None
+        if known is None:
+            # To go back here would delete what is right and cannot be read again yet. An empty span before the same
+            # cursor changes nothing, whoever keeps the rows, and the next run begins where this one would have.
+            return History([], cursor.height + 1, cursor, reorganised=False, is_behind=True)
+        reorganised = known != cursor.block_hash
     first = _first(from_height, cursor, reorganised)
     if last < first:
         return History([], first, None if reorganised else cursor, reorganised)
+    if end is None:
+        raise BloqUnavailable(f"Connect does not know block {last}, though it says that it has taken it in.")
     found = yield from transactions_since(api, addresses, first)
-    if end is None or (yield from _hash_at(api, last)) != end:
+    if (yield from _hash_at(api, last)) != end:
         raise BloqReorg(first, last)
     # One that touches addresses of several parts was found in each of them.
     transactions = {

@@ -62,7 +62,7 @@ class ConnectLookupApi(ConnectStatusApi):
                     str(error), status=400, detail=error.detail, method=error.method, url=error.url
                 ) from None
             raise
-        return needed_text(answer, "blockHash")
+        return _bare_or(answer, "blockHash")
 
     @operation
     def raw_block(self, block_hash: str) -> Flow[str]:
@@ -71,7 +71,7 @@ class ConnectLookupApi(ConnectStatusApi):
         :param block_hash: Its hash.
         """
         answer = yield from self.call(self.RAW_BLOCK, hash=require_txid(block_hash, "block_hash"))
-        return needed_text(answer, "rawblock")
+        return _bare_or(answer, "rawblock")
 
     @operation
     def blocks(self, date: str | datetime.date | None = None, limit: int | None = None) -> Flow[BlocksOfDay]:
@@ -103,7 +103,7 @@ class ConnectLookupApi(ConnectStatusApi):
 
         :param txid: Its id.
         """
-        return needed_text((yield from self.call(self.RAW_TRANSACTION, txid=require_txid(txid))), "rawtx")
+        return _bare_or((yield from self.call(self.RAW_TRANSACTION, txid=require_txid(txid))), "rawtx")
 
     @operation
     def transactions_of_block(self, block_hash: str, page: int = 0) -> Flow[TransactionPage]:
@@ -134,6 +134,11 @@ class ConnectLookupApi(ConnectStatusApi):
         fields = object_of(answer, "a page of transactions")
         total = whole_number_of(fields, "pagesTotal") or 0
         return TransactionPage(tuple(map(Transaction.from_json, list_of(fields.get("txs")))), total)
+
+
+def _bare_or(answer: Any, name: str) -> str:
+    """Return a text that may come in an object or, as no document rules out, as it is."""
+    return answer if isinstance(answer, str) and answer else needed_text(answer, name)
 
 
 def _day(date: object) -> str:

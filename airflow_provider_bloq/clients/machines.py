@@ -12,11 +12,14 @@ from airflow_provider_bloq.clients.attempts import Order
 from airflow_provider_bloq.clients.endpoint import Endpoint, Service
 from airflow_provider_bloq.clients.models import STOPPED, Machine, Offer
 from airflow_provider_bloq.clients.operation import operation
-from airflow_provider_bloq.exceptions import BloqApiError, BloqNotFound, BloqUnavailable
+from airflow_provider_bloq.exceptions import BloqApiError, BloqUnavailable
 
 __all__ = ["Listing", "MachinesApi"]
 
 M = TypeVar("M", bound=Machine)
+
+#: How a delete of what is stopped already may be answered: which it is, is not documented.
+_OF_STOPPED = frozenset({400, 404, 409, 410})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,9 @@ class MachinesApi(Service, Generic[M]):
         """
         try:
             yield from self.call(self.DELETE, id=id)
-        except BloqNotFound:
+        except BloqApiError as error:
+            if error.status not in _OF_STOPPED:
+                raise
             # Also the answer to a second request, sent because the first one's answer was lost.
             machines = (yield from self.listing()).machines
             if not any(machine.id == id.strip() and machine.state == STOPPED for machine in machines):

@@ -1,10 +1,16 @@
-"""Arguments that a template has made a text of."""
+"""Arguments that a template has made a text of, and durations however they are given."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-__all__ = ["number_of"]
+from airflow_provider_bloq.exceptions import BloqConfigurationError
+
+__all__ = ["number_of", "seconds_of"]
+
+#: The longest duration in seconds, about 30 years: what is added to the time of day must stay a date.
+LONGEST = 1e9
 
 
 def number_of(value: Any) -> Any:
@@ -23,3 +29,20 @@ def number_of(value: Any) -> Any:
         return float(text)
     except ValueError:
         return value
+
+
+def seconds_of(name: str, value: Any, where: str | None = None) -> float:
+    """Return a duration in seconds.
+
+    :param name: The name of the argument.
+    :param value: A timedelta, or seconds; these also as the text that a template has made of them.
+    :param where: What the argument belongs to, such as ``task 'create'``.
+    :raises BloqConfigurationError: It is no duration, is negative, or is longer than about 30 years.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else number_of(value)
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not 0 <= seconds <= LONGEST:
+        problem = f"{value!r} is {'negative' if is_number and seconds < 0 else 'no duration'}"
+        remedy = "Give a timedelta, or seconds, of at least zero."
+        raise BloqConfigurationError.of(name, problem, remedy, where)
+    return float(seconds)

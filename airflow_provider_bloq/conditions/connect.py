@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from airflow_provider_bloq.auth.flow import Flow
 from airflow_provider_bloq.chains.head import Head
@@ -26,6 +27,7 @@ from airflow_provider_bloq.conditions.condition import (
     Verdict,
     Waiting,
 )
+from airflow_provider_bloq.conditions.connect_tip import ConnectTip
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqNotFound,
@@ -39,7 +41,7 @@ __all__ = [
     "ConnectTransactionConfirmed",
     "ConnectTransactions",
     "SeenTransactions",
-    "require_place",
+    "settle_place",
 ]
 
 
@@ -65,15 +67,14 @@ class ConnectTarget(Target):
 
 @dataclass(frozen=True, slots=True)
 class ConnectHead(ConnectTarget):
-    """The newest block; seen as a :class:`Head`."""
+    """The newest block that Connect has taken in; seen as a :class:`Head`, or None while it does not show it."""
 
     def looking_by(self, api: ConnectApi) -> Observer:
         """See :meth:`ConnectTarget.looking_by`."""
+        tip = ConnectTip(api)
 
-        def look(_: frozenset[Hashable]) -> Flow[Head]:
-            block_hash = yield from ConnectApi.best_block_hash.flow(api)
-            block = yield from ConnectApi.block.flow(api, block_hash)
-            return Head(block.height, block.hash, block.time)
+        def look(_: frozenset[Hashable]) -> Flow[Head | None]:
+            return (yield from tip.read())
 
         return look
 
@@ -101,15 +102,16 @@ class ConnectTransactions(ConnectTarget):
 
     def looking_by(self, api: ConnectApi) -> Observer:
         """See :meth:`ConnectTarget.looking_by`."""
+        tip = ConnectTip(api)
 
         def look(interests: frozenset[Hashable]) -> Flow[SeenTransactions]:
-            seen: dict[str, Transaction | None] = {}
+            seen: dict[str, Transaction] = {}
             for txid in sorted(map(str, interests)):
-                try:
+                with suppress(BloqNotFound):
                     seen[txid] = yield from ConnectApi.transaction.flow(api, txid)
-                except BloqNotFound:
-                    seen[txid] = None
-            return SeenTransactions(seen, self.clock())
+            counted = yield from tip.counted(list(seen.values()))
+            known = dict(zip(seen, counted, strict=True))
+            return SeenTransactions({str(txid): known.get(str(txid)) for txid in interests}, self.clock())
 
         return look
 
@@ -117,6 +119,8 @@ class ConnectTransactions(ConnectTarget):
 @dataclass(frozen=True, slots=True)
 class ConnectBlockReached(Condition):
     """A block has so many confirmations; see :class:`~airflow_provider_bloq.conditions.blocks.BlockReached`.
+
+    They are counted from the newest block that Connect has taken in, which may not be the newest of its node.
 
     :param chain: ``btc`` or ``bch``.
     :param height: Number of the block; the genesis block has 0.
@@ -133,7 +137,7 @@ class ConnectBlockReached(Condition):
     network: str | None = None
 
     def __post_init__(self) -> None:
-        require_place(self.chain, self.network)
+        settle_place(self)
         require_whole_number("height", self.height, least=0)
         require_whole_number("confirmations", self.confirmations, least=1)
 
@@ -142,8 +146,10 @@ class ConnectBlockReached(Condition):
         """See :attr:`Condition.target`."""
         return ConnectHead(self.chain, self.network)
 
-    def judge(self, seen: Head, memory: Memory | None) -> Verdict:
+    def judge(self, seen: Head | None, memory: Memory | None) -> Verdict:
         """See :meth:`Condition.judge`; the result tells height, confirmations and the head."""
+        if seen is None:
+            return Waiting("Connect does not show its newest block yet")
         confirmations = seen.confirmations_of(self.height)
         if confirmations >= self.confirmations:
             return Met({"height": self.height, "confirmations": confirmations, "head": asdict(seen)})
@@ -157,9 +163,10 @@ class ConnectBlockReached(Condition):
 class ConnectTransactionConfirmed(Condition):
     """A transaction is in the chain with so many confirmations.
 
-    A reorg that takes it out again before it has them all only means to wait on. If it is neither in the chain nor
-    in the mempool for ``unseen_for`` seconds on end, the wait ends with ``BloqTransactionDropped``: it was never
-    sent, another one took its place, or the node has forgotten it.
+    They are counted from the newest block that Connect has taken in. A reorg that takes it out again before it has
+    them all only means to wait on. If it is neither in the chain nor in the mempool for ``unseen_for`` seconds on
+    end, the wait ends with ``BloqTransactionDropped``: it was never sent, another one took its place, or the node has
+    forgotten it.
 
     :param chain: ``btc`` or ``bch``.
     :param txid: Its id.
@@ -178,7 +185,7 @@ class ConnectTransactionConfirmed(Condition):
     network: str | None = None
 
     def __post_init__(self) -> None:
-        require_place(self.chain, self.network)
+        settle_place(self)
         require_txid(self.txid)
         require_whole_number("confirmations", self.confirmations, least=1)
         seconds = self.unseen_for
@@ -231,12 +238,11 @@ class ConnectTransactionConfirmed(Condition):
         return Waiting(f"{self.txid} is not known to Connect", {"unknown_since": since})
 
 
-def require_place(chain: object, network: object) -> None:
-    """Refuse a chain or a network that Connect does not have.
+def settle_place(condition: Any) -> None:
+    """Bring a condition's chain and network into lower case: by them those that can look together are found.
 
-    :raises BloqConfigurationError: It does not.
+    :raises BloqConfigurationError: Connect does not have the chain or the network.
     """
-    if require_rest_chain(chain) != chain:
-        raise BloqConfigurationError.of("chain", f"{chain!r} is not in lower case", "Use btc or bch.")
-    if network is not None:
-        require_network(network)
+    object.__setattr__(condition, "chain", require_rest_chain(condition.chain))
+    if condition.network is not None:
+        object.__setattr__(condition, "network", require_network(condition.network))

@@ -21,7 +21,8 @@ from airflow_provider_bloq.conditions.condition import (
     Verdict,
     Waiting,
 )
-from airflow_provider_bloq.conditions.connect import ConnectTarget, require_place
+from airflow_provider_bloq.conditions.connect import ConnectTarget, settle_place
+from airflow_provider_bloq.conditions.connect_tip import ConnectTip
 
 __all__ = [
     "AddressCoins",
@@ -43,6 +44,7 @@ class AddressCoins(ConnectTarget):
 
     def looking_by(self, api: ConnectApi) -> Observer:
         """See :meth:`ConnectTarget.looking_by`."""
+        tip = ConnectTip(api)
 
         def look(interests: frozenset[Hashable]) -> Flow[list[Unspent]]:
             coins: list[Unspent] = []
@@ -50,7 +52,7 @@ class AddressCoins(ConnectTarget):
             wanted = {bare_address(address): address for address in sorted(map(str, interests))}
             for addresses in _parts(list(wanted.values())):
                 coins += yield from ConnectApi.unspent.flow(api, addresses)
-            return coins
+            return (yield from tip.counted(coins))
 
         return look
 
@@ -76,6 +78,7 @@ class AddressPayments(ConnectTarget):
 
     def looking_by(self, api: ConnectApi) -> Observer:
         """See :meth:`ConnectTarget.looking_by`."""
+        tip = ConnectTip(api)
 
         def look(interests: frozenset[Hashable]) -> Flow[list[Transaction]]:
             wanted = sorted(one for one in interests if isinstance(one, PaymentInterest))
@@ -84,14 +87,14 @@ class AddressPayments(ConnectTarget):
                 addresses = list(dict.fromkeys(one.address for one in part))
                 since = min(one.since_height for one in part)
                 transactions += yield from transactions_since(api, addresses, since)
-            return transactions
+            return (yield from tip.counted(transactions))
 
         return look
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectBalanceReached(Condition):
-    """An address has so much, counting what has so many confirmations.
+    """An address has so much, counting what has so many confirmations by the newest block that Connect has taken in.
 
     :param chain: ``btc`` or ``bch``.
     :param address: The address.
@@ -110,7 +113,7 @@ class ConnectBalanceReached(Condition):
     network: str | None = None
 
     def __post_init__(self) -> None:
-        require_place(self.chain, self.network)
+        settle_place(self)
         require_address(self.chain, self.address, self.network)
         require_whole_number("at_least_sat", self.at_least_sat, least=1)
         require_whole_number("confirmations", self.confirmations, least=0)
@@ -150,7 +153,8 @@ class ConnectBalanceReached(Condition):
 class ConnectPaymentSeen(Condition):
     """An address was paid so much by one output, with so many confirmations; of several the deepest is told.
 
-    It counts also if it was spent meanwhile. A reorg that takes it out of the chain means to wait on.
+    It counts also if it was spent meanwhile. A reorg that takes it out of the chain means to wait on. Confirmations
+    are counted from the newest block that Connect has taken in.
 
     :param chain: ``btc`` or ``bch``.
     :param address: The address.
@@ -171,7 +175,7 @@ class ConnectPaymentSeen(Condition):
     network: str | None = None
 
     def __post_init__(self) -> None:
-        require_place(self.chain, self.network)
+        settle_place(self)
         require_address(self.chain, self.address, self.network)
         require_whole_number("at_least_sat", self.at_least_sat, least=1)
         require_whole_number("confirmations", self.confirmations, least=0)

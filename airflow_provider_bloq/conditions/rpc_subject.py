@@ -14,6 +14,7 @@ from airflow_provider_bloq.clients.jsonrpc import RpcApi
 from airflow_provider_bloq.clients.models import Cluster, Node
 from airflow_provider_bloq.clients.naming import CONNECT, connect_chain_of, node_id_of
 from airflow_provider_bloq.clients.node_tls import normalise_fingerprint
+from airflow_provider_bloq.clients.path_key import shows_path_key
 from airflow_provider_bloq.conditions.condition import Observer, Reader, Target
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
@@ -114,13 +115,26 @@ class SubjectTarget(Target):
 
 
 def _refuse_unusable(url: str) -> None:
-    # Before it is stored: it might hold a password.
+    # Before it is stored: it might hold a password or a key. None of it is quoted.
     try:
         Origin.of(url)
     except ValueError as odd:
         raise BloqConfigurationError.of(
             "node", f"it is no URL that can be used: {odd}", "Correct it."
         ) from None
+    if shows_path_key(url):
+        raise BloqConfigurationError.of(
+            "node",
+            "it is a URL of Connect, whose path is a credential that Airflow's database would hold",
+            "Give the key to the connection, in connect_api_keys or beside the client keys in Vault, and write "
+            'node="connect:<chain>". Change the key: it may stand in pages and logs by now',
+        )
+    if "?" in url or "#" in url:
+        raise BloqConfigurationError.of(
+            "node",
+            "it is a URL with a query or a fragment, where keys stand that Airflow's database would hold",
+            'Give a URL without one; for a chain in Connect, node="connect:<chain>"',
+        )
 
 
 def _normalised(fingerprint: Any) -> str | None:

@@ -35,6 +35,7 @@ from airflow_provider_bloq.exceptions import (
 __all__ = ["TransactionConfirmed", "TransactionInterest", "Transactions"]
 
 _HASH = re.compile(r"(?:0x)?[0-9a-f]{64}")
+_HASH_BITS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ class TransactionConfirmed(Condition):
     behind each other by a block: there, wait for two confirmations or more.
 
     :param subject: A node or cluster of the chain.
-    :param tx_hash: The transaction's hash, in hex.
+    :param tx_hash: The transaction's hash, in hex; or as a number, which a DAG that renders templates as native
+        objects makes of ``0x…``.
     :param confirmations: How many, at least 1.
     :param unseen_for: Seconds that the node may not know it.
     :raises BloqConfigurationError: One of these cannot be.
@@ -109,10 +111,7 @@ class TransactionConfirmed(Condition):
     unseen_for: float = 600.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.tx_hash, str) or not _HASH.fullmatch(self.tx_hash.strip().lower()):
-            raise BloqConfigurationError.of(
-                "tx_hash", f"{str(self.tx_hash)[:80]!r} is no hash of a transaction", "Give 32 bytes in hex."
-            )
+        object.__setattr__(self, "tx_hash", _hash_of(self.tx_hash))
         require_whole_number("confirmations", self.confirmations, least=1)
         seconds = self.unseen_for
         if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
@@ -204,6 +203,19 @@ class TransactionConfirmed(Condition):
             )
         reason = f"{self.tx_hash} is not known to the node{past.after_reorg()}"
         return Waiting(reason, replace(past, unknown_since=since).to_json())
+
+
+def _hash_of(given: object) -> str:
+    if isinstance(given, int):
+        if not isinstance(given, bool) and 0 <= given < 1 << _HASH_BITS:
+            return f"0x{given:064x}"
+        # Python refuses to write very large numbers in decimal.
+        told = "a number like that"
+    else:
+        if isinstance(given, str) and _HASH.fullmatch(given.strip().lower()):
+            return given
+        told = repr(str(given)[:80])
+    raise BloqConfigurationError.of("tx_hash", f"{told} is no hash of a transaction", "Give 32 bytes in hex.")
 
 
 def _wanted(interests: frozenset[Hashable], known: dict[str, Uses]) -> dict[str, Uses]:

@@ -32,7 +32,8 @@ class BloqAddressHistoryOperator(BloqConnectBaseOperator):
     hash, the last hundred blocks are read anew, but none before ``from_height``; then, where ``reorganised`` is
     true, and only then, delete everything from the result's ``from_height`` on. Let the task that inserts return
     the ``cursor``, take it from there, and give the DAG ``max_active_runs=1``: then what could not be inserted is
-    read again by the next run.
+    read again by the next run. While Connect has not taken in the cursor's block, as when its index is behind, a run
+    reads nothing and returns the cursor as it was given.
 
     The arguments of :class:`~airflow_provider_bloq.operators.connect.BloqConnectBaseOperator` are taken as well.
 
@@ -98,6 +99,11 @@ class BloqAddressHistoryOperator(BloqConnectBaseOperator):
                 self.log.warning(
                     "The chain was reorganised: what is known from block %s on is to be replaced.",
                     history.from_height,
+                )
+            if history.is_behind and cursor is not None:
+                self.log.warning(
+                    "Connect has not taken in block %s yet, up to which was read before: nothing is read.",
+                    cursor.height,
                 )
             return {
                 "rows": self._returned(history.rows, destination),

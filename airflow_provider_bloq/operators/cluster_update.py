@@ -33,8 +33,9 @@ class BloqUpdateClusterOperator(WaitingOperator):
     :param service_id: The service to move to, of the same chain and network; None to leave it.
     :param alias: Its second name; None to leave it.
     :param wait: Whether to wait until it is done.
-    :param poll_interval: Seconds between two looks at the cluster.
-    :param wait_timeout: Seconds to wait, from each try's beginning. ``execution_timeout`` shortens it.
+    :param poll_interval: Time between two looks at the cluster: seconds, or a timedelta; at least 0.1 s.
+    :param wait_timeout: Time to wait, from each try's beginning: seconds, or a timedelta.
+        ``execution_timeout`` shortens it.
     :param deferrable: Whether to wait in the triggerer.
     :param cancel_on_kill: Whether to abort the change of service that this try has begun if the task is killed
         while it waits; see :class:`~airflow_provider_bloq.operators.creation.BloqCreateOperator`. Members and

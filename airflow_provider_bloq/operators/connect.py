@@ -2,87 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks.failures import failing_at_once
-from airflow_provider_bloq.operators.base import BloqOperator
-from airflow_provider_bloq.operators.lineage import StoredFile, chain_dataset, operator_lineage, stored_at
-from airflow_provider_bloq.operators.links import LINKS, BloqResultLink
+from airflow_provider_bloq.operators.lineage import chain_dataset, operator_lineage
 from airflow_provider_bloq.operators.response_filter import check_filter, load_filter
-from airflow_provider_bloq.operators.results import RESULT_LIMIT, destination_of, returned
+from airflow_provider_bloq.operators.storing import BloqStoringOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperatorLink, ObjectStoragePath
-
     from airflow_provider_bloq.clients.connect import ConnectClient
+    from airflow_provider_bloq.operators.response_filter import Filter
 
 __all__ = ["BloqConnectBaseOperator", "BloqConnectOperator", "addresses_of"]
 
 
-class BloqConnectBaseOperator(BloqOperator):
+class BloqConnectBaseOperator(BloqStoringOperator):
     """An operator that asks Connect about one chain.
+
+    The arguments of :class:`~airflow_provider_bloq.operators.storing.BloqStoringOperator` are taken as well.
 
     :param chain: ``btc`` or ``bch``.
     :param network: ``mainnet``, ``testnet`` or ``regtest``; by default ``mainnet``, and ``regtest`` in the
         environment ``local``.
-    :param result_path: URL of the file on object storage that a result over ``result_limit`` goes to; its
-        path is returned then, as text that ``ObjectStoragePath`` takes. Where it ends in ``/`` the file in
-        that folder is named by DAG, run, task and map index. Another try of the task replaces the file.
-    :param result_conn_id: Connection of that storage, where it does not stand in the URL.
-    :param result_limit: The most bytes of JSON that are returned as they are. 0: all go to
-        ``result_path``. None: none do.
     """
 
-    template_fields: Sequence[str] = (
-        *BloqOperator.template_fields,
-        "chain",
-        "network",
-        "result_path",
-        "result_conn_id",
-    )
-    operator_extra_links: Collection[BaseOperatorLink] = (*LINKS, BloqResultLink())
-    #: The file that the result went to, once the task has run.
-    stored_result: StoredFile | None = None
+    template_fields: Sequence[str] = (*BloqStoringOperator.template_fields, "chain", "network")
 
     def __init__(
         self,
         *,
         chain: str,
         network: str | None = None,
-        result_path: str | None = None,
-        result_conn_id: str | None = None,
-        result_limit: int | None = RESULT_LIMIT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.chain = chain
         self.network = network
-        self.result_path = result_path
-        self.result_conn_id = result_conn_id
-        self.result_limit = result_limit
-        if result_path is None:
-            self.operator_extra_links = LINKS
-        if result_limit is not None:
-            from airflow_provider_bloq.clients.limits import require_whole_number
-
-            require_whole_number("result_limit", result_limit, least=0)
 
     @property
     def client(self) -> ConnectClient:
         """The client of the chain."""
         return self.hook.connect(self.chain, self.network)
-
-    def _destination(self, context: Any) -> ObjectStoragePath | None:
-        return destination_of(self.result_path, self.result_conn_id, context, self.task_id)
-
-    def _returned(self, result: Any, destination: ObjectStoragePath | None) -> Any:
-        value = returned(result, self.result_limit, destination, self.task_id)
-        if value is not result and destination is not None:
-            self.log.info("The result is at %s", value)
-            self.stored_result = stored_at(destination)
-        return value
 
     @property
     def _operations(self) -> tuple[str, ...]:
@@ -91,7 +53,8 @@ class BloqConnectBaseOperator(BloqOperator):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Tell OpenLineage's provider what was asked and written; it asks for this by this name."""
-        chain = chain_dataset(self.chain, self.client.network)
+        client = self.client
+        chain = chain_dataset(client.chain, client.network)
         return operator_lineage(inputs=[chain], outputs=[self.stored_result], operations=self._operations)
 
 
@@ -107,12 +70,17 @@ class BloqConnectOperator(BloqConnectBaseOperator):
     :param parameters: Its parameters by their names, such as ``{"address": "…"}``. Numbers may be texts, as
         templates make them.
     :param response_filter: What is taken of the result: a JMESPath expression, or a function of one argument as
-        ``package.module:function``.
+        ``package.module:function``. It may be a template.
     :raises BloqConfigurationError: There is no such operation, or it has no such parameters; names those that
         there are. At once, unless a template is in the way.
     """
 
-    template_fields: Sequence[str] = (*BloqConnectBaseOperator.template_fields, "endpoint", "parameters")
+    template_fields: Sequence[str] = (
+        *BloqConnectBaseOperator.template_fields,
+        "endpoint",
+        "parameters",
+        "response_filter",
+    )
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
 
     def __init__(
@@ -127,8 +95,11 @@ class BloqConnectOperator(BloqConnectBaseOperator):
         self.endpoint = endpoint
         self.parameters = parameters
         self.response_filter = response_filter
-        check_filter(response_filter, self.task_id)
-        if isinstance(endpoint, str) and "{{" not in endpoint and isinstance(parameters, Mapping | None):
+        # A DAG that renders templates as native objects makes values of texts that are no template as well, such as
+        # a list of "[0]".
+        self._own_filter = None if _is_template(response_filter) else response_filter
+        check_filter(self._own_filter, self.task_id)
+        if not _is_template(endpoint) and isinstance(parameters, Mapping | None):
             self._check()
 
     def execute(self, context: Any) -> Any:
@@ -140,7 +111,7 @@ class BloqConnectOperator(BloqConnectBaseOperator):
         with failing_at_once():
             self._check()
             destination = self._destination(context)
-            pick = load_filter(self.response_filter, self.task_id)
+            pick = self._filter
             result = getattr(self.client, self.endpoint)(**self._arguments)
             return self._returned(pick(_plain(result)), destination)
 
@@ -154,10 +125,22 @@ class BloqConnectOperator(BloqConnectBaseOperator):
 
         return with_numbers(self.endpoint, self.parameters or {})
 
+    @property
+    def _filter(self) -> Filter:
+        given = self.response_filter if self._own_filter is None else self._own_filter
+        check_filter(given, self.task_id)
+        return load_filter(given, self.task_id)
+
     def _check(self) -> None:
         from airflow_provider_bloq.clients.connect_operations import check_call
 
         check_call(self.endpoint, self.parameters or {}, self.task_id)
+
+
+def _is_template(given: object) -> bool:
+    """Tell whether a value will be known only when the task runs: a text for Jinja, or the output of a task."""
+    is_text = isinstance(given, str) and any(mark in given for mark in ("{{", "{%", "{#"))
+    return is_text or hasattr(given, "iter_references")
 
 
 def _plain(result: Any) -> Any:

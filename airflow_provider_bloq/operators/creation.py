@@ -15,7 +15,7 @@ from airflow_provider_bloq.operators.waiting import WaitingOperator
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.auth.flow import Flow
-    from airflow_provider_bloq.clients.creation import Creation
+    from airflow_provider_bloq.clients.creation import Creation, Journal
     from airflow_provider_bloq.clients.machines import MachinesApi
     from airflow_provider_bloq.conditions.condition import Condition
 
@@ -40,7 +40,9 @@ class BloqCreateOperator(WaitingOperator):
     the former is left alone. A failed task that is cleared takes up what it has created, if that is still there.
 
     Airflow 3.1 and 3.2 have no state store. There, and with ``durable=False``, a try knows nothing of the one
-    before it, so that it fails for good, with the id, where what it created does not start.
+    before it. So once it may have created something, whatever ends it, such as its ``execution_timeout`` or a trigger
+    that nobody runs, makes it fail for good: with the id (``BloqNotStarted``), or, where that is not known,
+    with ``BloqAmbiguousCreate``. Only a worker that is lost cannot tell, and is tried again.
 
     :param service_id: What to create.
     :param auth_type: How it will know its callers.
@@ -49,9 +51,9 @@ class BloqCreateOperator(WaitingOperator):
         slot sees to the latter, not to other DAGs or other runs; a service or an ``auth_type`` that no other
         task uses will do as well.
     :param wait: Whether to wait until it has started.
-    :param poll_interval: Seconds between two looks at its state.
-    :param wait_timeout: Seconds to wait for its start, from each try's beginning. ``execution_timeout``
-        shortens it.
+    :param poll_interval: Time between two looks at its state: seconds, or a timedelta; at least 0.1 s.
+    :param wait_timeout: Time to wait for its start, from each try's beginning: seconds, or a timedelta.
+        ``execution_timeout`` shortens it.
     :param deferrable: Whether to wait in the triggerer.
     :param cancel_on_kill: Whether to delete what this task has created if the task is killed before it is done:
         marked as failed or successful, or cleared, or out of ``execution_timeout``. In the triggerer this needs
@@ -108,11 +110,12 @@ class BloqCreateOperator(WaitingOperator):
         """
         from airflow_provider_bloq.clients.models import STARTED
 
-        creation = self._creation(context)
-        machine = self.hook.run(creation.run())
-        self._own = machine.id
-        self.log.info("%s (%s %s) is %s", machine.id, machine.chain, machine.network, machine.state)
-        with self._no_retry_without_journal(context, machine.id):
+        journal = self._journal(context)
+        with self._no_retry_without_notes(journal):
+            creation = self._creation(context, journal)
+            machine = self.hook.run(creation.run())
+            self._own = machine.id
+            self.log.info("%s (%s %s) is %s", machine.id, machine.chain, machine.network, machine.state)
             if self.wait and machine.state != STARTED:
                 machine = self._awaited(context, machine.id, self.clock() + self.patience)
             return self._finished(creation, machine)
@@ -135,7 +138,8 @@ class BloqCreateOperator(WaitingOperator):
         from airflow_provider_bloq.triggers.outcome import result_of
 
         self._own = id
-        with self._no_retry_without_journal(context, id):
+        journal = self._journal(context, created=True, id=id)
+        with self._no_retry_without_notes(journal):
             try:
                 result_of(event)
                 news: BloqError | None = None
@@ -148,7 +152,19 @@ class BloqCreateOperator(WaitingOperator):
                     machine = self._awaited(context, id, deadline)
                 else:
                     self._give_up(context, id, news)
-            return self._finished(self._creation(context), machine)
+            return self._finished(self._creation(context, journal), machine)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
+        """Go on after the trigger, or fail since Airflow has ended it: it had failed, or nobody ran it.
+
+        :param next_method: What is called; Airflow has a name of its own for a trigger that it has ended.
+        :param next_kwargs: What that is given, without the id in the latter case.
+        :param context: The task's context.
+        :return: As :meth:`execute`.
+        """
+        journal = self._journal(context, created=True, id=(next_kwargs or {}).get("id"))
+        with self._no_retry_without_notes(journal):
+            return super().resume_execution(next_method, next_kwargs, context)
 
     def cancellation(self, service: dict[str, Any]) -> Flow[None] | None:
         """Delete what this task has created; see :meth:`.CancellingOperator.cancellation`."""
@@ -159,25 +175,36 @@ class BloqCreateOperator(WaitingOperator):
         self.log.info("Deleting %s, since the task is killed.", self._own)
         return MachinesApi.delete.flow(self.api(service), self._own)
 
-    def _creation(self, context: Any) -> Creation[Any]:
-        from airflow_provider_bloq.clients.creation import Creation, NoJournal
-        from airflow_provider_bloq.operators.journal import TaskJournal, life_of
+    def _creation(self, context: Any, journal: Journal) -> Creation[Any]:
+        from airflow_provider_bloq.clients.creation import Creation
+        from airflow_provider_bloq.operators.journal import life_of
 
         with failing_at_once():
             order = self.order()
-        store = self._store(context)
-        if self.durable and store is None:
-            tell_once(Lack.NOTES_OF_CREATES)
         return Creation(
             api=self.api(),
             order=order,
-            journal=NoJournal() if store is None else TaskJournal(store, context, BloqCreateOperator),
+            journal=journal,
             serialised=self.serialised,
             life=life_of(context),
             # The time to connect, and the time for the answer.
             settles_in=2 * self.hook.settings.timeout,
             clock=self.clock,
         )
+
+    def _journal(self, context: Any, *, created: bool = False, id: str | None = None) -> Journal:  # noqa: A002
+        from airflow_provider_bloq.operators.journal import TaskJournal
+        from airflow_provider_bloq.operators.unnoted import Unnoted
+
+        store = self._store(context)
+        if store is not None:
+            return TaskJournal(store, context, BloqCreateOperator)
+        if self.durable:
+            tell_once(Lack.NOTES_OF_CREATES)
+        journal = Unnoted(context)
+        if created:
+            journal.recall(id)
+        return journal
 
     def _store(self, context: Any) -> Any | None:
         return context.get("task_state_store") if self.durable else None
@@ -204,17 +231,20 @@ class BloqCreateOperator(WaitingOperator):
         raise error from why
 
     @contextmanager
-    def _no_retry_without_journal(self, context: Any, id: str) -> Iterator[None]:  # noqa: A002
+    def _no_retry_without_notes(self, journal: Journal) -> Iterator[None]:
         """Where the next try would not know of what was created, see to it that there is none."""
-        try:
+        from airflow_provider_bloq.operators.unnoted import Unnoted
+
+        if not isinstance(journal, Unnoted):
             yield
-        except BloqError as error:
-            if self._store(context) is not None:
-                raise
-            if not isinstance(error, BloqNotStarted):
-                error = BloqNotStarted(f"{id} was created, but then: {error}", node_id=id)
-            with failing_at_once():
-                raise error
+            return
+
+        def killed() -> None:
+            self._own = self._own or journal.id
+            self.on_kill()
+
+        with journal.failing_for_good(on_timeout=killed):
+            yield
 
     def _finished(self, creation: Creation[Any], machine: Any) -> dict[str, Any]:
         result = self.result(machine)

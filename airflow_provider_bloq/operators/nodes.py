@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bloq.hooks.failures import failing_at_once
 from airflow_provider_bloq.operators.base import BloqOperator
 from airflow_provider_bloq.operators.creation import BloqCreateOperator
+from airflow_provider_bloq.operators.storing import BloqStoringOperator
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.clients.machines import MachinesApi
@@ -136,18 +137,22 @@ class BloqGetNodeOperator(BloqOperator):
         return self.hook.nodes.get(_node_id(self.node)).public()
 
 
-class BloqNodeLogsOperator(BloqOperator):
+class BloqNodeLogsOperator(BloqStoringOperator):
     """Read the last lines of a node's log.
 
     Returns what the service gives. Its documents do not say of which shape that is: a list of lines, or
     an object whose ``data`` is one text.
 
     :param node: Its id, or what ``BloqCreateNodeOperator`` returned.
-    :param lines: How many lines. All of them go into XCom.
+    :param lines: How many lines.
+    :param result_path: URL of the file on object storage that a log over ``result_limit`` goes to; see
+        :class:`~airflow_provider_bloq.operators.storing.BloqStoringOperator`.
+    :param result_conn_id: Connection of that storage, where it does not stand in the URL.
+    :param result_limit: The most bytes of JSON that are returned as they are (1 MiB).
     :param bloq_conn_id: Id of the connection.
     """
 
-    template_fields: Sequence[str] = (*BloqOperator.template_fields, "node", "lines")
+    template_fields: Sequence[str] = (*BloqStoringOperator.template_fields, "node", "lines")
 
     def __init__(self, *, node: str | Mapping[str, Any], lines: int | str = 100, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -157,11 +162,15 @@ class BloqNodeLogsOperator(BloqOperator):
     def execute(self, context: Any) -> Any:
         """Read the log.
 
-        :return: What the service gives.
+        :return: What the service gives, or the path of the file that has it.
+        :raises BloqResultTooLarge: It is over its limit, and there is no ``result_path``.
         """
         from airflow_provider_bloq.clients.limits import untemplated
 
-        return self.hook.nodes.logs(_node_id(self.node), untemplated(self.lines))
+        with failing_at_once():
+            destination = self._destination(context)
+            log = self.hook.nodes.logs(_node_id(self.node), untemplated(self.lines))
+            return self._returned(log, destination)
 
 
 def _node_id(node: str | Mapping[str, Any]) -> str:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_bloq.clients.templated import seconds_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.hooks.failures import failing_at_once
 from airflow_provider_bloq.operators.base import BloqOperator
 
 if TYPE_CHECKING:
@@ -81,11 +83,8 @@ class BloqRotateClientKeysOperator(BloqOperator):
         self.account_vault_conn_id = account_vault_conn_id
         self.account_user_field = account_user_field
         self.account_password_field = account_password_field
-        self.grace = grace if isinstance(grace, timedelta) else timedelta(seconds=grace)
-        if self.grace < timedelta(0):
-            raise BloqConfigurationError.of(
-                "grace", "it is negative", "Give a timedelta, or seconds, of at least zero.", self.task_id
-            )
+        with failing_at_once():
+            self.grace = timedelta(seconds=seconds_of("grace", grace, f"task {self.task_id!r}"))
         self.dry_run_only = dry_run
         self.deferrable = deferrable
 
@@ -134,7 +133,6 @@ class BloqRotateClientKeysOperator(BloqOperator):
 
     def _parties(self, context: Any, journal: Journal) -> Parties:
         from airflow_provider_bloq.clients.retry import RetryPolicy
-        from airflow_provider_bloq.hooks.failures import failing_at_once
         from airflow_provider_bloq.hooks.masking import mask
         from airflow_provider_bloq.rotation.parties import Parties, Rules
         from airflow_provider_bloq.vault.rotation import AccountLocation, RotationVault
@@ -167,7 +165,6 @@ class BloqRotateClientKeysOperator(BloqOperator):
         return Parties(accounts_url=settings.accounts_url, vault=vault, journal=journal, rules=rules)
 
     def _journal(self, context: Any) -> Journal:
-        from airflow_provider_bloq.hooks.failures import failing_at_once
         from airflow_provider_bloq.rotation.journal import StateStoreJournal
 
         store = context.get("task_state_store")

@@ -11,9 +11,14 @@ from airflow_provider_bloq.operators.base import BloqOperator
 from airflow_provider_bloq.operators.lineage import chain_dataset, operator_lineage
 
 if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
     from airflow_provider_bloq.clients.bitcoin_raw import RawTransaction
 
 __all__ = ["BloqSendTransactionOperator"]
+
+#: What a store says of a path that will not be right at the next try either.
+_NO_SUCH_FILE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
 class BloqSendTransactionOperator(BloqOperator):
@@ -82,7 +87,8 @@ class BloqSendTransactionOperator(BloqOperator):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Tell OpenLineage's provider what was written to; it asks for this by this name."""
-        chain = chain_dataset(self.chain, self.hook.connect(self.chain, self.network).network)
+        client = self.hook.connect(self.chain, self.network)
+        chain = chain_dataset(client.chain, client.network)
         return operator_lineage(outputs=[chain], operations=["send"])
 
     def _transaction(self) -> RawTransaction:
@@ -90,16 +96,39 @@ class BloqSendTransactionOperator(BloqOperator):
 
         if self.raw_transaction_path is None:
             return RawTransaction.read(self.raw_transaction)
-        from airflow_provider_bloq.operators.results import destination_of
+        return RawTransaction.read(self._content(self.raw_transaction_path), "raw_transaction_path")
 
-        file = destination_of(self.raw_transaction_path, self.raw_transaction_conn_id, {}, self.task_id)
+    def _content(self, path: str) -> str:
+        file = self._file(path)
         try:
-            content = file.read_text(encoding="ascii") if file is not None else ""
-        except (OSError, UnicodeDecodeError) as unreadable:
-            raise BloqConfigurationError.of(
-                "raw_transaction_path",
+            content: bytes = file.fs.cat_file(file.path)
+            return content.decode("ascii")
+        # No other OSError: it may be the way to the store that is broken, which another try may find mended.
+        except (*_NO_SUCH_FILE, UnicodeDecodeError) as unreadable:
+            raise self._unusable(
                 f"it cannot be read ({type(unreadable).__name__})",
                 "Give the URL of a file with the transaction in hex.",
-                self.task_id,
             ) from unreadable
-        return RawTransaction.read(content, "raw_transaction_path")
+
+    def _file(self, path: str) -> ObjectStoragePath:
+        if not path or path.endswith("/"):
+            raise self._unusable(
+                "it names a folder" if path else "it is empty",
+                "Give the URL of a file with the transaction in hex.",
+            )
+        from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+        try:
+            file = ObjectStoragePath(path, conn_id=self.raw_transaction_conn_id)
+            # Only now the store is looked for.
+            _ = file.fs
+        except (ImportError, ValueError) as unknown:
+            scheme = path.partition("://")[0] if "://" in path else "file"
+            raise self._unusable(
+                f"Airflow has no storage for {scheme}:// here ({type(unknown).__name__})",
+                "Install the provider of that storage, or give another path.",
+            ) from unknown
+        return file
+
+    def _unusable(self, problem: str, remedy: str) -> BloqConfigurationError:
+        return BloqConfigurationError.of("raw_transaction_path", problem, remedy, self.task_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
@@ -18,6 +19,9 @@ class BloqTokenBrokerOperator(BloqOperator):
     Runs with a connection that is a member: ``sharing: vault``, and client keys. The tasks then use one
     without keys, a reader. Schedule it more often than the token lives, and let ``valid_for`` be longer
     than the time between two runs: then a run that fails does no harm, the next is in time.
+
+    Each run also reads the client keys and asks Nodes whether it refuses the token: after a rotation of the keys,
+    and after the token was revoked, it is renewed however long it would live.
 
     Returns ``{"version": 7, "expires_in": 3541.2, "renewed": true}``: the version of the shared token in
     Vault (None where Vault could not be written at the time), for how many seconds it is still good, and
@@ -45,14 +49,16 @@ class BloqTokenBrokerOperator(BloqOperator):
         with failing_at_once():
             seconds = self._seconds()
             provider = self.hook.bearer.provider
-            if not isinstance(provider, SharedTokenProvider) or not provider.is_member:
+            if not isinstance(provider, SharedTokenProvider) or not provider.can_renew:
                 raise BloqConfigurationError.of(
                     "sharing",
                     "a broker needs a connection that shares a token, and has client keys to renew it with",
                     "Set sharing to vault and shared_vault_path, and give it client keys or vault_path",
                     f"connection {self.bloq_conn_id!r}",
                 )
-        kept = self.hook.run(provider.keep(seconds))
+        nodes = self.hook.nodes
+        refuses = partial(self.hook.bearer.is_refused, nodes.request(nodes.SERVICES, {}, None, None))
+        kept = self.hook.run(provider.keep(seconds, refuses))
         if kept.expires_in < seconds:
             self.log.warning(
                 "The token is good for %.0f s, less than the %.0f s of valid_for.", kept.expires_in, seconds

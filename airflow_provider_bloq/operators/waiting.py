@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_bloq.clients.templated import seconds_of
+from airflow_provider_bloq.hooks.failures import failing_at_once
 from airflow_provider_bloq.hooks.lacking import Lack, tell_once
 from airflow_provider_bloq.operators.cancelling import CancellingOperator
 
@@ -25,24 +27,30 @@ BACKSTOP = 120.0
 class WaitingOperator(CancellingOperator):
     """An operator that begins something and waits until it is done.
 
-    :param poll_interval: Seconds between two looks.
-    :param wait_timeout: Seconds to wait, from each try's beginning. ``execution_timeout`` shortens it.
+    :param poll_interval: Time between two looks: seconds, or a timedelta; at least 0.1 s.
+    :param wait_timeout: Time to wait, from each try's beginning: seconds, or a timedelta. ``execution_timeout``
+        shortens it.
     :param deferrable: Whether to wait in the triggerer.
     :param cancel_on_kill: Whether to undo what this task has begun if it is killed.
     :param bloq_conn_id: Id of the connection.
+    :raises BloqConfigurationError: A duration is none.
     """
 
     def __init__(
         self,
         *,
-        poll_interval: float = 10.0,
-        wait_timeout: float = 3600.0,
+        poll_interval: timedelta | float = 10.0,
+        wait_timeout: timedelta | float = 3600.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.poll_interval = poll_interval
-        self.wait_timeout = wait_timeout
+        # Here, since what is wrong with them would else come out when something was begun already. Both are
+        # seconds from here on: a trigger's arguments are JSON.
+        with failing_at_once():
+            where = f"task {self.task_id!r}"
+            self.poll_interval = seconds_of("poll_interval", poll_interval, where)
+            self.wait_timeout = seconds_of("wait_timeout", wait_timeout, where)
         self.deferrable = deferrable
 
     @abstractmethod

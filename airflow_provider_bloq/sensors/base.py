@@ -21,8 +21,10 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_bloq.clients.limits import require_whole_number, untemplated
 from airflow_provider_bloq.exceptions import BloqError, BloqWaitTimeout
 from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.hooks.failures import failing_at_once
 from airflow_provider_bloq.hooks.lacking import Lack, tell_once
 from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY, policy_argument, tell_if_missing
 from airflow_provider_bloq.operators.links import LINKS
@@ -55,7 +57,10 @@ class BloqSensor(BaseSensorOperator):
 
     It fails with the error that the condition names if what it waits for will not come any more, and with
     ``AirflowSensorTimeout`` if it has not come in time: after ``timeout``, or, if deferrable, after the shorter
-    of ``timeout`` and ``execution_timeout``.
+    of ``timeout`` and ``execution_timeout``. If deferrable, it looks once more when that has come, also where
+    the triggerer was down then.
+
+    Where a service asks to be left alone for a while (Retry-After), it is.
 
     :param bloq_conn_id: Id of the connection.
     :param deferrable: Whether to wait in the triggerer; by default what Airflow's
@@ -65,6 +70,7 @@ class BloqSensor(BaseSensorOperator):
     :param retry_policy: Which errors are worth another try of the task, and when. By default
         :class:`~airflow_provider_bloq.hooks.retry_policy.BloqRetryPolicy`; None for none. Airflow 3.1 and
         3.2 know no such policies.
+    :raises BloqConfigurationError: ``max_consecutive_failures`` is no number of looks.
     """
 
     template_fields: Sequence[str] = ("bloq_conn_id",)
@@ -91,7 +97,10 @@ class BloqSensor(BaseSensorOperator):
         self.deferrable = deferrable
         if self.reschedule and not deferrable:
             self.poke_interval = max(self.poke_interval, self.least_reschedule_interval)
-        self.max_consecutive_failures = max_consecutive_failures
+        with failing_at_once():
+            borne = untemplated(max_consecutive_failures)
+            require_whole_number("max_consecutive_failures", borne, least=0)
+        self.max_consecutive_failures: int = borne
         self._lookout: Lookout | None = None
 
     @abstractmethod
@@ -158,7 +167,6 @@ class BloqSensor(BaseSensorOperator):
 
     def _look(self, context: Any) -> Met | Waiting:
         from airflow_provider_bloq.conditions.condition import Failed
-        from airflow_provider_bloq.hooks.failures import failing_at_once
 
         with failing_at_once():
             verdict = self._lookout_of(context).look()
@@ -178,6 +186,7 @@ class BloqSensor(BaseSensorOperator):
                 self.hook,
                 self.condition(),
                 patience=self.max_consecutive_failures,
+                deadline=time.time() + self._patience,
                 store=store,
                 try_number=context["ti"].try_number if store is not None else 0,
             )
@@ -187,6 +196,12 @@ class BloqSensor(BaseSensorOperator):
         if self._lookout is not None:
             self._lookout.forget()
 
+    @property
+    def _patience(self) -> float:
+        """Seconds to wait at most."""
+        limit = self.execution_timeout
+        return self.timeout if limit is None else min(self.timeout, limit.total_seconds())
+
     def _looked_or_deferred(self, context: Any) -> Any:
         from airflow_provider_bloq.conditions.condition import Met
 
@@ -195,15 +210,12 @@ class BloqSensor(BaseSensorOperator):
         if isinstance(verdict, Met):
             return verdict.result
         self.log.info("Waiting: %s", verdict.reason)
-        limits = [self.timeout]
-        if self.execution_timeout is not None:
-            limits.append(self.execution_timeout.total_seconds())
-        deadline = started + min(limits)
+        deadline = started + self._patience
         if deadline <= time.time():
             raise AirflowSensorTimeout(f"It has not come in time: {verdict.reason}")
-        return self._defer(deadline, verdict)
+        return self._defer(deadline, verdict, self._lookout_of(context).not_before)
 
-    def _defer(self, deadline: float, verdict: Waiting) -> NoReturn:
+    def _defer(self, deadline: float, verdict: Waiting, not_before: float) -> NoReturn:
         from airflow_provider_bloq.conditions.registry import condition_to_json
         from airflow_provider_bloq.triggers.waiting import BloqWaitTrigger
 
@@ -215,6 +227,7 @@ class BloqSensor(BaseSensorOperator):
                 deadline=deadline,
                 memory=verdict.memory,
                 max_consecutive_failures=self.max_consecutive_failures,
+                not_before=not_before or None,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=deadline - time.time() + BACKSTOP),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_bloq.clients.templated import seconds_of
 from airflow_provider_bloq.sensors.rpc import BloqRpcSensor, number_of
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from airflow_provider_bloq.conditions.condition import Condition
 
 __all__ = ["BloqBlockSensor", "BloqTransactionSensor"]
@@ -65,14 +68,24 @@ class BloqTransactionSensor(BloqRpcSensor):
 
     :param tx_hash: The transaction's hash, in hex.
     :param confirmations: How many, at least 1.
-    :param unseen_for: Seconds on end for which the node may not know the transaction: it may be sent after
-        the wait has begun, and vanish for a while.
+    :param unseen_for: For how long on end the node may not know the transaction, in seconds or as a
+        ``timedelta``: it may be sent after the wait has begun, and vanish for a while.
     """
 
-    template_fields: Sequence[str] = (*BloqRpcSensor.template_fields, "tx_hash", "confirmations")
+    template_fields: Sequence[str] = (
+        *BloqRpcSensor.template_fields,
+        "tx_hash",
+        "confirmations",
+        "unseen_for",
+    )
 
     def __init__(
-        self, *, tx_hash: str, confirmations: int | str = 1, unseen_for: float = 600.0, **kwargs: Any
+        self,
+        *,
+        tx_hash: str,
+        confirmations: int | str = 1,
+        unseen_for: float | str | timedelta = 600.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.tx_hash = tx_hash
@@ -84,5 +97,8 @@ class BloqTransactionSensor(BloqRpcSensor):
         from airflow_provider_bloq.conditions.transactions import TransactionConfirmed
 
         return TransactionConfirmed(
-            self.subject, self.tx_hash, number_of(self.confirmations), self.unseen_for
+            self.subject,
+            self.tx_hash,
+            number_of(self.confirmations),
+            seconds_of("unseen_for", self.unseen_for, self.task_id),
         )

@@ -69,7 +69,7 @@ class BloqClusterSensor(BloqSensor):
         from airflow_provider_bloq.clients.naming import node_id_of
         from airflow_provider_bloq.conditions.clusters import ClusterHealth, ClusterState, ClusterUpdated
 
-        cluster_id = node_id_of(self.cluster)
+        cluster_id = node_id_of(self.cluster, "cluster")
         updated = self.updated or self.service_id is not None or self.capacity is not None
         if [self.state is not None, self.at_least is not None, updated].count(True) > 1:
             raise BloqConfigurationError.of(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bloq.clients.templated import number_of
+from airflow_provider_bloq.clients.templated import number_of, seconds_of
 from airflow_provider_bloq.sensors.base import BloqSensor
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from airflow_provider_bloq.conditions.condition import Condition
 
 __all__ = [
@@ -22,6 +24,9 @@ __all__ = [
 
 class BloqConnectSensor(BloqSensor):
     """A sensor that looks through Connect. All that wait on one chain look together where they are deferrable.
+
+    Confirmations are counted from the newest block that Connect has taken in, as ``BloqAddressHistoryOperator`` does.
+    Its node may have newer ones, of which Connect tells nothing yet.
 
     :param chain: ``btc`` or ``bch``.
     :param network: ``mainnet``, ``testnet`` or ``regtest``; by default the usual one of the connection.
@@ -76,12 +81,12 @@ class BloqConnectTransactionSensor(BloqConnectSensor):
     are taken as well.
 
     :param txid: The transaction's id, such as ``BloqSendTransactionOperator`` returns it.
-    :param unseen_for: Seconds on end for which it may be unknown.
+    :param unseen_for: For how long on end it may be unknown, in seconds or as a ``timedelta``.
     """
 
-    template_fields: Sequence[str] = (*BloqConnectSensor.template_fields, "txid")
+    template_fields: Sequence[str] = (*BloqConnectSensor.template_fields, "txid", "unseen_for")
 
-    def __init__(self, *, txid: str, unseen_for: float = 600.0, **kwargs: Any) -> None:
+    def __init__(self, *, txid: str, unseen_for: float | str | timedelta = 600.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.txid = txid
         self.unseen_for = unseen_for
@@ -91,7 +96,11 @@ class BloqConnectTransactionSensor(BloqConnectSensor):
         from airflow_provider_bloq.conditions.connect import ConnectTransactionConfirmed
 
         return ConnectTransactionConfirmed(
-            self.chain, self.txid, number_of(self.confirmations), self.unseen_for, self.network
+            self.chain,
+            self.txid,
+            number_of(self.confirmations),
+            seconds_of("unseen_for", self.unseen_for, self.task_id),
+            self.network,
         )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_bloq.conditions.condition import Condition, Failed, Met, Verdict, Waiting
 from airflow_provider_bloq.conditions.registry import condition_to_json
-from airflow_provider_bloq.exceptions import BloqError, BloqRateLimited
+from airflow_provider_bloq.exceptions import BloqError
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.sensors.notes import Notes
-from airflow_provider_bloq.triggers.patience import Wait
+from airflow_provider_bloq.triggers.in_time import in_time
+from airflow_provider_bloq.triggers.patience import ASKED, Wait
 
 __all__ = ["Lookout"]
 
@@ -22,6 +24,7 @@ class Lookout:
     :param hook: The hook of the connection.
     :param condition: What is waited for.
     :param patience: Looks that may fail in a row.
+    :param deadline: The end of the wait, in epoch seconds: no look goes on beyond it only to try again.
     :param store: Where to remember what the next process must know; None to remember it here only.
     :param try_number: The number of the task's try.
     :param clock: Tells the seconds since the epoch.
@@ -33,6 +36,7 @@ class Lookout:
         condition: Condition,
         *,
         patience: int,
+        deadline: float = math.inf,
         store: Any = None,
         try_number: int = 0,
         clock: Callable[[], float] = time.time,
@@ -42,15 +46,17 @@ class Lookout:
         self._wait = Wait(
             condition, noted.get("memory"), failures=noted.get("failures", 0), patience=patience
         )
-        self._not_before: float = noted.get("not_before", 0.0)
+        #: Until when the service has asked to be left alone, in epoch seconds; 0 if it has not.
+        self.not_before: float = noted.get("not_before", 0.0)
+        self._deadline = deadline
         self._clock = clock
         self._hook = hook
         self._observe: Any = None
 
     def look(self) -> Verdict:
         """Look once; not at all while the service has asked to be left alone."""
-        if self._clock() < self._not_before:
-            return Waiting("the service asked for fewer requests", self._wait.memory)
+        if self._clock() < self.not_before:
+            return Waiting(ASKED, self._wait.memory)
         verdict = self._judged()
         if isinstance(verdict, Met | Failed):
             self.forget()
@@ -69,16 +75,18 @@ class Lookout:
                 self._observe = wait.condition.target.observer(self._hook)
             interest = wait.condition.interest_after(wait.memory)
             interests = frozenset([interest] if interest is not None else [])
-            return wait.saw(self._hook.run(self._observe(interests)))
+            look = in_time(self._observe(interests), self._deadline, self._clock)
+            return wait.saw(self._hook.run(look))
         except BloqError as error:
-            if isinstance(error, BloqRateLimited) and error.retry_after is not None:
-                self._not_before = self._clock() + error.retry_after
-            return wait.missed(error)
+            verdict = wait.missed(error)
+            if wait.asked:
+                self.not_before = self._clock() + wait.asked
+            return verdict
 
     def _remember(self) -> None:
         noted = {
             "memory": self._wait.memory,
             "failures": self._wait.failures,
-            "not_before": self._not_before,
+            "not_before": self.not_before,
         }
         self._notes.write(noted)

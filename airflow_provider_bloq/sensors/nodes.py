@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_bloq.clients.templated import seconds_of
 from airflow_provider_bloq.sensors.base import BloqSensor
 from airflow_provider_bloq.sensors.rpc import BloqRpcSensor, number_of
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from airflow_provider_bloq.conditions.condition import Condition
 
 __all__ = ["BloqNodeSensor", "BloqNodeSyncedSensor"]
@@ -53,8 +56,8 @@ class BloqNodeSyncedSensor(BloqRpcSensor):
     :class:`~airflow_provider_bloq.sensors.base.BloqSensor` and Airflow's own sensors are taken as well.
 
     :param within_blocks: Blocks that it may lack, by its own word.
-    :param within_seconds: Seconds that its last block may be old; leave room for the time that the chain
-        takes for a block.
+    :param within_seconds: How old its last block may be, in seconds or as a ``timedelta``; leave room for the
+        time that the chain takes for a block.
     """
 
     template_fields: Sequence[str] = (*BloqRpcSensor.template_fields, "within_blocks", "within_seconds")
@@ -63,7 +66,7 @@ class BloqNodeSyncedSensor(BloqRpcSensor):
         self,
         *,
         within_blocks: int | str | None = None,
-        within_seconds: float | str | None = None,
+        within_seconds: float | str | timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -74,4 +77,9 @@ class BloqNodeSyncedSensor(BloqRpcSensor):
         """See :meth:`BloqSensor.condition`."""
         from airflow_provider_bloq.conditions.synced import NodeSynced
 
-        return NodeSynced(self.subject, number_of(self.within_blocks), number_of(self.within_seconds))
+        seconds = self.within_seconds
+        return NodeSynced(
+            self.subject,
+            number_of(self.within_blocks),
+            None if seconds is None else seconds_of("within_seconds", seconds, self.task_id),
+        )

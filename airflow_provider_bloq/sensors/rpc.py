@@ -28,14 +28,21 @@ class BloqRpcSensor(BloqSensor):
         URL and for chains of which it is not known.
     """
 
-    template_fields: Sequence[str] = (*BloqSensor.template_fields, "node", "tls_fingerprint")
+    template_fields: Sequence[str] = (
+        *BloqSensor.template_fields,
+        "node",
+        "tls_fingerprint",
+        "port",
+        "path",
+        "family",
+    )
 
     def __init__(
         self,
         *,
         node: str | Mapping[str, Any],
         tls_fingerprint: str | None = None,
-        port: int | None = None,
+        port: int | str | None = None,
         path: str | None = None,
         family: str | None = None,
         **kwargs: Any,
@@ -58,7 +65,7 @@ class BloqRpcSensor(BloqSensor):
         return RpcSubject.of(
             self.node,
             tls_fingerprint=self.tls_fingerprint,
-            port=self.port,
+            port=number_of(self.port),
             path=self.path,
             family=self.family,
         )

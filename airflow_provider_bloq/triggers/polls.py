@@ -146,6 +146,11 @@ class Watch:
                 self._owner.retire()
             raise
 
+    def hasten(self) -> None:
+        """Have the next look made soon, whatever the interval. A pause after a failure is not cut short."""
+        if self._shared is not None:
+            self._shared.poll.hasten()
+
     async def leave(self) -> None:
         """Wait no more."""
         if self._shared is not None and self._seat is not None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqNotFound
+from airflow_provider_bloq.exceptions import BloqApiError, BloqConfigurationError, BloqNotFound
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, LocalBloqOptions
 from tests.clients.both_ways import BothWays, OpenClients
+from tests.support.raw_server import RawConnection, RawServer, SeenRequest, Serve
+
+#: Status and body of an answer.
+Answer = tuple[int, bytes]
 
 
 def make(service: LocalBloq, bloq: BothWays, things: str) -> str:
@@ -55,6 +60,63 @@ def test_a_lost_answer_and_then_a_404_are_success(
     getattr(bloq, things).delete(machine)
     assert getattr(bloq, things).get(machine).state == "stopped"
     assert service.counters().calls[f"nodes DELETE /users/me/{things}/{{id}}"] == 2
+
+
+def repeated(
+    serve: Serve, open_clients: OpenClients, answer: Answer, state: str
+) -> tuple[BothWays, RawServer]:
+    """Serve nodes and clusters whose delete is answered in one way, and one of whom is in a state."""
+
+    def script(connection: RawConnection, request: SeenRequest) -> None:
+        machine = {"id": "node-1", "chain": "eth", "network": "mainnet", "state": state, "serviceData": {}}
+        if request.target == "/auth/token":
+            connection.reply(200, b'{"accessToken": "a-token"}')
+        elif request.method == "DELETE":
+            connection.reply(*answer)
+        else:
+            connection.reply(200, json.dumps([machine]).encode())
+
+    server = serve(script)
+    return open_clients(server.url), server
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (400, b""),
+        (400, b'{"code": "NodeStopped", "message": "The node is stopped"}'),
+        (404, b""),
+        (409, b'{"status": 409, "title": "Conflict"}'),
+        (410, b"Gone"),
+    ],
+)
+def test_whatever_a_second_delete_is_answered_stopped_is_stopped(
+    serve: Serve, open_clients: OpenClients, things: str, answer: Answer
+) -> None:
+    bloq, server = repeated(serve, open_clients, answer, "stopped")
+    assert getattr(bloq, things).delete(" node-1 ") is None
+    asked = [request.method for request in server.requests if request.target != "/auth/token"]
+    assert asked == ["DELETE", "GET"]
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 410])
+def test_a_delete_that_is_refused_is_an_error_while_it_runs(
+    serve: Serve, open_clients: OpenClients, things: str, status: int
+) -> None:
+    bloq, _ = repeated(serve, open_clients, (status, b'{"code": "Busy"}'), "started")
+    with pytest.raises(BloqApiError, match=f"DELETE .* answered {status}: Busy") as refused:
+        getattr(bloq, things).delete("node-1")
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize("answer", [(403, b'{"code": "Forbidden"}'), (422, b""), (500, b"")])
+def test_another_error_of_a_delete_is_not_looked_into(
+    serve: Serve, open_clients: OpenClients, things: str, answer: Answer
+) -> None:
+    bloq, server = repeated(serve, open_clients, answer, "stopped")
+    with pytest.raises(BloqApiError, match=f"answered {answer[0]}"):
+        getattr(bloq, things).delete("node-1")
+    assert not [request for request in server.requests if request.method == "GET"]
 
 
 def test_what_never_was_is_not_found(service: LocalBloq, bloq: BothWays, things: str) -> None:

@@ -134,11 +134,21 @@ def test_the_interest_has_one_spelling_and_what_is_remembered() -> None:
     assert condition.interest_after(None) == condition.interest
 
 
+@pytest.mark.parametrize("tx_hash", [HASH, f"0x{7:064x}"])
+def test_a_hash_that_a_native_template_made_a_number_of_is_the_hash(tx_hash: str) -> None:
+    made = TransactionConfirmed(SUBJECT, int(tx_hash, 16))  # type: ignore[arg-type]
+    assert made == TransactionConfirmed(SUBJECT, tx_hash)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("tx_hash", "0xab"),
         ("tx_hash", None),
+        ("tx_hash", True),
+        ("tx_hash", -1),
+        ("tx_hash", 1 << 256),
+        pytest.param("tx_hash", 10**5000, id="of too many digits"),
         ("tx_hash", f"{HASH}00"),
         ("tx_hash", f"0x{'zz' * 32}"),
         ("confirmations", 0),

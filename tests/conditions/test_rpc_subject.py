@@ -91,6 +91,11 @@ def test_it_is_json() -> None:
         ("{'id': 'node-1'}", {}, "node"),
         ("https://user:secret@127.0.0.1/", {"family": "evm"}, "node"),
         ("https://127.0.0.1:0/", {"family": "evm"}, "node"),
+        ("https://eth.connect.bloq.cloud/v1/secret", {"family": "evm"}, "node"),
+        ("https://etc.connect.bloqclouddev.com:8443//V1/secret/", {"family": "evm"}, "node"),
+        ("https://eth.connect.bloq.cloud/%761/secret", {"family": "evm"}, "node"),
+        ("https://rpc.example.com/?apikey=secret", {"family": "evm"}, "node"),
+        ("https://rpc.example.com#secret", {"family": "evm"}, "node"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_its_name(node: Any, options: dict[str, Any], field: str) -> None:
@@ -98,6 +103,11 @@ def test_what_cannot_be_used_is_refused_by_its_name(node: Any, options: dict[str
         RpcSubject.of(node, **options)
     assert wrong.value.fields == (field,)
     assert "secret" not in str(wrong.value)
+
+
+def test_a_key_that_would_be_stored_has_another_place() -> None:
+    with pytest.raises(BloqConfigurationError, match="connect:<chain>.*Change the key"):
+        RpcSubject.of("https://eth.connect.bloq.cloud/v1/secret", family="evm")
 
 
 @pytest.mark.anvil

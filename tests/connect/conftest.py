@@ -6,8 +6,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
@@ -19,10 +21,13 @@ from tests.bitcoin.conftest import bitcoin, bitcoind, shared_bitcoin
 from tests.hooks.conftest import Connect, connect, new_keys, no_tokens_of_others, serve
 from tests.operators.conftest import context
 from tests.support.drivers import DRIVERS, DriverKind
+from tests.support.raw_server import RawConnection, SeenRequest, Serve
 from tests.support.shared_chain import SharedChain
 
 __all__ = [
     "Ask",
+    "Change",
+    "Changing",
     "address_of",
     "bitcoin",
     "bitcoind",
@@ -34,6 +39,10 @@ __all__ = [
     "shared_bitcoin",
 ]
 
+#: Changes an answer of Connect: from path, status and body to status and body.
+Change = Callable[[str, int, bytes], tuple[int, bytes]]
+#: Puts such a change between the connection and the local service.
+Changing = Callable[[Change], None]
 #: Asks Connect about Bitcoin by the name of an operation, with either hook.
 Ask = Callable[..., Any]
 
@@ -59,6 +68,28 @@ def bloq(running_connect: LocalBloq, connect: Connect, bitcoin: Bitcoind) -> Ite
     connected(connect, running_connect)
     yield running_connect
     running_connect.clear_faults()
+
+
+@pytest.fixture
+def changing(bloq: LocalBloq, connect: Connect, serve: Serve) -> Changing:
+    """Have ``bloq_default`` lead to the local service by way of something that changes its answers."""
+    passed = ("authorization", "content-type", "host")
+
+    def put_between(change: Change) -> None:
+        def answer(connection: RawConnection, request: SeenRequest) -> None:
+            given = requests.request(
+                request.method,
+                bloq.connect_url + request.target,
+                data=request.body,
+                headers={name: value for name, value in request.headers.items() if name in passed},
+                timeout=60,
+            )
+            status, body = change(urlsplit(request.target).path, given.status_code, given.content)
+            connection.reply(status, body, Content_Type="application/json")
+
+        connected(connect, bloq, connect_url=serve(answer).url)
+
+    return put_between
 
 
 @pytest.fixture(scope="session")

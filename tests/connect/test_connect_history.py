@@ -5,50 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-import requests
 
 from airflow_provider_bloq.clients.connect_history import REREAD_BLOCKS
-from airflow_provider_bloq.exceptions import BloqApiError, BloqNotFound, BloqReorg
+from airflow_provider_bloq.exceptions import BloqApiError, BloqNotFound, BloqReorg, BloqUnavailable
 from airflow_provider_bloq.operators.address_history import BloqAddressHistoryOperator
 from airflow_provider_bloq.testing.bitcoin_transactions import Coin, pay
 from airflow_provider_bloq.testing.bitcoind import Bitcoind
 from airflow_provider_bloq.testing.local import LocalBloq
-from tests.connect.conftest import address_of, asker, connected, fresh_payment
-from tests.hooks.conftest import Connect
+from tests.connect.conftest import Changing, address_of, asker, fresh_payment
 from tests.support.drivers import DriverKind
-from tests.support.raw_server import RawConnection, SeenRequest, Serve
 
 pytestmark = pytest.mark.bitcoind
-
-#: Changes an answer of Connect: from path, status and body to status and body.
-Change = Callable[[str, int, bytes], tuple[int, bytes]]
-#: Puts such a change between the connection and the local service.
-Changing = Callable[[Change], None]
-
-
-@pytest.fixture
-def changing(bloq: LocalBloq, connect: Connect, serve: Serve) -> Changing:
-    """Have ``bloq_default`` lead to the local service by way of something that changes its answers."""
-    passed = ("authorization", "content-type", "host")
-
-    def put_between(change: Change) -> None:
-        def answer(connection: RawConnection, request: SeenRequest) -> None:
-            given = requests.request(
-                request.method,
-                bloq.connect_url + request.target,
-                data=request.body,
-                headers={name: value for name, value in request.headers.items() if name in passed},
-                timeout=60,
-            )
-            status, body = change(urlsplit(request.target).path, given.status_code, given.content)
-            connection.reply(status, body, Content_Type="application/json")
-
-        connected(connect, bloq, connect_url=serve(answer).url)
-
-    return put_between
 
 
 def history(*addresses: str, **options: Any) -> BloqAddressHistoryOperator:
@@ -116,6 +85,59 @@ def test_a_block_that_the_index_has_not_taken_in_yet_is_left_to_the_next_run(
     behind.clear()
     late = history(address, cursor=early).execute(context)
     assert [row["txid"] for row in late["rows"]] == [payment.txid]
+
+
+@pytest.mark.parametrize("of_the_cursor", [(404, b"Not found"), (200, b'{"blockHash": "another"}')])
+def test_an_index_that_falls_behind_the_cursor_is_no_reorg(
+    changing: Changing, bitcoin: Bitcoind, context: dict[str, Any], of_the_cursor: tuple[int, bytes]
+) -> None:
+    payment = fresh_payment(bitcoin)
+    before = bitcoin.height
+    bitcoin.mine_only(payment)
+    address = address_of(bitcoin, payment)
+    behind: list[bool] = []
+
+    def index(path: str, status: int, body: bytes) -> tuple[int, bytes]:
+        if behind and path.endswith("/sync"):
+            return status, json.dumps(json.loads(body) | {"height": before}).encode()
+        return of_the_cursor if behind and path.endswith(f"/block-index/{before + 1}") else (status, body)
+
+    changing(index)
+    told = history(address, from_height=before).execute(context)
+    behind.append(True)
+    late = history(address, from_height=before, cursor=told).execute(context)
+    # As the recipe has it, no row is deleted then and none inserted.
+    assert (late["rows"], late["reorganised"], late["cursor"]) == ([], False, told["cursor"])
+    assert late["from_height"] > late["cursor"]["height"]
+    behind.clear()
+    more = fresh_payment(bitcoin)
+    bitcoin.mine_only(more)
+    found = history(address, address_of(bitcoin, more), cursor=late).execute(context)
+    assert (found["from_height"], found["reorganised"]) == (before + 2, False)
+    assert more.txid in {row["txid"] for row in found["rows"]}
+    assert payment.txid not in {row["txid"] for row in found["rows"]}
+
+
+def test_a_block_of_which_the_hash_is_not_known_yet_is_no_reorg(
+    changing: Changing, bitcoin: Bitcoind, context: dict[str, Any]
+) -> None:
+    address = address_of(bitcoin, fresh_payment(bitcoin))
+    start = bitcoin.height
+    told = history(address, from_height=start).execute(context)
+    hidden = [start]
+    changing(
+        lambda path, status, body: (
+            (404, b"Not found")
+            if any(path.endswith(f"/block-index/{height}") for height in hidden)
+            else (status, body)
+        )
+    )
+    late = history(address, from_height=0, cursor=told).execute(context)
+    assert (late["rows"], late["reorganised"], late["cursor"]) == ([], False, told["cursor"])
+    bitcoin.mine_only()
+    hidden[:] = [start + 1]
+    with pytest.raises(BloqUnavailable, match=f"block {start + 1}"):
+        history(address, cursor=told).execute(context)
 
 
 def test_after_a_reorg_nothing_before_the_first_block_is_read(

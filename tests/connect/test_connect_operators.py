@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqResultTooLarge
 from airflow_provider_bloq.operators.address_history import BloqAddressHistoryOperator
@@ -15,12 +16,12 @@ from airflow_provider_bloq.testing.bitcoin_transactions import Payment, pay
 from airflow_provider_bloq.testing.bitcoind import Bitcoind
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.connect.conftest import address_of, as_json, fresh_payment
+from tests.hooks.conftest import Connect
 
 
 def asking(endpoint: Any, parameters: Any = None, **options: Any) -> BloqConnectOperator:
-    return BloqConnectOperator(
-        task_id="ask", chain="btc", endpoint=endpoint, parameters=parameters, **options
-    )
+    options = {"task_id": "ask", "chain": "btc", **options}
+    return BloqConnectOperator(endpoint=endpoint, parameters=parameters, **options)
 
 
 def history(address: str, **options: Any) -> BloqAddressHistoryOperator:
@@ -43,9 +44,10 @@ def test_a_wrong_name_is_told_when_the_dag_is_parsed(endpoint: str, parameters: 
         asking(endpoint, parameters)
 
 
-def test_a_templated_name_is_judged_when_it_is_known() -> None:
-    operator = asking("{{ params.what }}")
-    operator.endpoint = "moon"
+@pytest.mark.parametrize("template", ["{{ what }}", "{% if what %}moon{% endif %}", "moon{# which one? #}"])
+def test_a_templated_name_is_judged_when_it_is_known(template: str) -> None:
+    operator = asking(template)
+    operator.render_template_fields({"what": "moon"})  # type: ignore[arg-type]
     with pytest.raises(BloqConfigurationError, match="moon"):
         operator.execute({})
 
@@ -80,6 +82,43 @@ def test_every_value_comes_as_json(bloq: LocalBloq, bitcoin: Bitcoind, context: 
     assert results["transaction"]["outputs"][0]["amount_sat"] == payment.coins[0].satoshi
     picked = asking("transaction", {"txid": payment.txid}, response_filter="outputs[0].amount_sat")
     assert picked.execute(context) == payment.coins[0].satoshi
+
+
+@pytest.mark.bitcoind
+@pytest.mark.parametrize("natively", [False, True])
+def test_a_filter_may_be_templated_and_stays_as_it_is_where_it_is_not(
+    bloq: LocalBloq, bitcoin: Bitcoind, context: dict[str, Any], natively: bool
+) -> None:
+    payment = fresh_payment(bitcoin)
+    bitcoin.mine_only(payment)
+    of_address = {"addresses": address_of(bitcoin, payment)}
+    with DAG("filters", schedule=None, render_template_as_native_obj=natively):
+        templated = asking("blocks", {"limit": 2}, response_filter="blocks[{{ place }}].{{ field }}")
+        # Python reads a list in it.
+        first = asking("unspent", of_address, task_id="first", response_filter="[0]")
+    for operator in (templated, first):
+        operator.render_template_fields({"place": 0, "field": "height"})  # type: ignore[arg-type]
+    assert templated.execute(context) == bitcoin.height
+    assert first.execute(context)["address"] == of_address["addresses"]
+
+
+def test_a_wrong_filter_is_told_when_it_is_known(connect: Connect, context: dict[str, Any]) -> None:
+    connect("http://127.0.0.1:9", "http://127.0.0.1:9")
+    with pytest.raises(BloqConfigurationError, match="no JMESPath expression"):
+        asking("info", response_filter="[")
+    with DAG("filters", schedule=None, render_template_as_native_obj=True):
+        operator = asking("info", response_filter="{{ what }}")
+    for wrong, told in ((7, "of type int"), ("[", "no JMESPath expression")):
+        operator.response_filter = "{{ what }}"
+        operator.render_template_fields({"what": wrong})  # type: ignore[arg-type]
+        with pytest.raises(BloqConfigurationError, match=told):
+            operator.execute(context)
+
+
+def test_endpoint_and_filter_may_be_the_output_of_a_task() -> None:
+    with DAG("outputs", schedule=None):
+        chosen = asking("info", task_id="choose").output
+        assert asking(chosen, {"height": 7}, response_filter=chosen).upstream_task_ids == {"choose"}
 
 
 @pytest.mark.bitcoind

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
+import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.io import attach
+from fsspec import AbstractFileSystem
 
 from airflow_provider_bloq.clients.bitcoin_raw import RawTransaction
 from airflow_provider_bloq.exceptions import (
@@ -18,6 +25,8 @@ from airflow_provider_bloq.testing.bitcoin_transactions import Payment, pay
 from airflow_provider_bloq.testing.bitcoind import Bitcoind
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from tests.connect.conftest import Ask, fresh_payment
+from tests.hooks.conftest import Connect
+from tests.support.raw_server import RawConnection, Serve
 
 pytestmark = pytest.mark.bitcoind
 SEND = "/tx/send"
@@ -118,6 +127,59 @@ def test_it_is_read_from_a_file(
     assert sender(raw_transaction_path=path).execute(context) == {"txid": payment.txid, "sent": True}
     with pytest.raises(BloqConfigurationError, match="raw_transaction_path"):
         sender(raw_transaction_path=f"file://{tmp_path}/missing.hex").execute(context)
+
+
+class HttpStore(AbstractFileSystem):  # type: ignore[misc]
+    """Files by their URLs. What the socket says is told as it is, as stores do; fsspec's own has them all missing."""
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> io.BytesIO:
+        url = urlsplit(path)
+        connection = http.client.HTTPConnection(url.netloc, timeout=60)
+        connection.request("GET", url.path)
+        answer = connection.getresponse()
+        if answer.status == 403:
+            raise PermissionError(path)
+        return io.BytesIO(answer.read())
+
+
+def test_a_store_that_cannot_be_reached_for_now_is_left_to_the_next_try(
+    bloq: LocalBloq, bitcoin: Bitcoind, context: dict[str, Any], serve: Serve
+) -> None:
+    payment = fresh_payment(bitcoin)
+    answers: list[Callable[[RawConnection], None]] = [
+        RawConnection.reset,
+        lambda connection: connection.reply(403),
+        lambda connection: connection.reply(200, payment.raw.encode()),
+    ]
+    attach("http", fs=HttpStore())
+    server = serve(lambda connection, _: answers.pop(0)(connection))
+    task = sender(raw_transaction_path=f"{server.url}/signed.hex")
+    with pytest.raises(OSError) as broken:
+        task.execute(context)
+    assert not isinstance(broken.value, BloqConfigurationError | AirflowFailException)
+    with pytest.raises(BloqConfigurationError, match="PermissionError") as refused:
+        task.execute(context)
+    assert isinstance(refused.value, AirflowFailException)
+    assert task.execute(context) == {"txid": payment.txid, "sent": True}
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("file:///tmp/", "folder"),
+        ("file:///tmp", "IsADirectoryError"),
+        ("file:///dev/null/x.hex", "NotADirectoryError"),
+        ("nosuch://bucket/x.hex", "no storage for nosuch://"),
+        ("", "empty"),
+    ],
+)
+def test_a_path_that_names_no_file_is_told_by_its_own_name(
+    connect: Connect, context: dict[str, Any], path: str, told: str
+) -> None:
+    connect("http://127.0.0.1:9", "http://127.0.0.1:9")
+    with pytest.raises(BloqConfigurationError, match=told) as refused:
+        sender(raw_transaction_path=path).execute(context)
+    assert refused.value.fields == ("raw_transaction_path",)
 
 
 def test_exactly_one_source_is_named() -> None:

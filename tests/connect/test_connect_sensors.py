@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_bloq.conditions.registry import condition_to_json
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqTransactionDropped
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.sensors.base import BloqSensor
@@ -24,6 +27,7 @@ from tests.sensors.conftest import context_of
 from tests.sensors.test_sensor_chains import triggered
 
 pytestmark = pytest.mark.bitcoind
+ADDRESS = "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"
 
 
 def poke(sensor: BloqSensor) -> Any:
@@ -128,10 +132,35 @@ def test_deferred_payments_are_asked_for_in_the_triggerer(bloq: LocalBloq, bitco
 
 
 @pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (BloqConnectBlockSensor, {"height": 7}),
+        (BloqConnectTransactionSensor, {"txid": "ab" * 32}),
+        (BloqAddressBalanceSensor, {"address": ADDRESS}),
+        (BloqPaymentSensor, {"address": ADDRESS}),
+    ],
+)
+def test_chain_and_network_may_be_in_upper_case_and_are_looked_at_together(
+    make: Callable[..., BloqSensor], arguments: dict[str, Any]
+) -> None:
+    usual = make(task_id="wait", chain="btc", network="mainnet", **arguments).condition()
+    other = make(task_id="wait", chain=" BTC", network="Mainnet", **arguments).condition()
+    assert (condition_to_json(other), other.target) == (condition_to_json(usual), usual.target)
+
+
+@pytest.mark.parametrize("given", ["60", " 60.0 ", 60, timedelta(minutes=1)])
+def test_how_long_it_may_be_unseen_is_given_in_seconds_or_as_a_duration(given: Any) -> None:
+    sensor = BloqConnectTransactionSensor(
+        task_id="wait", chain="btc", txid="ab" * 32, unseen_for="{{ given }}" if given == "60" else given
+    )
+    sensor.render_template_fields({"given": given})  # type: ignore[arg-type]
+    assert condition_to_json(sensor.condition())["unseen_for"] == 60.0
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         {"chain": "eth"},
-        {"chain": "BTC"},
         {"network": "moonnet"},
         {"address": "x"},
         {"at_least_sat": 0},
@@ -141,7 +170,7 @@ def test_deferred_payments_are_asked_for_in_the_triggerer(bloq: LocalBloq, bitco
     ],
 )
 def test_what_cannot_be_waited_for_is_refused(wrong: dict[str, Any]) -> None:
-    right = {"chain": "btc", "address": "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"}
+    right = {"chain": "btc", "address": ADDRESS}
     with pytest.raises(BloqConfigurationError) as refused:
         BloqPaymentSensor(task_id="wait", **{**right, **wrong}).condition()
     assert refused.value.fields == tuple(wrong)

@@ -85,4 +85,4 @@ def call(method: str, url: str, token: str | None = None, **more: Any) -> reques
         headers["Authorization"] = f"Bearer {token}"
     with requests.Session() as session:
         session.trust_env = False
-        return session.request(method, url, headers=headers, timeout=TIMEOUT, **more)
+        return session.request(method, url, headers=headers, **{"timeout": TIMEOUT, **more})

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_bloq.testing.bitcoind import Bitcoind
 from tests.local_service.service_caller import call
 
 _COMMAND = [sys.executable, "-m", "airflow_provider_bloq.testing.command"]
@@ -149,3 +150,28 @@ def test_another_import_that_fails_is_not_taken_for_the_missing_extra() -> None:
     assert done.returncode == 1
     assert "fnmatch" in done.stderr
     assert "pip install" not in done.stderr
+
+
+@pytest.mark.bitcoind
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_a_bitcoin_node_has_the_chain_that_connect_shows(regtest: Bitcoind) -> None:
+    # That there is a bitcoind is what the fixture is for; the command runs one of its own.
+    with _running(*_FREE_PORTS, "--json") as run:
+        assert run.stdout is not None
+        facts = json.loads(run.stdout.readline())
+        keys = {"clientId": facts["client_id"], "clientSecret": facts["client_secret"]}
+        minting = {"grantType": "clientCredentials", **keys}
+        token = call("POST", facts["accounts_url"] + "/auth/token", json=minting).json()["accessToken"]
+        services = call("GET", facts["nodes_url"] + "/services/nodes", token).json()
+        bitcoin = next(one["id"] for one in services if (one["chain"], one["network"]) == ("btc", "mainnet"))
+        order = {"serviceId": bitcoin, "authType": "jwt"}
+        node = call("POST", facts["nodes_url"] + "/users/me/nodes", token, json=order).json()
+        assert node["state"] == "started"
+        rpc = {"id": 1, "method": "getbestblockhash"}
+        answer = call("POST", f"https://{node['ip']}:8332/", token, json=rpc, verify=False, timeout=60.0)
+        path = "/api/v1/status?q=getBestBlockHash"
+        assert call("GET", facts["connect_url"] + path, token).json() == {
+            "bestblockhash": answer.json()["result"]
+        }
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(30) == 0

@@ -75,16 +75,40 @@ def test_an_expired_token_is_401_with_two_bare_words(start: Start, body: str, te
     assert answer.headers["Content-Type"].startswith(kind)
 
 
-def test_the_host_names_the_chain_and_it_is_bitcoin_by_default(empty: LocalBloq) -> None:
-    token = Caller.of(empty).access_token()
-    for host, chain in [
+@pytest.mark.parametrize(
+    ("host", "chain"),
+    [
         ("btc.connect.example", "btc"),
         ("BCH.connect.example:80", "bch"),
-        ("connect.example", "btc"),
-        ("eth.connect.example", "btc"),
-    ]:
-        detail = ask(empty, token, headers={"Host": host}).json()["detail"]
-        assert detail.startswith(f"No {chain} chain"), host
+        ("bch.localhost:4006", "bch"),
+        ("bch.localhost.", "bch"),
+        ("localhost", "btc"),
+        ("LOCALHOST:4006", "btc"),
+        ("127.0.0.1", "btc"),
+        ("127.3.2.1:4006", "btc"),
+        ("[::1]:4006", "btc"),
+        ("", "btc"),
+    ],
+)
+def test_the_host_names_the_chain_and_it_is_bitcoin_on_this_machine(
+    empty: LocalBloq, host: str, chain: str
+) -> None:
+    answer = ask(empty, Caller.of(empty).access_token(), headers={"Host": host})
+    assert answer.status_code == 503
+    assert answer.json()["detail"].startswith(f"No {chain} chain")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["connect.example", "eth.connect.example", "etc.localhost:4006", "doge.localhost", "192.0.2.1", "\xe4"],
+)
+def test_a_chain_that_the_rest_api_is_not_of_is_not_taken_for_bitcoin(empty: LocalBloq, host: str) -> None:
+    token = Caller.of(empty).access_token()
+    answer = ask(empty, token, headers={"Host": host})
+    assert (answer.status_code, answer.json()["code"]) == (404, "UnknownChain")
+    assert ask(empty, None, headers={"Host": host}).status_code == 401
+    stream = f"{empty.connect_url}/socket.io/?EIO=3&transport=polling&token={token}"
+    assert call("GET", stream, headers={"Host": host}).status_code == 404
 
 
 def test_a_chain_is_started_by_the_first_who_asks_and_only_once(start: Start) -> None:
@@ -147,7 +171,9 @@ def test_a_key_is_for_one_chain_and_ends_when_it_is_deleted(empty: LocalBloq) ->
         return call("POST", url, json=BLOCK_NUMBER, headers={"Host": host}).status_code
 
     # 503 means that the key was good, but no chain is there.
-    assert [status(host) for host in ("etc.x", "localhost", "eth.x")] == [503, 503, 401]
+    fitting = ("etc.x", "etc.localhost:80", "localhost", "127.0.0.1:80", "[::1]:80")
+    assert {status(host) for host in fitting} == {503}
+    assert {status(host) for host in ("eth.x", "btc.x", "x.y", "bch.localhost", "192.0.2.1")} == {401}
     empty.delete_connect_key(key)
     assert status("etc.x") == 401
     with pytest.raises(UnknownThing):

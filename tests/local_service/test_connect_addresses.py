@@ -190,6 +190,8 @@ def test_an_address_must_be_one(connect: ConnectCaller, path: str, detail: str) 
         ({}, "Must include address"),
         ({"addrs": []}, "Must include address"),
         ({"addrs": [1]}, "Must include address"),
+        ({"addrs": "\ud800"}, "Invalid address"),
+        ({"addrs": ["\ud800", "ä"]}, "Invalid address"),
         ({"addrs": "ANY", "from": 0, "to": 51}, "range should be less than or equal to 50"),
         ({"addrs": "ANY", "from": 5, "to": 4}, "must not be greater"),
         ({"addrs": "ANY", "from": -1}, "from must be a whole number"),

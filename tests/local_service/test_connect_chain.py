@@ -18,6 +18,7 @@ from tests.support.shared_chain import SharedChain
 pytestmark = pytest.mark.bitcoind
 
 UNKNOWN = "0" * 63 + "1"
+ENDLESS = "1" * 5_000
 
 
 def test_a_block_is_as_the_node_tells_it(connect: ConnectCaller, regtest: Bitcoind) -> None:
@@ -63,6 +64,12 @@ def test_the_blocks_of_a_day_come_newest_first_and_no_more_than_asked_for(
     assert connect.send("GET", "/blocks?blockDate=3.2.2011").status_code == 400
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_the_first_and_the_last_day_of_all_have_no_blocks(connect: ConnectCaller, day: str) -> None:
+    told = connect.get("/blocks", blockDate=day)
+    assert (told["blocks"], told["pagination"]["current"], told["pagination"]["more"]) == ([], day, False)
+
+
 def test_a_transaction_waits_and_is_confirmed(connect: ConnectCaller, regtest: Bitcoind) -> None:
     coin = regtest.coin()
     payment = pay([coin], fee=12_345, outputs=2)
@@ -100,6 +107,12 @@ def test_a_coinbase_says_that_it_is_one(connect: ConnectCaller, regtest: Bitcoin
     assert "fees" not in told
 
 
+def test_the_first_coinbase_of_all_has_bytes_as_well(connect: ConnectCaller, regtest: Bitcoind) -> None:
+    (txid,) = regtest.rpc("getblock", regtest.block_hash(0), 1)["tx"]
+    raw = connect.get(f"/rawtx/{txid}")["rawtx"]
+    assert regtest.rpc("decoderawtransaction", raw)["txid"] == txid
+
+
 def test_a_replaced_transaction_is_gone(connect: ConnectCaller, regtest: Bitcoind) -> None:
     coin = regtest.coin()
     first, better = pay([coin], fee=1_000), pay([coin], fee=50_000)
@@ -132,7 +145,13 @@ def test_pages_of_ten(connect: ConnectCaller, regtest: Bitcoind, by: str) -> Non
 
 @pytest.mark.parametrize(
     ("raw", "reason"),
-    [("zz", "Code:-22"), ("", "Missing parameter"), (None, "Missing parameter")],
+    [
+        ("zz", "Code:-22"),
+        ("\ud800", "Code:-22"),
+        ("ä", "Code:-22"),
+        ("", "Missing parameter"),
+        (None, "Missing parameter"),
+    ],
 )
 def test_what_is_no_transaction_is_refused(connect: ConnectCaller, raw: str | None, reason: str) -> None:
     answer = connect.send("POST", "/tx/send", json={"rawtx": raw})
@@ -201,6 +220,19 @@ def test_fees_are_estimated_as_the_node_does(connect: ConnectCaller, regtest: Bi
     assert {name: float(rate) for name, rate in told.items()} == expected
     assert list(connect.get("/utils/estimatefee")) == ["2"]
     assert connect.send("GET", "/utils/estimatefee?nbBlocks=0").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/block-index/{ENDLESS}",
+        f"/blocks?limit={ENDLESS}",
+        f"/txs?block={UNKNOWN}&pageNum={ENDLESS}",
+        f"/utils/estimatefee?nbBlocks={ENDLESS}",
+    ],
+)
+def test_a_number_without_end_is_400(connect: ConnectCaller, path: str) -> None:
+    assert connect.send("GET", path).status_code == 400
 
 
 @pytest.mark.parametrize(

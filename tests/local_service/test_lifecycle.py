@@ -81,6 +81,25 @@ def test_one_port_can_serve_both_services_under_prefixes(start: Start) -> None:
     assert calls["nodes GET /users/me/nodes/{id}"] == 1
 
 
+def test_all_listeners_follow_the_clock_and_refuse_in_the_same_shape(start: Start) -> None:
+    bloq = start(clock=lambda: 1_000_000_000.0, gateway_port=0, connect_upstreams={})
+    date = "Sun, 09 Sep 2001 01:46:40 GMT"
+    open_to_all = [f"{bloq.connect_url}{path}" for path in ("/", "/status")]
+    assert bloq.gateway_url
+    unknown = [f"{url}/nothing" for url in (bloq.accounts_url, bloq.nodes_url, bloq.gateway_url)]
+    unknown += [f"{bloq.connect_url}{path}" for path in ("/nothing", "/api/v2", "/api/v1/nothing")]
+    for status, urls in ((200, open_to_all), (404, [*unknown, bloq.gateway_url])):
+        for url in urls:
+            answer = call("GET", url)
+            assert (answer.status_code, answer.headers["Date"]) == (status, date), url
+            if status == 404:
+                assert answer.headers["Content-Type"].startswith("application/problem+json")
+                assert answer.json()["code"] == "NotFound"
+    stream = call("GET", f"{bloq.connect_url}/socket.io/?EIO=4")
+    assert (stream.status_code, stream.headers["Date"]) == (400, date)
+    assert stream.json()["code"] == 5
+
+
 def test_the_service_imports_neither_airflow_nor_the_layers_that_it_tests() -> None:
     code = (
         "import sys, airflow_provider_bloq.testing.local\n"

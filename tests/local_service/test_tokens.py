@@ -214,6 +214,17 @@ def test_claims_can_be_left_out(start: Start) -> None:
     assert caller.nodes("GET", "/users/me/nodes", token).status_code == 401
 
 
+def test_tokens_differ_whatever_is_left_out_of_them(start: Start) -> None:
+    claims = frozenset({"iss", "sub", "aud", "iat", "exp", "jti", "typ"})
+    bloq = start(omitted_claims=claims, clock=lambda: 1_000_000_000.0)
+    one, other = Caller.of(bloq), Caller.of(bloq, "eve@example.com")
+    tokens = {caller.account.id: caller.log_in() for caller in (one, other)}
+    assert len({*tokens.values(), one.log_in()}) == 3
+    assert [_claims(token) for token in tokens.values()] == [{}, {}]
+    for user, token in tokens.items():
+        assert one.accounts("GET", "/users/me", token).json()["id"] == user
+
+
 def test_tokens_can_be_opaque(start: Start) -> None:
     caller = Caller.of(start(opaque_tokens=True))
     token = caller.access_token()

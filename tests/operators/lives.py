@@ -182,7 +182,15 @@ class TaskLife:
     def resume(self, event: Any, **kwargs: Any) -> Any:
         """Go on after the trigger, on another worker."""
         self._take_up_work(None)
-        return self.operator.execute_complete(self.context, event, **kwargs)
+        return self.operator.resume_execution("execute_complete", {"event": event, **kwargs}, self.context)
+
+    def resume_without_trigger(self, error: str) -> Any:
+        """Go on as where Airflow has ended the trigger, and thrown the arguments of the resumed task away.
+
+        :param error: What Airflow says.
+        """
+        self._take_up_work(None)
+        return self.operator.resume_execution("__fail__", {"error": error}, self.context)
 
     def clear(self) -> None:
         """Do what Airflow does when a person clears the task."""
@@ -191,10 +199,12 @@ class TaskLife:
     @property
     def context(self) -> dict[str, Any]:
         ti = SimpleNamespace(
+            task_id=self._task_id,
+            map_index=self.map_index,
             max_tries=self.max_tries,
             try_number=self.try_number,
             xcom_push=self._push,
-            xcom_pull=lambda task_ids, key: self.run.pull(task_ids, key),
+            xcom_pull=self._pull,
         )
         context = {"ti": ti, "task": self.operator}
         return {**context, "task_state_store": self.store} if self.has_store else context
@@ -214,6 +224,12 @@ class TaskLife:
         operator.__dict__["hook"] = MortalHook(operator.bloq_conn_id, passing, die)
         operator.__dict__["clock"] = lambda: passing.now
         self.operator = operator
+
+    def _pull(self, task_ids: str | list[str], key: str, map_indexes: int | None = None) -> Any:
+        if isinstance(task_ids, list):
+            return self.run.pull(task_ids, key)
+        assert map_indexes is not None, "Airflow would give a list where the task is mapped"
+        return self.run.xcoms.get((task_ids, map_indexes, key))
 
     def _push(self, key: str, value: Any) -> None:
         self.run.xcoms[self._task_id, self.map_index, key] = value

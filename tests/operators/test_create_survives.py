@@ -291,7 +291,7 @@ def test_without_notes_a_lost_answer_is_still_found_within_the_try(
     result = task.attempt()
     assert account.listed() == {result["id"]: "started"}
     assert task.note is None
-    assert set(task.run.xcoms) == {("create", -1, "return_value")}
+    assert task.run.xcoms["create", -1, "bloq_created"] == result["id"]
 
 
 def test_five_at_once_and_one_whose_worker_dies(account: Account) -> None:

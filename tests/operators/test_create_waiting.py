@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_bloq.exceptions import BloqClientKeysRejected, BloqError, BloqNotStarted
+from airflow_provider_bloq.exceptions import (
+    BloqClientKeysRejected,
+    BloqConfigurationError,
+    BloqError,
+    BloqNotStarted,
+)
+from airflow_provider_bloq.operators.nodes import BloqCreateNodeOperator
 from airflow_provider_bloq.testing.local import Fault, FaultKind
 from tests.hooks.conftest import Connect, new_keys
 from tests.operators.creates import Account
@@ -49,6 +55,68 @@ def test_it_does_not_wait_where_it_is_not_to(account: Account) -> None:
     task = account.task(wait=False)
     assert task.attempt()["state"] == "starting"
     assert task.time.pauses == []
+
+
+@pytest.mark.parametrize("name", ["poll_interval", "wait_timeout"])
+@pytest.mark.parametrize("value", [-1, timedelta(seconds=-1), float("nan"), float("inf"), "soon", True, None])
+def test_what_is_no_duration_is_refused_before_anything_is_created(name: str, value: Any) -> None:
+    arguments: dict[str, Any] = {name: value}
+    with pytest.raises(BloqConfigurationError) as wrong:
+        BloqCreateNodeOperator(task_id="create", service_id="service-1", **arguments)
+    assert wrong.value.fields == (name,)
+    assert "'create'" in str(wrong.value)
+    assert isinstance(wrong.value, AirflowFailException)
+
+
+@pytest.mark.parametrize("seven", [7, "7", timedelta(seconds=7)], ids=repr)
+def test_a_duration_may_be_given_in_any_way(account: Account, seven: Any) -> None:
+    task = account.task(poll_interval=seven, wait_timeout=seven)
+    task.time.in_pauses = nothing_happens
+    with pytest.raises(BloqNotStarted):
+        task.attempt()
+    assert task.time.pauses == [7.0]
+
+
+def test_no_interval_is_a_busy_loop(account: Account) -> None:
+    task = account.task(poll_interval=0)
+    started_after(task, account, pauses=3)
+    task.attempt()
+    assert task.time.pauses == [0.1, 0.1, 0.1]
+
+
+def rate_limited(account: Account, seconds: int) -> str:
+    """Have all looks refused from the second list on: the first one is that of the create itself."""
+    path = f"/users/me/{account.kind}"
+    kind = FaultKind.RATE_LIMIT
+    return account.bloq.add_fault(
+        Fault(kind=kind, service="nodes", method="GET", path=path, after=1, times=None, retry_after=seconds)
+    )
+
+
+def test_a_service_that_asks_for_it_is_left_alone(account: Account) -> None:
+    task = account.task(poll_interval=0.5)
+    fault = rate_limited(account, 300)
+
+    def ready() -> None:
+        account.bloq.clear_faults()
+        account.bloq.finish_provisioning()
+
+    task.time.in_pauses = ready
+    task.attempt()
+    (pause,) = task.time.pauses
+    assert 300 <= pause <= 330
+    assert account.bloq.faults_struck().get(fault, 1) == 1
+
+
+@pytest.mark.parametrize("seconds", [60, 300], ids=["the client itself would wait", "it would not"])
+def test_nothing_is_asked_before_that_though_the_deadline_comes(account: Account, seconds: int) -> None:
+    task = account.task(poll_interval=0.5, wait_timeout=10.0)
+    fault = rate_limited(account, seconds)
+    task.time.in_pauses = nothing_happens
+    with pytest.raises(BloqNotStarted, match="in time"):
+        task.attempt()
+    assert task.time.pauses == [10.0]
+    assert account.bloq.faults_struck()[fault] == 1
 
 
 def test_a_failed_look_does_not_lose_it(account: Account) -> None:

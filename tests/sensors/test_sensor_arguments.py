@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY
 from airflow_provider_bloq.sensors.base import BloqSensor
 from airflow_provider_bloq.sensors.chains import BloqBlockSensor, BloqTransactionSensor
 from airflow_provider_bloq.sensors.clusters import BloqClusterSensor
+from airflow_provider_bloq.sensors.connect import BloqConnectTransactionSensor
 from airflow_provider_bloq.sensors.nodes import BloqNodeSensor, BloqNodeSyncedSensor
 from airflow_provider_bloq.sensors.rpc import number_of
 
@@ -57,12 +59,17 @@ def condition_of(make: Make, **arguments: Any) -> dict[str, Any]:
             {"kind": "block_reached", "subject": SUBJECT, "height": 16, "confirmations": 3},
         ),
         (
+            BloqNodeSyncedSensor,
+            {"node": NODE, "within_seconds": timedelta(minutes=2)},
+            {"kind": "node_synced", "subject": SUBJECT, "within_blocks": None, "within_seconds": 120.0},
+        ),
+        (
             BloqBlockSensor,
             {
                 "node": "node-1",
                 "height": 16,
                 "tls_fingerprint": PIN,
-                "port": 8546,
+                "port": "8546",
                 "path": "/rpc",
                 "family": "evm",
             },
@@ -83,6 +90,21 @@ def condition_of(make: Make, **arguments: Any) -> dict[str, Any]:
                 "confirmations": 12,
                 "unseen_for": 60,
             },
+        ),
+        *(
+            (
+                BloqTransactionSensor,
+                {"node": NODE, "tx_hash": given, "unseen_for": duration},
+                {
+                    "kind": "transaction_confirmed",
+                    "subject": SUBJECT,
+                    "tx_hash": HASH,
+                    "confirmations": 1,
+                    "unseen_for": 60.0,
+                },
+            )
+            # As templates make them: texts, and, of DAGs that render them as native objects, numbers.
+            for given, duration in [(HASH, "60"), (int(HASH, 16), timedelta(minutes=1))]
         ),
         (
             BloqClusterSensor,
@@ -127,6 +149,11 @@ def test_the_arguments_name_the_condition(
         (BloqBlockSensor, {"node": NODE, "height": "latest"}, "height"),
         (BloqBlockSensor, {"node": NODE, "height": 1, "confirmations": 0}, "confirmations"),
         (BloqTransactionSensor, {"node": NODE, "tx_hash": "0x12"}, "tx_hash"),
+        (BloqTransactionSensor, {"node": NODE, "tx_hash": HASH, "unseen_for": "soon"}, "unseen_for"),
+        (BloqNodeSyncedSensor, {"node": NODE, "within_seconds": "soon"}, "within_seconds"),
+        (BloqNodeSyncedSensor, {"node": NODE, "within_seconds": timedelta()}, "within_seconds"),
+        (BloqClusterSensor, {"cluster": {"name": "mine"}}, "cluster"),
+        (BloqClusterSensor, {"cluster": "{'id': 'cluster-1'}"}, "cluster"),
         (BloqClusterSensor, {"cluster": "cluster-1", "state": "started", "at_least": 1}, "state"),
         (BloqClusterSensor, {"cluster": "cluster-1", "at_least": 1, "capacity": 4}, "state"),
     ],
@@ -137,6 +164,19 @@ def test_arguments_that_name_nothing_are_refused_by_their_names(
     with pytest.raises(BloqConfigurationError) as wrong:
         condition_of(make, **arguments)
     assert wrong.value.fields == (field,)
+
+
+@pytest.mark.parametrize("value", ["x", "-1", -1, 1.5, True, None])
+def test_failures_that_cannot_be_counted_are_refused_when_the_dag_is_parsed(value: Any) -> None:
+    with pytest.raises(BloqConfigurationError) as wrong:
+        BloqNodeSensor(task_id="wait", node="node-1", max_consecutive_failures=value)
+    assert wrong.value.fields == ("max_consecutive_failures",)
+
+
+@pytest.mark.parametrize("value", [3, "3"])
+def test_failures_may_be_counted_by_a_text(value: Any) -> None:
+    sensor = BloqNodeSensor(task_id="wait", node="node-1", max_consecutive_failures=value)
+    assert sensor.max_consecutive_failures == 3
 
 
 @pytest.mark.parametrize(
@@ -166,9 +206,24 @@ SENSORS: list[tuple[Make, dict[str, Any]]] = [
     ),
     (
         BloqBlockSensor,
-        {"node": "{{ x }}", "height": "{{ x }}", "confirmations": "{{ x }}", "tls_fingerprint": "{{ x }}"},
+        {
+            "node": "{{ x }}",
+            "height": "{{ x }}",
+            "confirmations": "{{ x }}",
+            "tls_fingerprint": "{{ x }}",
+            "port": "{{ x }}",
+            "path": "{{ x }}",
+            "family": "{{ x }}",
+        },
     ),
-    (BloqTransactionSensor, {"node": "{{ x }}", "tx_hash": "{{ x }}", "confirmations": "{{ x }}"}),
+    (
+        BloqTransactionSensor,
+        {"node": "{{ x }}", "tx_hash": "{{ x }}", "confirmations": "{{ x }}", "unseen_for": "{{ x }}"},
+    ),
+    (
+        BloqConnectTransactionSensor,
+        {"chain": "{{ x }}", "network": "{{ x }}", "txid": "{{ x }}", "unseen_for": "{{ x }}"},
+    ),
     (
         BloqClusterSensor,
         {
@@ -193,6 +248,15 @@ def test_what_it_waits_for_may_be_a_template(make: Make, arguments: dict[str, An
     for name in ("bloq_conn_id", *arguments):
         value = getattr(sensor, name)
         assert (value["id"] if isinstance(value, dict) else value) == "rendered", name
+
+
+def test_a_dag_with_a_duration_in_it_can_be_stored() -> None:
+    from airflow.sdk import DAG
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    with DAG("durations", schedule=None) as dag:
+        BloqTransactionSensor(task_id="wait", node=NODE, tx_hash=HASH, unseen_for=timedelta(hours=1))
+    assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).has_task("wait")
 
 
 @EVERY_SENSOR

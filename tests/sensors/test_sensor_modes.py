@@ -231,6 +231,30 @@ def test_a_service_that_asks_for_it_is_left_alone_between_processes_too(
     assert looks(provisioning) == 1
 
 
+def test_it_is_left_alone_by_the_trigger_too(provisioning: LocalBloq, node_id: str) -> None:
+    provisioning.add_fault(fault(FaultKind.RATE_LIMIT, retry_after=300.0))
+    before = time.time()
+    deferral = deferral_of(sensor_for(node_id, deferrable=True), context_of())
+    _, arguments = deferral.trigger.serialize()
+    assert before + 300.0 <= arguments["not_before"] <= time.time() + 330.0
+
+
+def test_a_trigger_is_told_of_no_pause_where_there_is_none(node_id: str) -> None:
+    _, arguments = deferral_of(sensor_for(node_id, deferrable=True), context_of()).trigger.serialize()
+    assert "not_before" not in arguments
+
+
+@pytest.mark.parametrize("mode", [{"mode": "poke"}, {"deferrable": True}], ids=["poke", "deferrable"])
+def test_a_pause_that_is_longer_than_its_time_is_not_waited_for(
+    provisioning: LocalBloq, node_id: str, mode: dict[str, Any]
+) -> None:
+    # The client itself would wait that long, and try again.
+    provisioning.add_fault(fault(FaultKind.RATE_LIMIT, retry_after=30.0))
+    with pytest.raises((AirflowSensorTimeout, TaskDeferred)):
+        sensor_for(node_id, timeout=0.5, poke_interval=0.1, **mode).execute(context_of())
+    assert looks(provisioning) == 1
+
+
 @dataclass(frozen=True)
 class Counted(Condition):
     """Holds at the look of that number."""

@@ -132,3 +132,18 @@ def test_a_pause_is_at_least_what_the_service_asks_for(told: float, least: float
     error = BloqRateLimited("slowly", retry_after=told)
     assert least <= pause_after(1, error, random=lambda: 0.0)
     assert pause_after(1, error, random=lambda: 1.0) <= most
+
+
+def test_a_wait_tells_for_how_long_to_let_the_service_be() -> None:
+    wait = Wait(Counted(100))
+    assert (wait.pause, wait.asked) == (0.0, 0.0)
+    wait.missed(AWAY)
+    assert wait.pause > 0.0
+    assert wait.asked == 0.0
+    wait.missed(BloqRateLimited("too many", retry_after=300.0))
+    assert 300.0 <= wait.asked <= 330.0
+    assert wait.pause == wait.asked
+    wait.missed(BloqRateLimited("too many"))
+    assert wait.asked == 0.0
+    wait.saw("something")
+    assert (wait.pause, wait.asked) == (0.0, 0.0)

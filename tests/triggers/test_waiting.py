@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_bloq.auth.cache import shared_providers
 from airflow_provider_bloq.conditions.nodes import NodeState
 from airflow_provider_bloq.conditions.registry import condition_to_json
-from airflow_provider_bloq.exceptions import BloqNotFound, BloqUnavailable, BloqWaitTimeout
+from airflow_provider_bloq.exceptions import BloqNotFound, BloqUnavailable
 from airflow_provider_bloq.hooks import connection
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.failures import BloqClientKeysRejectedFailure, BloqConfigurationFailure
@@ -24,24 +24,8 @@ from airflow_provider_bloq.triggers.outcome import result_of
 from airflow_provider_bloq.triggers.polls import shared_polls
 from airflow_provider_bloq.triggers.waiting import BloqWaitTrigger
 from tests.hooks.conftest import Connect, new_keys
-from tests.support.looks import LISTS, looks, once_looked
-
-
-def waiting_for(node_id: str, state: str = "started", **arguments: Any) -> BloqWaitTrigger:
-    condition = condition_to_json(NodeState(node_id, state))
-    return BloqWaitTrigger("bloq_default", condition, **{"poll_interval": 0.2, **arguments})
-
-
-async def event_of(trigger: BloqWaitTrigger) -> Any:
-    """Run a trigger as the triggerer does, to its end; gives its one event."""
-    events = [event.payload async for event in trigger.run()]
-    assert len(events) == 1
-    return json.loads(json.dumps(events[0]))
-
-
-async def until_looked(service: LocalBloq, times: int) -> None:
-    """Wait until the list of nodes was asked for so often."""
-    await asyncio.wrap_future(once_looked(service, times))
+from tests.support.looks import LISTS, looks
+from tests.triggers.waits import event_of, until_looked, waiting_for
 
 
 async def test_it_ends_with_the_result_when_the_condition_holds(
@@ -63,24 +47,6 @@ async def test_it_ends_with_the_error_when_the_condition_cannot_hold_any_more(
     assert (event["status"], event["error"]["type"]) == ("failed", "BloqNotFound")
     with pytest.raises(BloqNotFound, match="node-that-nobody-made"):
         result_of(event)
-
-
-async def test_it_ends_at_its_deadline_with_what_was_missing(node_id: str) -> None:
-    event = await event_of(waiting_for(node_id, deadline=time.time() + 1.0))
-    # A machine that is slow enough has seen nothing by then.
-    assert event["reason"] in (f"{node_id} is 'starting'", "nothing was seen yet")
-    with pytest.raises(BloqWaitTimeout):
-        result_of(event)
-    assert shared_polls().is_idle
-
-
-async def test_its_deadline_also_ends_a_look_that_hangs(provisioning: LocalBloq, node_id: str) -> None:
-    provisioning.add_fault(
-        Fault(kind=FaultKind.STALL_HEADERS, service="nodes", path="/users/me/nodes", times=None)
-    )
-    event = await event_of(waiting_for(node_id, deadline=time.time() + 1.0))
-    assert event == {"status": "timeout", "reason": "nothing was seen yet"}
-    assert shared_polls().is_idle
 
 
 @pytest.mark.parametrize(("borne", "status"), [(2, "met"), (1, "failed"), (0, "failed")])
@@ -131,18 +97,6 @@ async def test_a_missing_connection_may_be_airflows_and_is_not_believed_at_once(
         result_of(event)
 
 
-async def test_somebody_elses_timeout_is_not_taken_for_the_deadline(
-    provisioning: LocalBloq, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def late(_: str) -> Any:
-        raise TimeoutError("Airflow does not answer")
-
-    monkeypatch.setattr(connection, "aread_settings", late)
-    with pytest.raises(TimeoutError, match="Airflow does not answer"):
-        await event_of(waiting_for("node-1", deadline=time.time() + 3600.0))
-    assert shared_polls().is_idle
-
-
 async def test_a_cancelled_one_leaves_the_others_alone_and_nothing_behind(
     provisioning: LocalBloq, node_id: str
 ) -> None:
@@ -175,13 +129,30 @@ async def test_neither_what_it_is_made_of_nor_its_event_holds_a_secret(provision
 
 def test_it_is_made_anew_from_what_is_stored() -> None:
     trigger = waiting_for(
-        "node-1", deadline=12.5, memory={"looks": 3}, max_consecutive_failures=7, poll_interval=3.0
+        "node-1",
+        deadline=12.5,
+        memory={"looks": 3},
+        max_consecutive_failures=7,
+        poll_interval=3.0,
+        not_before=8.5,
     )
     path, arguments = trigger.serialize()
     assert path == "airflow_provider_bloq.triggers.waiting.BloqWaitTrigger"
     again = BloqWaitTrigger(**json.loads(json.dumps(arguments)))
     assert again.serialize() == (path, arguments)
     assert vars(again).keys() == vars(trigger).keys()
+
+
+def test_what_a_former_version_does_not_know_is_stored_only_where_it_says_something() -> None:
+    _, arguments = waiting_for("node-1").serialize()
+    assert arguments.keys() == {
+        "bloq_conn_id",
+        "condition",
+        "poll_interval",
+        "deadline",
+        "memory",
+        "max_consecutive_failures",
+    }
 
 
 def test_a_subclass_is_stored_under_its_own_name() -> None:

@@ -3,9 +3,9 @@
 It imports nothing of the provider's own layers, so that it can be held against them. What Bloq does not
 document is a switch of :class:`LocalBloqOptions`.
 
-Ethereum-like nodes run on anvil. Nodes of other chains (Bitcoin and its kin, Avalanche, Algorand) exist and
-can be listed, but their RPC answers 503 unless something is plugged in by :attr:`LocalBloqOptions.upstreams`.
-For Bitcoin that can be :class:`~airflow_provider_bloq.testing.bitcoind.Bitcoind`.
+Ethereum-like nodes run on anvil, those of Bitcoin and Bitcoin Cash on the chain that Connect shows. What is of
+other chains (Litecoin, Avalanche, Algorand) exists and can be listed, but its RPC answers 503 unless something is
+plugged in by :attr:`LocalBloqOptions.upstreams`; Avalanche and Algorand clusters still tell their version.
 """
 
 from __future__ import annotations

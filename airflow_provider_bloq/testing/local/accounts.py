@@ -16,13 +16,13 @@ from airflow_provider_bloq.testing.local.clock import iso
 from airflow_provider_bloq.testing.local.inbound import basic_login, json_object, text_field
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 from airflow_provider_bloq.testing.local.tokens import TokenKind
-from airflow_provider_bloq.testing.local.users import User
+from airflow_provider_bloq.testing.local.users import BILLING_FIELDS, User
 from airflow_provider_bloq.testing.local.views import event_view, key_view, user_view
 
 __all__ = ["AccountsApi", "withdraw_key"]
 
 _ACCOUNT = frozenset({TokenKind.ACCOUNT})
-_BILLING_FIELDS = ("address", "zipCode", "state", "country")
+_LEGACY_KEYS = ("pgp", "bit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,9 @@ class AccountsApi:
             web.get("/users/me/client-keys", self.list_keys),
             web.delete("/users/me/client-keys/{id}", self.delete_key),
             web.get("/users/me/events", self.list_events),
+            web.get("/users/me/keys", self.list_legacy_keys),
+            web.get("/users/me/keys/{type}", self.list_legacy_keys),
+            web.get("/users/me/keys/{type}/{id}", self.show_legacy_key),
         ]
 
     async def health(self, request: web.Request) -> web.Response:
@@ -136,6 +139,21 @@ class AccountsApi:
         user = self._caller(request)
         return web.json_response([event_view(event, user.id) for event in user.events])
 
+    async def list_legacy_keys(self, request: web.Request) -> web.Response:
+        """List the keys for signing mail and messages, of which there are none: no route to add one is known."""
+        self._caller(request)
+        wanted = request.match_info.get("type")
+        lists: dict[str, list[Any]] = {f"{kind}keys": [] for kind in _LEGACY_KEYS if wanted in (None, kind)}
+        if not lists:
+            raise ApiProblem(404, "NotFound", f"type must be one of {', '.join(_LEGACY_KEYS)}")
+        # The status is what the client of that time expected.
+        return web.json_response(lists, status=201)
+
+    async def show_legacy_key(self, request: web.Request) -> web.Response:
+        """Show one of those keys."""
+        self._caller(request)
+        raise ApiProblem(404, "NotFound", "There is no such key")
+
     def _caller(self, request: web.Request) -> User:
         return self.backend.users.require(require_grant(self.backend, request, _ACCOUNT).user_id)
 
@@ -160,4 +178,4 @@ def _billing_address(body: dict[str, Any]) -> dict[str, str]:
     given = body.get("billingAddress", {})
     if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
         raise ApiProblem(400, "InvalidBody", "billingAddress must be an object of texts")
-    return {name: given[name] for name in _BILLING_FIELDS if name in given}
+    return {name: given[name] for name in BILLING_FIELDS if name in given}

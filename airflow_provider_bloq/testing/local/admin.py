@@ -37,7 +37,6 @@ GET      ``/outbox``                     ``{mails: [{to, user_id, token}]}``: ve
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -49,6 +48,7 @@ from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationErr
 from airflow_provider_bloq.testing.local.faults import ArmedFault, fault_from_json
 from airflow_provider_bloq.testing.local.inbound import json_object, text_field
 from airflow_provider_bloq.testing.local.problems import ApiProblem, problem_response
+from airflow_provider_bloq.testing.local.texts import same_secret
 
 __all__ = ["AdminApi"]
 
@@ -125,8 +125,7 @@ class AdminApi:
         port = address[1] if address else None
         if request.headers.get("Host", "") not in {f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"}:
             raise ApiProblem(403, "ForeignHost", "The Host header does not name this loopback listener")
-        shown = request.headers.get("Authorization", "").encode()
-        if not hmac.compare_digest(shown, f"Bearer {self.bearer}".encode()):
+        if not same_secret(request.headers.get("Authorization", ""), f"Bearer {self.bearer}"):
             raise ApiProblem(401, "Unauthorized", "The admin bearer is required")
 
     async def _facts(self, request: web.Request) -> web.Response:

@@ -10,7 +10,7 @@ from aiohttp import web
 from airflow_provider_bloq.testing.local.authentication import ANY_ACCESS, require_admin, require_grant
 from airflow_provider_bloq.testing.local.backend import Backend
 from airflow_provider_bloq.testing.local.fleet import AuthType, Cluster, ServiceUpdate, running
-from airflow_provider_bloq.testing.local.inbound import json_object, text_field
+from airflow_provider_bloq.testing.local.inbound import digits, json_object, text_field
 from airflow_provider_bloq.testing.local.logs import log_response
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 from airflow_provider_bloq.testing.local.provisioner import Provisioner
@@ -166,9 +166,9 @@ def _auth_type(body: dict[str, Any]) -> AuthType:
 
 def _capacity(body: dict[str, Any]) -> int:
     capacity = body.get("capacity")
-    if isinstance(capacity, str) and capacity.isascii() and capacity.isdigit():
+    if isinstance(capacity, str):
         # Command lines hand numbers on as text easily.
-        capacity = int(capacity)
+        capacity = digits(capacity)
     if type(capacity) is not int or not _LEAST_CAPACITY <= capacity <= _LARGEST_CAPACITY:
         raise ApiProblem(
             400,

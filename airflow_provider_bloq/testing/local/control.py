@@ -18,6 +18,9 @@ from airflow_provider_bloq.testing.local.users import Mail
 
 __all__ = ["Account", "Control", "IssuedKeys"]
 
+#: Made up, since every account has one.
+_BILLING_ADDRESS = {"address": "1 Example Street", "zipCode": "60601", "state": "IL", "country": "US"}
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -53,7 +56,12 @@ class Control:
         if self.backend.users.find(email) is not None:
             raise LocalBloqConfigurationError([f"email {email} has an account already"])
         user = self.backend.users.add(
-            email, password, now=self.backend.clock.now(), manager=manager, verified=True
+            email,
+            password,
+            now=self.backend.clock.now(),
+            billing_address=_BILLING_ADDRESS,
+            manager=manager,
+            verified=True,
         )
         return Account(user.id, user.email, password, user.manager)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import secrets
 import uuid
 from collections import deque
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from airflow_provider_bloq.testing.local.catalogue import Offer
+from airflow_provider_bloq.testing.local.texts import same_secret
 
 __all__ = ["AuthType", "Cluster", "Deployment", "Fleet", "Node", "RpcAuth", "ServiceUpdate", "running"]
 
@@ -36,8 +36,7 @@ class RpcAuth:
 
     def accepts_login(self, user: str, password: str) -> bool:
         """Tell whether these are the user and the password."""
-        expected = f"{self.user}:{self.password}"
-        return hmac.compare_digest(expected.encode(), f"{user}:{password}".encode())
+        return same_secret(f"{self.user}:{self.password}", f"{user}:{password}")
 
 
 @dataclass(slots=True, kw_only=True)

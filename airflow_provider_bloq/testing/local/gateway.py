@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import ssl
-from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -15,13 +14,20 @@ from airflow_provider_bloq.testing.local.backend import Backend
 from airflow_provider_bloq.testing.local.catalogue import SIDECAR_PORT, rpc_port
 from airflow_provider_bloq.testing.local.certificates import KeyedCertificate, load_into, server_context
 from airflow_provider_bloq.testing.local.fleet import Cluster, Node
-from airflow_provider_bloq.testing.local.inbound import basic_login, positive_integer
+from airflow_provider_bloq.testing.local.identity import identity
+from airflow_provider_bloq.testing.local.inbound import basic_login, body_of, positive_integer
 from airflow_provider_bloq.testing.local.listener import Listener
 from airflow_provider_bloq.testing.local.pipeline import service_application
 from airflow_provider_bloq.testing.local.problems import ApiProblem
-from airflow_provider_bloq.testing.local.upstreams import RunningUpstream
+from airflow_provider_bloq.testing.local.rpc_calls import read_rpc_body
+from airflow_provider_bloq.testing.local.upstreams import Behind
 
 __all__ = ["Gateway"]
+
+#: Chains whose nodes refuse the calls that would harm them.
+_GUARDED = frozenset({"btc", "bch", "ltc"})
+#: Seconds after which a chain that says nothing counts as one that does not answer.
+_PATIENCE = 5.0
 
 
 class Gateway:
@@ -40,7 +46,7 @@ class Gateway:
         deployment: Node | Cluster,
         place: Place,
         certificate: KeyedCertificate,
-        upstream: RunningUpstream,
+        upstream: Behind,
         session: aiohttp.ClientSession,
     ) -> None:
         self.ip = place.ip
@@ -88,7 +94,10 @@ class Gateway:
 
     async def _status(self, request: web.Request) -> web.Response:
         self._admit(request)
-        return web.json_response("healthy" if self._state() == "started" else self._state())
+        if self._state() != "started":
+            return web.json_response(self._state())
+        await self._look(await self.upstream.url())
+        return web.json_response("healthy")
 
     async def _logs(self, request: web.Request) -> web.Response:
         self._admit(request)
@@ -98,18 +107,32 @@ class Gateway:
 
     async def _proxy(self, request: web.Request) -> web.Response:
         self._admit(request)
-        body = await request.read()
-        for method in _rpc_methods(body):
+        offer = self._deployment.offer
+        body = await body_of(request)
+        calls = read_rpc_body(body, guarded=offer.chain in _GUARDED)
+        for method in calls.methods:
             self._backend.counters.rpc(self._deployment.id, method)
             self._deployment.log.append(f"rpc {method}")
         if self._state() != "started":
             raise ApiProblem(503, "NodeNotReady", f"The node is {self._state()}")
-        if self.upstream.url is None:
-            raise ApiProblem(503, "NoChain", self.upstream.absence)
+        if not self.upstream.exists and (known := identity(offer, request.method, request.path, body)):
+            return web.json_response(known)
+        base = await self.upstream.url()
         try:
-            return await self._forward(request, self.upstream.url.rstrip("/"), body)
+            return await self._forward(request, base.rstrip("/"), calls.passed_on)
         except aiohttp.ClientError as error:
-            raise ApiProblem(502, "ChainFailed", "The chain behind this node does not answer") from error
+            raise _silent() from error
+
+    async def _look(self, url: str) -> None:
+        """Ask the chain for anything at all: whatever it answers, it is there.
+
+        :raises ApiProblem: It does not answer (502).
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE), self._session.get(url):
+                return
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _silent() from error
 
     async def _forward(self, request: web.Request, base: str, body: bytes) -> web.Response:
         async with self._session.request(
@@ -146,10 +169,5 @@ class Gateway:
         return self._deployment.state(self._backend.clock.now(), self._backend.options.provisioning_state)
 
 
-def _rpc_methods(body: bytes) -> list[str]:
-    try:
-        parsed: Any = json.loads(body)
-    except ValueError:
-        return []
-    calls = parsed if isinstance(parsed, list) else [parsed]
-    return [str(call["method"]) for call in calls if isinstance(call, dict) and "method" in call]
+def _silent() -> ApiProblem:
+    return ApiProblem(502, "ChainFailed", "The chain behind this node does not answer")

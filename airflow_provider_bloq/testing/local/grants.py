@@ -6,7 +6,6 @@ token along.
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from aiohttp import web
 from airflow_provider_bloq.testing.local.backend import Backend
 from airflow_provider_bloq.testing.local.inbound import json_object
 from airflow_provider_bloq.testing.local.problems import ApiProblem
+from airflow_provider_bloq.testing.local.texts import same_secret
 from airflow_provider_bloq.testing.local.tokens import TokenKind, TokenState
 
 __all__ = ["TokenApi"]
@@ -49,7 +49,7 @@ class TokenApi:
     def _mint(self, body: dict[str, Any]) -> dict[str, Any]:
         client_id, secret = (str(body.get("clientId", "")), str(body.get("clientSecret", "")))
         key = self.backend.users.key(client_id)
-        if key is None or not hmac.compare_digest(key.client_secret.encode(), secret.encode()):
+        if key is None or not same_secret(key.client_secret, secret):
             self.backend.counters.mints_refused += 1
             raise ApiProblem(401, "InvalidCredentials", "The client keys are invalid or have been revoked")
         self.backend.counters.mints += 1

@@ -72,9 +72,11 @@ class LocalBloqOptions:
         standard port; ``port-in-ip`` writes ``127.0.0.1:<free port>`` into ``ip`` and ``domain``,
         for systems that know no loopback address but 127.0.0.1.
     :param sidecar: Whether nodes also serve ``/status`` and ``/logs`` on port 8080.
-    :param upstreams: Chain name to a maker of what runs behind a node of that chain; None puts anvil
-        behind eth, etc and polygon. A node of any other chain exists, but its RPC answers 503. For Bitcoin
-        there is ``{"eth": Anvil, "btc": Bitcoind}``; not by default, since few machines have or can fetch one.
+    :param upstreams: Chain name to a maker of what runs behind a node of that chain. A node of any other chain
+        exists, but its RPC answers 503; clusters of avalanche and algorand still tell their version. None puts
+        anvil behind eth, etc and polygon, and behind btc and bch what runs behind Connect: mainnet nodes share
+        its chain, those of a testnet have one of their own, started when they are first called. For a Bitcoin
+        node of its own behind each there is ``{"eth": Anvil, "btc": Bitcoind}``.
     :param connect_upstreams: Chain name to a maker of what runs behind Connect, started when it is first
         asked for; a chain without one answers 503. None puts a Bitcoin node of its own behind btc and bch,
         and anvil behind eth, etc, kotti and ropsten.

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from airflow_provider_bloq.testing.local.authentication import bearer_token
 from airflow_provider_bloq.testing.local.backend import Backend
@@ -15,7 +16,7 @@ from airflow_provider_bloq.testing.local.misbehave import Withheld, carry_out
 from airflow_provider_bloq.testing.local.problems import ApiProblem, problem_response
 from airflow_provider_bloq.testing.local.users import Event
 
-__all__ = ["Pipeline", "service_application"]
+__all__ = ["Pipeline", "plain_application", "service_application"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -59,8 +60,7 @@ class Pipeline:
         except ApiProblem as problem:
             return problem_response(problem, self.backend.options)
         except web.HTTPException as refusal:
-            refused = ApiProblem(refusal.status, refusal.reason.replace(" ", ""), refusal.reason)
-            return problem_response(refused, self.backend.options)
+            return problem_response(_problem_of(refusal), self.backend.options)
         if not isinstance(answer, web.Response):
             raise TypeError(
                 f"a handler answered with {type(answer).__name__}, which cannot be broken by a fault"
@@ -108,12 +108,38 @@ def service_application(
     async def through_pipeline(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await pipeline.run(request, handler)
 
+    return _application(backend, routes, through_pipeline)
+
+
+def plain_application(backend: Backend, routes: list[web.RouteDef] | None = None) -> web.Application:
+    """Make an application that counts nothing and has no faults: what others are mounted under.
+
+    :param routes: Its routes.
+    """
+
+    @web.middleware
+    async def told_as_usual(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as refusal:
+            return problem_response(_problem_of(refusal), backend.options)
+
+    return _application(backend, routes or [], told_as_usual)
+
+
+def _application(backend: Backend, routes: list[web.RouteDef], middleware: Middleware) -> web.Application:
     async def stamp(request: web.Request, answer: web.StreamResponse) -> None:
         # Clients judge the age of a token by this header, so it must follow the service's clock.
         answer.headers["Date"] = http_date(backend.clock.now())
         answer.headers["Server"] = "bloq-local"
 
-    application = web.Application(middlewares=[through_pipeline], client_max_size=_LARGEST_BODY)
+    application = web.Application(middlewares=[middleware], client_max_size=_LARGEST_BODY)
     application.add_routes(routes)
     application.on_response_prepare.append(stamp)
     return application
+
+
+def _problem_of(refusal: web.HTTPException) -> ApiProblem:
+    # The other headers belong to the body that is replaced.
+    kept = {name: value for name, value in refusal.headers.items() if name == "Allow"}
+    return ApiProblem(refusal.status, refusal.reason.replace(" ", ""), refusal.reason, headers=kept)

@@ -21,7 +21,13 @@ from airflow_provider_bloq.testing.local.fleet import AuthType, Cluster, Node, R
 from airflow_provider_bloq.testing.local.gateway import Gateway
 from airflow_provider_bloq.testing.local.options import Upstream
 from airflow_provider_bloq.testing.local.problems import ApiProblem
-from airflow_provider_bloq.testing.local.upstreams import RunningUpstream, default_upstreams
+from airflow_provider_bloq.testing.local.upstreams import (
+    Behind,
+    LazyUpstream,
+    LentUpstream,
+    RunningUpstream,
+    default_upstreams,
+)
 
 __all__ = ["Provisioner"]
 
@@ -31,9 +37,12 @@ class Provisioner:
 
     :param backend: The state of the service.
     :param authority: Signs the certificates of clusters.
+    :param lent: Chains of Connect, by name, for the nodes that nothing else is chosen for.
     """
 
-    def __init__(self, backend: Backend, authority: CertificateAuthority) -> None:
+    def __init__(
+        self, backend: Backend, authority: CertificateAuthority, lent: Mapping[str, LazyUpstream]
+    ) -> None:
         self._backend = backend
         self._authority = authority
         # How many calls a node answers at once is for the chain behind it to say.
@@ -46,6 +55,7 @@ class Provisioner:
         self._upstreams: Mapping[str, Callable[[], Upstream]] = (
             default_upstreams() if chosen is None else chosen
         )
+        self._lent = lent if chosen is None else {}
 
     async def create_node(
         self, owner_id: str, offer: Offer, auth_type: AuthType, image: str | None = None
@@ -146,11 +156,17 @@ class Provisioner:
         except NoFreeAddress as error:
             raise ApiProblem(503, "NoCapacity", str(error)) from error
 
+    def _behind(self, offer: Offer) -> Behind:
+        lent = self._lent.get(offer.chain)
+        if lent is None:
+            return RunningUpstream(offer.chain, self._upstreams.get(offer.chain))
+        # Connect shows the main network; another one is another chain.
+        return LentUpstream(lent) if offer.network == "mainnet" else lent.another()
+
     async def _bring_up(
         self, deployment: Node | Cluster, place: Place, certificate: KeyedCertificate
     ) -> None:
-        make = self._upstreams.get(deployment.offer.chain)
-        upstream = RunningUpstream(deployment.offer.chain, make)
+        upstream = self._behind(deployment.offer)
         gateway = Gateway(self._backend, deployment, place, certificate, upstream, self._session)
         # Entered before the first await: two creates at once must not both pass the quota.
         self._backend.fleet.add(deployment)

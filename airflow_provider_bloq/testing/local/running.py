@@ -23,7 +23,7 @@ from airflow_provider_bloq.testing.local.listener import Listener
 from airflow_provider_bloq.testing.local.nodes import NodesApi
 from airflow_provider_bloq.testing.local.offers import OffersApi
 from airflow_provider_bloq.testing.local.options import LocalBloqOptions
-from airflow_provider_bloq.testing.local.pipeline import service_application
+from airflow_provider_bloq.testing.local.pipeline import plain_application, service_application
 from airflow_provider_bloq.testing.local.provisioner import Provisioner
 
 __all__ = ["RunningService", "Urls"]
@@ -57,8 +57,8 @@ class RunningService:
         self._backend = Backend.fresh(options)
         authority = CertificateAuthority()
         ca_bundle.write_bytes(authority.pem())
-        self._provisioner = Provisioner(self._backend, authority)
         self._connect = ConnectService(self._backend)
+        self._provisioner = Provisioner(self._backend, authority, self._connect.lent)
         self.control = Control(self._backend, self._provisioner, self._connect)
         self._bearer = bearer
         self._ca_bundle = ca_bundle
@@ -96,8 +96,9 @@ class RunningService:
         await self._connect.hub.close()
         for listener in self._listeners:
             await listener.close()
-        await self._connect.close()
         await self._provisioner.close()
+        # Nodes may have had its chains.
+        await self._connect.close()
 
     async def _listen(self, name: str, port: int, application: web.Application) -> str:
         listener = Listener(application, self._sockets(name, port))
@@ -132,7 +133,7 @@ class RunningService:
         return service_application(self._backend, "nodes", routes, prefix=prefix)
 
     def _both(self) -> web.Application:
-        application = web.Application()
+        application = plain_application(self._backend)
         application.add_subapp(_ACCOUNTS_PREFIX, self._accounts(_ACCOUNTS_PREFIX))
         application.add_subapp(_NODES_PREFIX, self._nodes(_NODES_PREFIX))
         return application

@@ -98,7 +98,7 @@ class LocalBloq:
 
     @property
     def connect_url(self) -> str:
-        """Root URL of Connect; which chain is meant it tells by the Host header, and is Bitcoin by default."""
+        """Root URL of Connect; the Host header tells which chain is meant (``bch.localhost``), here Bitcoin."""
         return self._running(self._urls).connect
 
     @property

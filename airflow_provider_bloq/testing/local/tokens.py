@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from airflow_provider_bloq.testing.local.clock import ServiceClock
 from airflow_provider_bloq.testing.local.options import LocalBloqOptions
+from airflow_provider_bloq.testing.local.texts import as_bytes
 
 __all__ = ["Grant", "TokenBook", "TokenKind", "TokenState", "digest"]
 
@@ -62,7 +63,7 @@ class Grant:
 
 def digest(text: str) -> str:
     """Return the SHA-256 of a text in hex: the only form in which a token is kept."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(as_bytes(text)).hexdigest()
 
 
 class TokenBook:
@@ -159,4 +160,6 @@ class TokenBook:
             "typ": grant.kind.value,
         }
         kept = {name: value for name, value in claims.items() if name not in self._options.omitted_claims}
-        return jwt.encode(kept, self._signing_key, algorithm="RS256")
+        # Two tokens of the same text would be one; where no claim sets them apart, the header does.
+        headers = None if "jti" in kept else {"nonce": secrets.token_hex(8)}
+        return jwt.encode(kept, self._signing_key, algorithm="RS256", headers=headers)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hmac
 import secrets
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
 
 from airflow_provider_bloq.testing.local.errors import UnknownThing
+from airflow_provider_bloq.testing.local.texts import same_secret
 
-__all__ = ["ClientKey", "Event", "Mail", "User", "UserDirectory"]
+__all__ = ["BILLING_FIELDS", "ClientKey", "Event", "Mail", "User", "UserDirectory"]
 
+#: What a billing address consists of.
+BILLING_FIELDS = ("address", "zipCode", "state", "country")
 _EVENTS_KEPT = 1_000
 
 
@@ -66,7 +68,7 @@ class User:
 
     def has_password(self, password: str) -> bool:
         """Tell whether this is the user's password."""
-        return hmac.compare_digest(self.password.encode(), password.encode())
+        return same_secret(self.password, password)
 
 
 class UserDirectory:

@@ -8,7 +8,7 @@ from typing import Any
 from airflow_provider_bloq.testing.local.catalogue import Offer
 from airflow_provider_bloq.testing.local.clock import iso
 from airflow_provider_bloq.testing.local.fleet import Cluster, Deployment, Node, RpcAuth
-from airflow_provider_bloq.testing.local.users import ClientKey, Event, User
+from airflow_provider_bloq.testing.local.users import BILLING_FIELDS, ClientKey, Event, User
 
 __all__ = ["chain_views", "cluster_view", "event_view", "key_view", "node_view", "offer_view", "user_view"]
 
@@ -22,7 +22,7 @@ def user_view(user: User) -> dict[str, Any]:
         "email": user.email,
         "displayName": user.display_name,
         "entityType": "individual",
-        "billingAddress": user.billing_address,
+        "billingAddress": {name: user.billing_address.get(name, "") for name in BILLING_FIELDS},
         "verifiedAt": iso(user.verified_at) if user.verified_at is not None else None,
         "createdAt": iso(user.created_at),
         "updatedAt": iso(user.updated_at),

@@ -132,8 +132,16 @@ async def _valid(chain: ChainView, addresses: Any) -> list[str]:
     if not isinstance(parts, list) or not parts or not all(isinstance(part, str) and part for part in parts):
         raise ApiProblem(400, "InvalidParameter", "Must include address")
     wanted = list(dict.fromkeys(parts))
+    for part in wanted:
+        # No address has others, and some of them a node does not even read.
+        if not part.isascii():
+            raise _invalid(part)
     answers = await chain.rpc.batch([("validateaddress", [part]) for part in wanted])
     for part, answer in zip(wanted, answers, strict=True):
         if not (isinstance(answer, dict) and answer.get("isvalid")):
-            raise ApiProblem(400, "InvalidAddress", f"Invalid address: {part[:100]}")
+            raise _invalid(part)
     return wanted
+
+
+def _invalid(address: str) -> ApiProblem:
+    return ApiProblem(400, "InvalidAddress", f"Invalid address: {address[:100]}")

@@ -21,6 +21,7 @@ __all__ = ["BlocksApi"]
 #: Summaries in an answer that asks for no other number.
 _LIMIT = 200
 _DAY = timedelta(days=1)
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,13 @@ class BlocksApi:
         day = _read_day(request.query, now.date())
         limit = whole_number(request.query, "limit", _LIMIT)
         start = _timestamp(day)
-        end = _timestamp(day + _DAY)
+        end = start + _DAY_SECONDS
         found = [block for block in reversed(chain.index.blocks) if start <= block.time < end]
         listed = found[:limit]
         more = len(found) > limit
         pagination: dict[str, Any] = {
-            "next": str(day + _DAY),
-            "prev": str(day - _DAY),
+            "next": _beside(day, _DAY),
+            "prev": _beside(day, -_DAY),
             "currentTs": end - 1,
             "current": str(day),
             "isToday": day == now.date(),
@@ -97,6 +98,13 @@ def _read_day(asked: Mapping[str, str], today: date) -> date:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
     except ValueError as error:
         raise ApiProblem(400, "InvalidParameter", "Please use yyyy-mm-dd format for blockDate") from error
+
+
+def _beside(day: date, step: timedelta) -> str | None:
+    try:
+        return str(day + step)
+    except OverflowError:
+        return None  # the calendar ends here
 
 
 def _timestamp(day: date) -> int:

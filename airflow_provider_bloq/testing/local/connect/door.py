@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,15 +12,23 @@ from aiohttp import web
 from airflow_provider_bloq.testing.local.authentication import ANY_ACCESS, require_grant
 from airflow_provider_bloq.testing.local.backend import Backend
 from airflow_provider_bloq.testing.local.connect.utxo_chain import ChainView, UtxoChain
+from airflow_provider_bloq.testing.local.problems import ApiProblem
 
-__all__ = ["Door", "chain_label"]
+__all__ = ["Door", "named_chain"]
 
 _DEFAULT_CHAIN = "btc"
+_PORT = re.compile(r":\d*$")
 
 
-def chain_label(host: str) -> str:
-    """Return the first label of a Host header: the chain in ``btc.connect.bloq.cloud``."""
-    return host.partition(":")[0].partition(".")[0].lower()
+def named_chain(host: str | None) -> str | None:
+    """Return what a Host header names as the chain: its first label, as in ``btc.connect.bloq.cloud``.
+
+    None for this machine itself, by name or by address, which is where all chains are at one port.
+    """
+    name = _PORT.sub("", host or "").strip("[]").rstrip(".").lower()
+    if name in ("", "localhost") or _is_loopback(name):
+        return None
+    return name.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +39,28 @@ class Door:
     chains: Mapping[str, UtxoChain]
 
     def chain(self, request: web.Request) -> UtxoChain:
-        """Return the chain that the Host header names; Bitcoin where it names none."""
-        return self.chains.get(chain_label(request.host), self.chains[_DEFAULT_CHAIN])
+        """Return the chain that the Host header names; Bitcoin where it names none.
+
+        :raises ApiProblem: It names one that the REST API and the stream are not of (404).
+        """
+        name = named_chain(request.headers.get("Host")) or _DEFAULT_CHAIN
+        chain = self.chains.get(name)
+        if chain is None:
+            known = " and ".join(self.chains)
+            raise ApiProblem(404, "UnknownChain", f"Connect has this of {known}, but not of {name[:100]}")
+        return chain
 
     async def enter(self, request: web.Request) -> ChainView:
         """Check the token and return the chain as it stands.
 
-        :raises ApiProblem: The token does not do (401, 403), or there is no chain (502, 503).
+        :raises ApiProblem: The token does not do (401, 403), or there is no chain (404, 502, 503).
         """
         require_grant(self.backend, request, ANY_ACCESS)
         return await self.chain(request).now()
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

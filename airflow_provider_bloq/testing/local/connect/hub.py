@@ -17,6 +17,7 @@ from airflow_provider_bloq.testing.local.connect.packets import (
     MESSAGE,
     PING,
     PONG,
+    ROOT,
     SocketPacket,
     acknowledgement_packet,
     error_packet,
@@ -140,8 +141,10 @@ class Hub:
             await self._watching
 
     def _heard(self, session: Session, packet: SocketPacket) -> None:
-        if packet.kind == "0" and packet.namespace != "/":
-            session.send(error_packet("Invalid namespace", packet.namespace))
+        if packet.namespace != ROOT:
+            # Nobody is in another namespace, so what else is said there is not heard.
+            if packet.kind == "0":
+                session.send(error_packet("Invalid namespace", packet.namespace))
         elif packet.kind == "1":
             session.end()
         elif packet.kind == "2":

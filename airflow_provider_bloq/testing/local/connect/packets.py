@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_bloq.testing.local.inbound import read_json
+
 __all__ = [
     "CLOSE",
     "CONNECT",
@@ -22,6 +24,7 @@ __all__ = [
     "NOOP",
     "PING",
     "PONG",
+    "ROOT",
     "UPGRADE",
     "SocketPacket",
     "acknowledgement_packet",
@@ -42,8 +45,9 @@ NOOP = "6"
 #: Tells the client that it is connected to the namespace ``/``, or no longer.
 CONNECT = f"{MESSAGE}0"
 DISCONNECT = f"{MESSAGE}1"
+#: The namespace that there is.
+ROOT = "/"
 
-_ROOT = "/"
 _TEXT_FRAME, _BINARY_FRAME, _LENGTH_END = 0, 1, 255
 
 
@@ -87,9 +91,9 @@ def acknowledgement_packet(number: int) -> str:
     return f"{MESSAGE}3{number}[]"
 
 
-def error_packet(reason: str, namespace: str = _ROOT) -> str:
+def error_packet(reason: str, namespace: str = ROOT) -> str:
     """Write that a namespace cannot be connected to."""
-    where = "" if namespace == _ROOT else f"{namespace},"
+    where = "" if namespace == ROOT else f"{namespace},"
     return f"{MESSAGE}4{where}{json.dumps(reason)}"
 
 
@@ -101,7 +105,7 @@ def read_socket_packet(text: str) -> SocketPacket:
     kind, rest = text[:1], text[1:]
     if kind not in tuple("01234"):
         raise ValueError(f"a packet of kind {kind!r} is not spoken here")
-    namespace = _ROOT
+    namespace = ROOT
     if rest.startswith("/"):
         namespace, _, rest = rest.partition(",")
     body = rest.lstrip("0123456789")
@@ -111,7 +115,7 @@ def read_socket_packet(text: str) -> SocketPacket:
         # A query may be sent along with the name.
         namespace=namespace.partition("?")[0],
         acknowledgement=int(number) if number else None,
-        data=json.loads(body) if body else None,
+        data=read_json(body) if body else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_bloq.testing.local.inbound import digits
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 
 __all__ = ["PAGE", "Range", "is_set", "page_number", "read_range", "whole_number"]
@@ -60,10 +61,10 @@ def whole_number(asked: Mapping[str, Any], name: str, default: int) -> int:
     value = asked.get(name)
     if value is None:
         return default
-    text = str(value)
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit()):
+    number = None if isinstance(value, bool) else digits(str(value))
+    if number is None:
         raise ApiProblem(400, "InvalidParameter", f"{name} must be a whole number")
-    return int(text)
+    return number
 
 
 def is_set(asked: Mapping[str, Any], name: str) -> bool:

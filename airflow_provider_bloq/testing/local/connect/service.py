@@ -13,14 +13,14 @@ from airflow_provider_bloq.testing.local.connect.blocks_api import BlocksApi
 from airflow_provider_bloq.testing.local.connect.door import Door
 from airflow_provider_bloq.testing.local.connect.evm_api import EVM_CHAINS, EvmApi
 from airflow_provider_bloq.testing.local.connect.hub import Hub
-from airflow_provider_bloq.testing.local.connect.lazy_upstream import LazyUpstream, default_connect_upstreams
 from airflow_provider_bloq.testing.local.connect.path_keys import PathKeys
 from airflow_provider_bloq.testing.local.connect.status_api import StatusApi
 from airflow_provider_bloq.testing.local.connect.stream_api import StreamApi
 from airflow_provider_bloq.testing.local.connect.transactions_api import TransactionsApi
 from airflow_provider_bloq.testing.local.connect.utxo_chain import UtxoChain
 from airflow_provider_bloq.testing.local.errors import UnknownThing
-from airflow_provider_bloq.testing.local.pipeline import service_application
+from airflow_provider_bloq.testing.local.pipeline import plain_application, service_application
+from airflow_provider_bloq.testing.local.upstreams import LazyUpstream, default_connect_upstreams
 
 __all__ = ["ConnectService"]
 
@@ -46,9 +46,11 @@ class ConnectService:
             makers = default_connect_upstreams()
         self._keys = PathKeys()
         self.hub = Hub(backend)
+        #: The chains of its REST API, for others to use.
+        self.lent = {name: LazyUpstream(name, makers.get(name)) for name in _UTXO_CHAINS}
         self._utxo = {
-            name: UtxoChain(name, LazyUpstream(name, makers.get(name)), self._session, self.hub.tell)
-            for name in _UTXO_CHAINS
+            name: UtxoChain(name, upstream, self._session, self.hub.tell)
+            for name, upstream in self.lent.items()
         }
         self._evm = {name: LazyUpstream(name, makers.get(name)) for name in EVM_CHAINS}
         self.hub.follow(self._utxo)
@@ -63,9 +65,10 @@ class ConnectService:
             *StatusApi(door).routes(),
         ]
         rpc = EvmApi(self._backend, self._keys, self._evm, self._session).routes()
-        application = web.Application()
-        application.add_routes(StreamApi(self._backend, door, self.hub).routes())
-        application.add_routes([web.get("/", _health), web.get("/status", _health)])
+        stream = StreamApi(self._backend, door, self.hub).routes()
+        application = plain_application(
+            self._backend, [*stream, web.get("/", _health), web.get("/status", _health)]
+        )
         application.add_subapp(
             _REST_PREFIX, service_application(self._backend, _SERVICE, rest, prefix=_REST_PREFIX)
         )
@@ -96,7 +99,7 @@ class ConnectService:
         await self.hub.close()
         await asyncio.gather(
             *(chain.close() for chain in self._utxo.values()),
-            *(chain.close() for chain in self._evm.values()),
+            *(chain.stop() for chain in self._evm.values()),
         )
         await self._session.close()
 

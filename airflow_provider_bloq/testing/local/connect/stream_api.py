@@ -29,6 +29,7 @@ from airflow_provider_bloq.testing.local.connect.packets import (
 )
 from airflow_provider_bloq.testing.local.connect.session import Session
 from airflow_provider_bloq.testing.local.faults import ArmedFault, FaultKind
+from airflow_provider_bloq.testing.local.inbound import body_of
 from airflow_provider_bloq.testing.local.misbehave import Withheld, carry_out
 from airflow_provider_bloq.testing.local.problems import ApiProblem, problem_response
 
@@ -164,8 +165,8 @@ class StreamApi:
 
     async def _post(self, request: web.Request, session: Session) -> web.Response:
         try:
-            packets = read_payload(await request.read())
-        except ValueError:
+            packets = read_payload(await body_of(request))
+        except (ValueError, ApiProblem):
             self.hub.forget(session)
             return _refused(3, "Bad request")
         for packet in packets:

@@ -20,6 +20,11 @@ from airflow_provider_bloq.testing.local.problems import ApiProblem
 
 __all__ = ["TransactionsApi"]
 
+#: Where a block's first transaction begins in its hexadecimal: after a header of 80 bytes, and their number in one.
+_FIRST_TRANSACTION = 2 * 81
+#: Code and reason of a node for what is no transaction.
+_UNDECODABLE = (-22, "TX decode failed. Make sure the tx has at least one input.")
+
 
 @dataclass(frozen=True, slots=True)
 class TransactionsApi:
@@ -52,8 +57,12 @@ class TransactionsApi:
             raise _not_found()
         block = chain.index.block_of(txid)
         try:
-            # With its block the node finds it without an index of its own.
-            raw = await chain.rpc.call("getrawtransaction", txid, 0, *([block.hash] if block else []))
+            if block is not None and block.height == 0:
+                # A node keeps the only transaction of the first block nowhere but in the block itself.
+                raw = (await chain.rpc.call("getblock", block.hash, 0))[_FIRST_TRANSACTION:]
+            else:
+                # With its block the node finds it without an index of its own.
+                raw = await chain.rpc.call("getrawtransaction", txid, 0, *([block.hash] if block else []))
         except NodeRefusal as refusal:
             raise _not_found() from refusal
         return web.json_response({"rawtx": raw})
@@ -77,6 +86,9 @@ class TransactionsApi:
         if not isinstance(raw, str) or not raw:
             raise ApiProblem(400, "InvalidBody", 'Missing parameter: "rawtx"')
         try:
+            if not raw.isascii():
+                # What JSON can write and a node cannot read would not even be refused.
+                raise NodeRefusal(*_UNDECODABLE)
             txid = await chain.rpc.call("sendrawtransaction", raw)
         except NodeRefusal as refusal:
             raise _refused(refusal, self.door.backend.options) from refusal

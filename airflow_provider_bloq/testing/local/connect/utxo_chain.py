@@ -10,9 +10,9 @@ import aiohttp
 
 from airflow_provider_bloq.testing.local.connect.follower import Follower, News
 from airflow_provider_bloq.testing.local.connect.index import AddressIndex
-from airflow_provider_bloq.testing.local.connect.lazy_upstream import LazyUpstream
 from airflow_provider_bloq.testing.local.connect.node_rpc import NodeRefusal, NodeRpc
 from airflow_provider_bloq.testing.local.problems import ApiProblem
+from airflow_provider_bloq.testing.local.upstreams import LazyUpstream
 
 __all__ = ["ChainView", "UtxoChain"]
 
@@ -66,7 +66,7 @@ class UtxoChain:
 
     async def close(self) -> None:
         """Stop the node."""
-        await self._upstream.close()
+        await self._upstream.stop()
 
     def _told(self, news: News) -> None:
         self._tell(self.name, news)

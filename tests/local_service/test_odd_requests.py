@@ -1,0 +1,181 @@
+"""What no client that means well sends: refused with a reason, and never a 500."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_bloq.testing.local import LocalBloq
+from tests.local_service.service_caller import Caller, call
+
+pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+
+Start = Callable[..., LocalBloq]
+
+#: Half of a pair, which JSON can write and UTF-8 cannot.
+LONE = "\ud800"
+TOO_DEEP = b"[" * 200_000
+ENDLESS = "1" * 5_000
+
+
+@pytest.fixture
+def bloq(start: Start) -> LocalBloq:
+    """A service with nothing behind Connect, either."""
+    return start(connect_upstreams={})
+
+
+def told(answer: requests.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+@pytest.mark.parametrize("credential", ["Bearer \xe4", "Basic \xe4", "\xe4", "Basic w6Q6\xe4"])
+def test_a_byte_that_is_no_text_in_authorization_is_a_wrong_credential(
+    caller: Caller, credential: str
+) -> None:
+    headers = {"Authorization": credential}
+    bloq = caller.bloq
+    for open_to_all in (bloq.accounts_url, bloq.nodes_url, bloq.nodes_url + "/chains", bloq.connect_url):
+        assert call("GET", open_to_all, headers=headers).status_code == 200
+    refused = [
+        call("GET", bloq.accounts_url + "/users/me", headers=headers),
+        call("POST", bloq.accounts_url + "/auth", headers=headers),
+        call("GET", bloq.nodes_url + "/users/me/nodes", headers=headers),
+        call("GET", bloq.connect_url + "/api/v1/sync", headers=headers),
+        call("POST", bloq.connect_url + "/v1/three-small-words", headers=headers),
+        call("GET", bloq.admin_url + "/clock", headers=headers),
+    ]
+    assert {answer.status_code for answer in refused} <= {401, 403}
+    keys = {"clientId": caller.keys.client_id, "clientSecret": caller.keys.client_secret}
+    minting = {"grantType": "clientCredentials", **keys}
+    assert call("POST", bloq.accounts_url + "/auth/token", json=minting, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("auth_type", ["basic", "jwt"])
+@pytest.mark.parametrize("credential", ["Bearer \xe4", "Basic \xe4"])
+def test_so_it_is_at_a_node(caller: Caller, auth_type: str, credential: str) -> None:
+    node = caller.create_node(caller.access_token(), auth_type=auth_type)
+    headers = {"Authorization": credential}
+    answer = call("POST", f"https://{node['ip']}:8545/", headers=headers, json={}, verify=False)
+    assert answer.status_code in (401, 403)
+
+
+def test_half_a_character_is_in_no_token_and_no_secret(caller: Caller) -> None:
+    client_id, secret = caller.keys.client_id, caller.keys.client_secret
+    for body in (
+        {"grantType": "refreshToken", "refreshToken": LONE},
+        {"grantType": "clientCredentials", "clientId": client_id, "clientSecret": LONE},
+        {"grantType": "clientCredentials", "clientId": LONE, "clientSecret": secret},
+    ):
+        assert told(caller.grant(**body)) == (401, "InvalidCredentials")
+
+
+@pytest.mark.parametrize("name", ["oldPassword", "newPassword"])
+def test_half_a_character_is_in_no_password(caller: Caller, name: str) -> None:
+    body = {"oldPassword": caller.account.password, "newPassword": "another", name: LONE}
+    changed = caller.accounts("PUT", "/users/me/password", caller.log_in(), json=body)
+    assert changed.status_code == 400
+    assert caller.log_in()
+
+
+@pytest.mark.parametrize("name", ["email", "displayName", "password"])
+def test_half_a_character_signs_nobody_up(caller: Caller, name: str) -> None:
+    body = {"email": "new@example.com", "displayName": "New", "password": "long", name: f"a@{LONE}"}
+    assert caller.accounts("POST", "/users", json=body).status_code == 400
+
+
+def test_half_a_character_does_no_harm_to_the_admin_api(bloq: LocalBloq) -> None:
+    for path, name in (("/sightings", "token"), ("/client-keys", "user"), ("/connect-keys", "chain")):
+        answer = call("POST", bloq.admin_url + path, bloq.admin_bearer, json={name: LONE})
+        assert answer.status_code == 400, path
+    answer = call("DELETE", bloq.admin_url + "/connect-keys", bloq.admin_bearer, json={"key": LONE})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("data", [TOO_DEEP, b'{"a":' * 200_000, TOO_DEEP.decode().encode("utf-16")])
+def test_json_that_is_nested_without_end_is_no_json(caller: Caller, data: bytes) -> None:
+    answer = caller.accounts("POST", "/auth/token", data=data)
+    assert told(answer) == (400, "InvalidBody")
+    assert caller.access_token()
+
+
+def test_nesting_without_end_does_not_end_a_process_that_allows_deep_recursion() -> None:
+    # As py_ecc does, which web3.py brings; the decoder then runs out of stack before it gives up.
+    code = (
+        "import sys, requests\n"
+        "from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions\n"
+        "sys.setrecursionlimit(1_000_000)\n"
+        "with LocalBloq(LocalBloqOptions(upstreams={}, connect_upstreams={})) as bloq:\n"
+        "    session = requests.Session()\n"
+        "    session.trust_env = False\n"
+        "    data = b'[' * 1_000_000\n"
+        "    print(session.post(bloq.accounts_url + '/auth/token', data=data, timeout=30).status_code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, "400"), done.stderr
+
+
+@pytest.mark.parametrize("data", [TOO_DEEP, f'{{"method": "m", "id": {ENDLESS}}}'.encode()])
+def test_nor_is_it_for_a_chain(caller: Caller, data: bytes) -> None:
+    node = caller.create_node(caller.access_token())
+    login = (node["auth"]["user"], node["auth"]["pass"])
+    at_node = call("POST", f"https://{node['ip']}:8545/", auth=login, data=data, verify=False)
+    assert told(at_node) == (400, "InvalidBody")
+    url = f"{caller.bloq.connect_url}/v1/{caller.bloq.create_connect_key()}"
+    assert told(call("POST", url, data=data)) == (400, "InvalidBody")
+
+
+def test_brackets_in_texts_and_side_by_side_are_no_nesting(caller: Caller) -> None:
+    keys = {"clientId": caller.keys.client_id, "clientSecret": caller.keys.client_secret}
+    padding: dict[str, Any] = {"text": '"[{\\' * 50_000, "list": [[]] * 50_000}
+    assert caller.grant(grantType="clientCredentials", **keys, **padding).status_code == 200
+
+
+@pytest.mark.parametrize("data", [b"\x1f\x8b no gzip", gzip.compress(b'{"grantType": "x"}')[:-8] + bytes(8)])
+def test_a_body_that_cannot_be_unpacked_is_400(caller: Caller, data: bytes) -> None:
+    node = caller.create_node(caller.access_token())
+    login = (node["auth"]["user"], node["auth"]["pass"])
+    key = caller.bloq.create_connect_key()
+    packed: dict[str, Any] = {"data": data, "headers": {"Content-Encoding": "gzip"}}
+    for answer in (
+        caller.accounts("POST", "/auth/token", **packed),
+        caller.nodes("POST", "/users/me/nodes", caller.access_token(), **packed),
+        call("POST", f"https://{node['ip']}:8545/", auth=login, verify=False, **packed),
+        call("POST", f"{caller.bloq.connect_url}/v1/{key}", **packed),
+        call("POST", caller.bloq.admin_url + "/accounts", caller.bloq.admin_bearer, **packed),
+    ):
+        assert told(answer) == (400, "InvalidBody"), answer.url
+
+
+def test_a_body_that_is_packed_well_is_read(caller: Caller) -> None:
+    data = gzip.compress(json.dumps({"grantType": "x"}).encode())
+    answer = caller.accounts("POST", "/auth/token", data=data, headers={"Content-Encoding": "gzip"})
+    assert told(answer) == (400, "InvalidGrantType")
+
+
+def test_numbers_without_end_are_refused(caller: Caller) -> None:
+    token = caller.access_token()
+    node = caller.create_node(token)
+    logs = caller.nodes("GET", f"/users/me/nodes/{node['id']}/logs?lines={ENDLESS}", token)
+    assert told(logs) == (400, "InvalidParameter")
+    cluster: dict[str, Any] = {"serviceId": caller.bloq.service_id(kind="cluster"), "authType": "none"}
+    made = caller.nodes("POST", "/users/me/clusters", token, json={**cluster, "capacity": ENDLESS})
+    assert told(made) == (400, "InvalidCapacity")
+
+
+def test_a_method_that_is_not_allowed_is_told_which_are(caller: Caller) -> None:
+    for url, allowed in (
+        (caller.bloq.accounts_url + "/auth/token", "POST"),
+        (caller.bloq.nodes_url + "/users/me/nodes", "GET,HEAD,POST"),
+        (caller.bloq.connect_url + "/api/v1/sync", "GET,HEAD"),
+        (caller.bloq.connect_url + "/status", "GET,HEAD"),
+    ):
+        answer = call("PATCH", url, caller.access_token())
+        assert told(answer) == (405, "MethodNotAllowed")
+        assert answer.headers["Allow"] == allowed

@@ -1,0 +1,75 @@
+"""A look that must not outlast its wait: what the client would still try, and when it is given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from airflow_provider_bloq.auth.events import HeldBack
+from airflow_provider_bloq.auth.flow import Flow, Sleep, sleep, tell
+from airflow_provider_bloq.exceptions import BloqError, BloqRateLimited, BloqUnavailable
+from airflow_provider_bloq.triggers.in_time import in_time
+from tests.support.scripted_bloq import ScriptedBloq
+
+
+def pausing(
+    seconds: float, *, closed: Callable[[], object] = bool, event: HeldBack | None = None
+) -> Flow[str]:
+    """A look of two requests with a pause in between."""
+    try:
+        if event is not None:
+            yield from tell(event)
+        yield from sleep(seconds)
+        return "seen"
+    finally:
+        closed()
+
+
+def test_a_pause_that_ends_in_time_is_made() -> None:
+    world = ScriptedBloq(time=100.0)
+    assert world.run(in_time(pausing(20.0), 120.0, world.clock)) == "seen"
+    assert world.slept == [20.0]
+
+
+@pytest.mark.parametrize(
+    ("event", "error", "asked"),
+    [
+        (HeldBack(20.1), BloqRateLimited, 20.1),
+        (HeldBack(20.1, by_service=False), BloqUnavailable, None),
+        (None, BloqUnavailable, None),
+    ],
+    ids=["the service asks for it", "its own pace", "an outage"],
+)
+def test_one_that_would_not_ends_the_look(
+    event: HeldBack | None, error: type[BloqError], asked: float | None
+) -> None:
+    world = ScriptedBloq(time=100.0)
+    closed: list[bool] = []
+    look = pausing(20.1, closed=lambda: closed.append(True), event=event)
+    with pytest.raises(error) as given_up:
+        world.run(in_time(look, 120.0, world.clock))
+    assert getattr(given_up.value, "retry_after", None) == asked
+    assert given_up.value.retryable
+    assert world.slept == []
+    assert closed == [True]
+
+
+def test_after_the_deadline_a_look_that_needs_no_pause_goes_through() -> None:
+    world = ScriptedBloq(time=100.0)
+    assert world.run(in_time(pausing(0.0), 100.0, world.clock)) == "seen"
+
+
+def test_errors_reach_the_look_itself() -> None:
+    def careful() -> Flow[str]:
+        try:
+            yield Sleep(1.0)
+        except BloqUnavailable:
+            return "borne"
+        return "seen"
+
+    look = in_time(careful(), 120.0, lambda: 100.0)
+    assert next(look) == Sleep(1.0)
+    with pytest.raises(StopIteration) as end:
+        look.throw(BloqUnavailable("away"))
+    assert end.value.value == "borne"
