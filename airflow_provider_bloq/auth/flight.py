@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
@@ -107,7 +108,7 @@ class SingleFlight(Generic[T]):
         """Lead a new flight of ``make()``, or wait for the one under way.
 
         :param make: Makes the flow; called only where this caller has to run it.
-        :return: What the flow returned, whoever ran it; its error is raised in every waiter.
+        :return: What the flow returned, whoever ran it; every waiter raises a copy of its error.
         """
         while True:
             ticket, is_leader = self._board()
@@ -115,6 +116,9 @@ class SingleFlight(Generic[T]):
                 return (yield from self._lead(ticket, make()))
             landing: Landing = yield Follow(ticket)
             if landing is Landing.ARRIVED:
+                error = ticket.future.exception()
+                if error is not None:
+                    raise _own_copy(error)
                 return ticket.future.result()
             if landing is Landing.CANNOT_WAIT:
                 return (yield from make())
@@ -142,3 +146,17 @@ class SingleFlight(Generic[T]):
         with self._lock:
             if self._ticket is ticket:
                 self._ticket = None
+
+
+def _own_copy(error: BaseException) -> BaseException:
+    """Copy an error for one waiter: of one that all raise, each would add its frames to those of the others."""
+    try:
+        own = copy.copy(error)
+    except Exception:
+        # One whose class cannot be called with its args.
+        own = error
+    if type(own) is not type(error):
+        own = error
+    if own is not error:
+        own.__cause__, own.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return own.with_traceback(None)

@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 import secrets
+import time
+from collections.abc import Callable
 
 from airflow_provider_bloq.auth.flow import Flow
 from airflow_provider_bloq.auth.slot import Record, Slot
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
-__all__ = ["LEASE_SECONDS", "Lease"]
+__all__ = ["CLOCKS_APART", "LEASE_SECONDS", "Lease"]
 
 #: How long a holder that is heard of no more keeps others from renewing, at least, in seconds.
 LEASE_SECONDS = 20.0
+
+#: By how much the clocks of a store's nodes may differ without harm, in seconds.
+CLOCKS_APART = 120.0
 
 
 class Lease:
     """A lease in a slot of its own, taken by check-and-set.
 
-    Whether one has run out is judged by the store's clock alone. Who was superseded and renews all the
-    same does no harm: of two tokens, only the first that is written becomes the shared one.
+    One has run out when it was not written again while this process has watched it for so long, by its own
+    monotonic clock. The age that the store tells is the clock of the node which answers against that of the
+    node which wrote: 20 s between these would have every member renew at once. So it counts only where it is
+    beyond such a difference, lest tasks that are too short to watch find a dead holder in their way for ever.
+
+    Who was superseded and renews all the same does no harm: of two tokens, only the first that is written
+    becomes the shared one.
 
     :param slot: Where it stands.
     :param seconds: How long it lasts at most; one that claims to last longer is not believed.
+    :param clock: Monotonic clock, in seconds.
     """
 
-    def __init__(self, slot: Slot, seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self, slot: Slot, seconds: float = LEASE_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._slot = slot
         self._seconds = seconds
+        self._clock = clock
         self.forget()
 
     def forget(self) -> None:
         """Become another holder. For a forked child."""
         self._holder = secrets.token_hex(8)
+        self._watched: tuple[int, float] | None = None
         self._slot.forget()
 
     def take(self) -> Flow[int | None]:
@@ -63,9 +78,12 @@ class Lease:
                 f"{self._slot.description} holds a secret that is no lease",
                 "Choose a shared_vault_path below which nothing else lies",
             )
-        # A store's Date has no fractions: what was just written may seem to be yet to come.
-        age = max(record.age, 0.0)
-        return holder == self._holder or age >= min(float(seconds), self._seconds)
+        if holder == self._holder:
+            return True
+        lasts, now = min(float(seconds), self._seconds), self._clock()
+        if self._watched is None or self._watched[0] != record.version:
+            self._watched = (record.version, now)
+        return now - self._watched[1] >= lasts or record.age >= lasts + CLOCKS_APART
 
     def _record(self, seconds: float) -> dict[str, str | float]:
         return {"holder": self._holder, "seconds": seconds}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow_provider_bloq.auth.keys import ClientKeys
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.clients.node_tls import NodeFingerprints, NodeTls, normalise_fingerprint
+from airflow_provider_bloq.clients.path_key import shows_path_key
 from airflow_provider_bloq.settings import fields
 from airflow_provider_bloq.settings.addresses import read_accounts_url, read_rpc_origins, read_service_url
 from airflow_provider_bloq.settings.credentials import read_credentials
@@ -134,8 +135,39 @@ class BloqSettings:
             rpc_origins=read_rpc_origins(reader.texts(fields.RPC_ORIGINS), problems),
             environment=environment,
         )
+        for field in ("accounts_url", "nodes_url", "connect_url"):
+            _refuse_path_key(field, getattr(settings, field), problems)
         problems.raise_if_any()
         return settings
+
+    def __copy__(self) -> BloqSettings:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> BloqSettings:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # A pickle holds no secret. What came out of one would fail later, where nobody sees why.
+        if self.client_keys is not None or self.connect_api_keys:
+            return _refuse_to_load, (self.conn_id,)
+        return object.__reduce_ex__(self, protocol)
+
+
+def _refuse_to_load(conn_id: str) -> NoReturn:
+    raise TypeError(
+        f"The secrets of connection {conn_id!r} are not carried in a pickle: make the hook where it is used."
+    )
+
+
+def _refuse_path_key(field: str, url: str, problems: Problems) -> None:
+    """Refuse a URL whose path is a credential: it would stand in logs, errors and pages."""
+    if shows_path_key(url):
+        problems.add(
+            "host" if field == "accounts_url" else field,
+            "it is a URL of Connect's JSON-RPC, with a path key in it",
+            "Enter the URL without /v1/ and what follows, and the key in connect_api_keys or beside the client keys in "
+            "Vault. Change the key: it may stand in pages and logs by now",
+        )
 
 
 def _read_ca_bundle(path: str | None, problems: Problems) -> str | None:

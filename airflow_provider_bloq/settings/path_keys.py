@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airflow_provider_bloq.auth.secret import REDACTED, Secret
+from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.clients.path_key import is_path_key
 from airflow_provider_bloq.settings.problems import Problems
 
 __all__ = ["PathKeys", "read_path_keys"]
 
 _CHAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-_KEY = re.compile(r"[A-Za-z0-9._~-]{1,200}", re.ASCII)
 _REMEDY = 'Enter {"eth": "<path key>"}: the part behind /v1/ of the URL that Connect gave'
 
 
@@ -53,7 +53,7 @@ def read_path_keys(field: str, table: Mapping[str, Any], problems: Problems) -> 
         key = value.strip() if isinstance(value, str) else ""
         if not _CHAIN.fullmatch(chain):
             problems.add(field, "it has an entry that names no chain", _REMEDY)
-        elif not _KEY.fullmatch(key) or key in (".", "..") or REDACTED in key:
+        elif not is_path_key(key):
             problems.add(field, f"what stands for {chain} is no path key", _REMEDY)
         else:
             keys[chain] = Secret(key)

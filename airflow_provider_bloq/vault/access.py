@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.vault.endpoint import VaultEndpoint
@@ -18,12 +20,16 @@ T = TypeVar("T")
 #: From the error, the client and the endpoint to the error that is shown.
 Diagnosis = Callable[[Exception, Any, VaultEndpoint], Exception]
 
+#: All that are in use, for a child to forget the logins of.
+_in_use: WeakSet[VaultAccess] = WeakSet()
+
 
 class VaultAccess:
     """Makes requests through an Airflow Vault connection.
 
     The first request logs in. The Vault token is kept; when Vault no longer accepts it, one request logs
-    in once more. Thread safe. Makes no request and reads no connection until it is asked for something.
+    in once more. Thread safe, and safe in a signal handler; a forked child logs in by itself. Makes no request
+    and reads no connection until it is asked for something.
 
     :param vault_conn_id: Id of the Vault connection.
     :param timeout: Seconds that each request to Vault may take to connect, and again to answer.
@@ -36,9 +42,13 @@ class VaultAccess:
         self.vault_conn_id = vault_conn_id
         self._timeout = timeout
         self._mask = mask or _mask_nothing
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler, such as one that runs on_kill, may come by while its own thread waits
+        # for Vault.
+        self._lock = threading.RLock()
+        self._is_busy = False
         self._session: VaultSession | None = None
         self._endpoint: VaultEndpoint | None = None
+        _in_use.add(self)
 
     @property
     def endpoint(self) -> VaultEndpoint:
@@ -56,17 +66,20 @@ class VaultAccess:
             return self._endpoint
 
     def forget(self) -> None:
-        """Drop the Vault token and the connection that are kept: for a forked child.
+        """Drop the Vault token and the connection that are kept. A forked child does so by itself.
 
         The lock is made anew, since a thread that does not exist in the child may hold it.
         """
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._is_busy = False
         self._session = None
 
     def call(self, request: Callable[[Any, VaultEndpoint], T], diagnose: Diagnosis) -> T:
         """Make a request: with the login that is kept, or with a new one.
 
-        A failure keeps nothing, so that the next call begins with the connection as it then stands.
+        A failure keeps nothing, so that the next call begins with the connection as it then stands. A call
+        that a signal handler makes in the middle of another one logs in for itself alone: the login and the
+        connection of the other may be half made.
 
         :param request: Makes it with an :class:`hvac.Client`, by what the connection says. It may be
             called twice.
@@ -76,17 +89,23 @@ class VaultAccess:
         :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails.
         """
         with self._lock:
+            if self._is_busy:
+                return self._call_aside(request, diagnose)
             try:
-                outcome, session = self._outcome(request)
-                if isinstance(outcome, Exception):
-                    # Raised here and not where it was caught: hvac's own errors carry the whole request.
-                    raise diagnose(outcome, session.client, session.endpoint)
-                return outcome
+                self._is_busy = True
+                return _result(*self._outcome(request), diagnose)
             except LostRace:
                 raise
             except BaseException:
                 self._session = None
                 raise
+            finally:
+                self._is_busy = False
+
+    def _call_aside(self, request: Callable[[Any, VaultEndpoint], T], diagnose: Diagnosis) -> T:
+        session = self._open()
+        session.log_in(self._mask)
+        return _result(_attempt(request, session), session, diagnose)
 
     def _outcome(self, request: Callable[[Any, VaultEndpoint], T]) -> tuple[T | Exception, VaultSession]:
         from hvac.exceptions import Forbidden
@@ -123,16 +142,33 @@ class VaultAccess:
         return VaultSession.open(self.vault_conn_id, timeout=self._timeout)
 
 
+def _result(outcome: T | Exception, session: VaultSession, diagnose: Diagnosis) -> T:
+    if isinstance(outcome, Exception):
+        # Raised here and not where it was caught: hvac's own errors carry the whole request.
+        raise diagnose(outcome, session.client, session.endpoint)
+    return outcome
+
+
 def _attempt(request: Callable[[Any, VaultEndpoint], T], session: VaultSession) -> T | Exception:
     """Make a request once; a failure is returned, so that nothing raised later is chained to it."""
     from hvac.exceptions import VaultError
 
     try:
         return request(session.client, session.endpoint)
-    except (VaultError, OSError, UnexpectedAnswer) as error:
+    except (VaultError, OSError, ValueError, UnexpectedAnswer) as error:
         # OSError: the errors of requests are such, and that of a CA file which is missing.
         return error
 
 
 def _mask_nothing(_: str) -> None:
     """Leave logs as they are: outside of Airflow there is nobody to tell."""
+
+
+def _forget_all() -> None:
+    for access in list(_in_use):
+        access.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    # The token, the socket and the lock are the parent's: two processes on one socket mix their answers up.
+    os.register_at_fork(after_in_child=_forget_all)

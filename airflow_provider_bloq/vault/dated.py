@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-from airflow_provider_bloq.vault.kv import UnexpectedAnswer, api_path
+from airflow_provider_bloq.vault.kv import UnexpectedAnswer, api_path, seconds_between
 
 __all__ = ["DatedSecret", "read_dated"]
-
-#: Vault writes nanoseconds, Python reads microseconds.
-_BEYOND_MICROSECONDS = re.compile(r"(\.\d{6})\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +30,8 @@ class DatedSecret:
 def read_dated(client: Any, mount: str, path: str) -> DatedSecret:
     """Read the current version of a secret of a v2 engine by one request.
 
-    Its age is the ``Date`` of the very answer minus the version's ``created_time``: both are Vault's.
+    Its age is the ``Date`` of the very answer minus the version's ``created_time``: both are Vault's, if not
+    of the same node.
 
     :param client: An :class:`hvac.Client` that is logged in.
     :param mount: Path that the engine is mounted at.
@@ -57,15 +52,13 @@ def read_dated(client: Any, mount: str, path: str) -> DatedSecret:
     try:
         body = response.json()["data"]
         data, metadata = body["data"], body["metadata"]
-        written = datetime.fromisoformat(_BEYOND_MICROSECONDS.sub(r"\1", metadata["created_time"]))
-        answered = parsedate_to_datetime(response.headers["Date"])
-        version = metadata["version"]
+        version, created_time = metadata["version"], metadata["created_time"]
     except (KeyError, TypeError, ValueError):
         raise UnexpectedAnswer from None
-    if not isinstance(data, Mapping) or not isinstance(version, int) or written.tzinfo is None:
+    age = seconds_between(created_time, response.headers.get("Date"))
+    if not isinstance(data, Mapping) or not isinstance(version, int) or age is None:
         raise UnexpectedAnswer
-    answered = answered if answered.tzinfo else answered.replace(tzinfo=UTC)
-    return DatedSecret(version, data, (answered - written).total_seconds())
+    return DatedSecret(version, data, age)
 
 
 def _without_current_version(absence: Any) -> DatedSecret:

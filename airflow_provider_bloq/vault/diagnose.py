@@ -6,6 +6,7 @@ the Vault token, so they are never chained to these.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +149,16 @@ def _common(error: Exception, endpoint: VaultEndpoint, where: str) -> BloqError 
         case OSError():
             return BloqConfigurationError.of(
                 "vault_conn_id",
-                f"a file that it names cannot be read: {error}",
+                f"a file that it names cannot be read: {_file_fault(error)}",
                 "Check jwt_token_path, kubernetes_jwt_path and client_kwargs in its extras",
+                where,
+            )
+        case ValueError():
+            # Such as a token file that is no text. What is wrong with it stands in the error, and so does the token.
+            return BloqConfigurationError.of(
+                "vault_conn_id",
+                f"a value of the Vault connection, or a file that it names, cannot be used ({type(error).__name__})",
+                "Correct the login, password and extras of the Vault connection, and the files that they name",
                 where,
             )
         case hvac.VaultDown() if any("sealed" in message for message in _messages(error)):
@@ -173,7 +182,26 @@ def _common(error: Exception, endpoint: VaultEndpoint, where: str) -> BloqError 
 
 
 def _unreachable(error: Exception, endpoint: VaultEndpoint, where: str) -> BloqError:
-    reason = _innermost(error)
+    from airflow_provider_bloq.vault.wire import CannotBeSent, UnsafeRedirect
+
+    if isinstance(error, UnsafeRedirect):
+        return BloqConfigurationError.of(
+            "vault_conn_id",
+            f"{endpoint.url} redirects to {error.target or 'an address that cannot be read'}, where the Vault token"
+            " or the login would go unencrypted",
+            "Set host, port and use_tls of the connection to where Vault itself answers, by https; where a standby "
+            "redirects, set api_addr of the active node to its https address",
+            where,
+        )
+    if isinstance(error, CannotBeSent):
+        return BloqConfigurationError.of(
+            "vault_conn_id",
+            f"no request to {endpoint.url} can be made of it ({error.kind})",
+            "Check host, namespace and proxies of the connection, and HTTP_PROXY, HTTPS_PROXY and ALL_PROXY in the "
+            "environment of the task; special characters in a proxy's password are written as %2F",
+            where,
+        )
+    reason = _reason(error)
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         return BloqConfigurationError.of(
             "vault_conn_id",
@@ -206,11 +234,26 @@ def _said(error: Exception, secrets: Iterable[Secret]) -> str:
     return f": {text[:_QUOTED_CHARACTERS]}" if text else ""
 
 
-def _innermost(error: BaseException) -> str:
-    """Give the reason below the wrappings of requests and urllib3, whose texts quote whole objects."""
+def _reason(error: BaseException) -> str:
+    """Give the reason below the wrappings of requests and urllib3, as far as the operating system tells it.
+
+    Texts of requests and urllib3 are left out: they quote whole objects, headers, and the URLs of proxies.
+    """
+    from requests import RequestException
+
     while inner := _wrapped(error):
         error = inner
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError) and not isinstance(error, RequestException):
+        return (str(error) or type(error).__name__)[:_QUOTED_CHARACTERS]
+    return type(error).__name__
+
+
+def _file_fault(error: OSError) -> str:
+    """Quote what is wrong with a file, and its name if it is one: a token may have been entered instead."""
+    named = error.filename
+    if named is None or (isinstance(named, str) and os.path.isabs(named)):
+        return str(error)
+    return error.strerror or type(error).__name__
 
 
 def _wrapped(error: BaseException) -> BaseException | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
-__all__ = ["VaultConnection", "VaultEndpoint", "read_endpoint"]
+__all__ = ["VaultConnection", "VaultEndpoint", "read_endpoint", "require_token"]
 
 _DEFAULT_MOUNT = "secret"
 _DEFAULT_KV_VERSION = 2
@@ -22,6 +23,8 @@ _DEFAULT_AUTH_TYPE = "token"
 _TRUE_WORDS = frozenset({"on", "t", "true", "y", "yes", "1"})
 _FALSE_WORDS = frozenset({"false", "f", "n", "no", "0", "off", ""})
 _TLS_TYPES = frozenset({"vaults", "https"})
+#: What a header can hold. An error about another character would quote the token.
+_TOKEN = re.compile(r"[!-~]+", re.ASCII)
 
 
 class VaultConnection(Protocol):
@@ -67,7 +70,7 @@ def read_endpoint(connection: VaultConnection, where: str) -> VaultEndpoint:
     :param connection: An Airflow connection that ``VaultHook`` accepted.
     :param where: What the connection is called in error messages.
     :return: What it says.
-    :raises BloqConfigurationError: It would send credentials over plain http or to anybody.
+    :raises BloqConfigurationError: It would send credentials over plain http or to anybody, or its token is none.
     """
     extra: Mapping[str, Any] = connection.extra_dejson
     options: Mapping[str, Any] = extra.get("client_kwargs") or {}
@@ -75,8 +78,12 @@ def read_endpoint(connection: VaultConnection, where: str) -> VaultEndpoint:
     _refuse_unsafe(url, options, where)
     auth_type = extra.get("auth_type") or _DEFAULT_AUTH_TYPE
     password = connection.password
-    if auth_type == "token" and not password:
-        password = os.environ.get("VAULT_TOKEN")
+    if auth_type == "token":
+        source = "its password"
+        if not password:
+            source, password = "VAULT_TOKEN in the environment of the task", os.environ.get("VAULT_TOKEN")
+        if password:
+            require_token(password, source, where)
     return VaultEndpoint(
         url=url,
         namespace=str(options.get("namespace") or "").strip("/"),
@@ -84,8 +91,35 @@ def read_endpoint(connection: VaultConnection, where: str) -> VaultEndpoint:
         kv_version=int(extra.get("kv_engine_version") or _DEFAULT_KV_VERSION),
         auth_type=auth_type,
         login_digest=_digest(connection.login, password, extra),
-        secrets=tuple(Secret(text) for text in (password, extra.get("jwt_token")) if text),
+        secrets=_secrets(password, extra.get("jwt_token")),
     )
+
+
+def require_token(text: Any, source: str, where: str) -> str:
+    """Take a Vault token out of what was entered.
+
+    :param text: The token, perhaps with white space around it.
+    :param source: What it was taken from, for the problem, which does not quote it.
+    :param where: What the connection is called in error messages.
+    :return: The token alone.
+    :raises BloqConfigurationError: No header can hold it.
+    """
+    token = text.strip() if isinstance(text, str) else ""
+    if not _TOKEN.fullmatch(token):
+        raise BloqConfigurationError.of(
+            "vault_conn_id",
+            f"{source} is no Vault token: "
+            + ("it holds a character that no token has" if token else "it is blank"),
+            "Enter the token alone, without quotation marks, blanks or invisible characters",
+            where,
+        )
+    return token
+
+
+def _secrets(*texts: Any) -> tuple[Secret, ...]:
+    # Longest first: what is cut out of a message as a part of another leaves the rest of that.
+    forms = {form for text in texts if text for form in (str(text), str(text).strip()) if form}
+    return tuple(Secret(form) for form in sorted(forms, key=len, reverse=True))
 
 
 def _url(connection: VaultConnection, extra: Mapping[str, Any]) -> str:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 __all__ = [
     "KvSecret",
     "LostRace",
     "UnexpectedAnswer",
+    "Written",
     "api_path",
     "read_kv",
     "read_kv1",
     "read_kv2",
+    "seconds_between",
+    "write_dated",
     "write_kv2",
 ]
+
+#: Vault writes nanoseconds, Python reads microseconds.
+_BEYOND_MICROSECONDS = re.compile(r"(\.\d{6})\d+")
 
 
 class UnexpectedAnswer(Exception):
@@ -38,6 +47,19 @@ class KvSecret:
     data: Mapping[str, Any] = field(repr=False)
     version: int | None = None
     created_time: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What came of a write.
+
+    :param version: The version that was written.
+    :param age: How long ago that was, by the answer; None where it does not tell. More than it took is the
+        difference between the clocks of the node that answered and the one that wrote.
+    """
+
+    version: int
+    age: float | None = None
 
 
 def api_path(kv_version: int, mount: str, path: str) -> str:
@@ -101,21 +123,51 @@ def write_kv2(client: Any, mount: str, path: str, data: Mapping[str, Any], *, ca
     :raises OSError: Vault cannot be reached (:class:`requests.RequestException`), or a CA file is missing.
     :raises UnexpectedAnswer: The engine is of the other version, or this is no Vault.
     """
+    return write_dated(client, mount, path, data, cas=cas).version
+
+
+def write_dated(client: Any, mount: str, path: str, data: Mapping[str, Any], *, cas: int) -> Written:
+    """Write a whole secret of a v2 engine, and see how its clocks agree; see :func:`write_kv2`."""
+    from hvac.adapters import RawAdapter
     from hvac.exceptions import InvalidRequest
 
+    # The client's own adapter drops the headers.
+    raw = RawAdapter.from_adapter(client.adapter)
     try:
-        answer = client.secrets.kv.v2.create_or_update_secret(
-            path=path, secret=dict(data), cas=cas, mount_point=mount
+        answer = raw.post(
+            f"/v1/{api_path(2, mount, path)}", json={"options": {"cas": cas}, "data": dict(data)}
         )
     except InvalidRequest as refusal:
         # Vault has no code of its own for it; the words are the same in OpenBao.
         if "check-and-set" in str(refusal):
             raise LostRace(f"{api_path(2, mount, path)} is no longer at version {cas}") from None
         raise
-    version = _mapping(answer, "data").get("version")
+    try:
+        body = answer.json()
+    except ValueError:
+        raise UnexpectedAnswer from None
+    metadata = _mapping(body, "data")
+    version = metadata.get("version")
     if not isinstance(version, int):
         raise UnexpectedAnswer
-    return version
+    return Written(version, seconds_between(metadata.get("created_time"), answer.headers.get("Date")))
+
+
+def seconds_between(created_time: Any, date: Any) -> float | None:
+    """Tell by what Vault says how long before an answer something was written.
+
+    :param created_time: Time of a version, as RFC 3339.
+    :param date: ``Date`` header of the answer, which has no fractions of a second.
+    :return: Seconds; None where one of them is missing or no time.
+    """
+    try:
+        written = datetime.fromisoformat(_BEYOND_MICROSECONDS.sub(r"\1", created_time))
+        answered = parsedate_to_datetime(date)
+    except (TypeError, ValueError):
+        return None
+    if written.tzinfo is None:
+        return None
+    return ((answered if answered.tzinfo else answered.replace(tzinfo=UTC)) - written).total_seconds()
 
 
 def _mapping(holder: Any, name: str) -> Mapping[str, Any]:

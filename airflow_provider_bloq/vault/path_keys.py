@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.clients.path_key import is_path_key
 from airflow_provider_bloq.exceptions import BloqConfigurationError, FieldProblem
 from airflow_provider_bloq.vault.access import VaultAccess
 from airflow_provider_bloq.vault.diagnose import diagnose_read
@@ -32,7 +33,7 @@ class VaultPathKeys:
     def load(self, chain: str) -> Secret:
         """Read the key of a chain.
 
-        :raises BloqConfigurationError: There is none, or Vault refuses.
+        :raises BloqConfigurationError: There is none, or something else in its place; or Vault refuses.
         :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails.
         """
         return self._access.call(partial(self._read, chain), self._diagnose)
@@ -43,6 +44,13 @@ class VaultPathKeys:
         if isinstance(key, FieldProblem):
             remedy = f"Add the field connect_{chain} with Connect's path key to the secret"
             raise BloqConfigurationError([FieldProblem("vault_path", key.problem, remedy)], self._place)
+        if not is_path_key(key):
+            raise BloqConfigurationError.of(
+                "vault_path",
+                f"what stands in the field connect_{chain} is no path key",
+                "Write into it the part behind /v1/ of the URL that Connect gave, and nothing else",
+                self._place,
+            )
         return Secret(key)
 
     def _diagnose(self, error: Exception, client: Any, endpoint: VaultEndpoint) -> Exception:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.vault.diagnose import diagnose_login
-from airflow_provider_bloq.vault.endpoint import VaultEndpoint, read_endpoint
+from airflow_provider_bloq.vault.endpoint import VaultEndpoint, read_endpoint, require_token
 
 __all__ = ["VaultSession"]
 
@@ -40,6 +40,8 @@ class VaultSession:
         from airflow.providers.hashicorp.hooks.vault import VaultHook
         from hvac.exceptions import VaultError
 
+        from airflow_provider_bloq.vault.wire import VaultWire
+
         where = f"Vault connection {vault_conn_id!r}"
         problem = None
         try:
@@ -59,22 +61,29 @@ class VaultSession:
             raise BloqConfigurationError.of(
                 "vault_conn_id", problem, "Correct the login, password and extras of the connection", where
             )
-        return cls(hook, read_endpoint(hook.connection, where), where)
+        endpoint = read_endpoint(hook.connection, where)
+        options = hook.vault_client.kwargs
+        options["session"] = VaultWire(endpoint.url, timeout, options)
+        # Else a login would show this Vault the token that VAULT_TOKEN or ~/.vault-token holds for any.
+        options["token"] = ""
+        return cls(hook, endpoint, where)
 
     def log_in(self, mask: Callable[[str], None]) -> None:
         """Log in by the method that the connection names: one request, or none for a token.
 
         :param mask: Called with the Vault token before anything else is done with it.
-        :raises BloqConfigurationError: Vault refuses the login.
+        :raises BloqConfigurationError: Vault refuses the login, or it brings no token that can be sent.
         :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails.
         """
         from hvac.exceptions import VaultError
 
         try:
             client = self._hook.vault_client.client
-        except (VaultError, OSError, ImportError, KeyError, TypeError) as error:
+        except (VaultError, OSError, ImportError, KeyError, TypeError, ValueError) as error:
             failure = diagnose_login(error, self.endpoint, self._where)
         else:
+            # The hook takes a password as it is, with the line break that it was pasted with.
+            client.token = require_token(client.token, "what its login brought", self._where)
             mask(client.token)
             self._client = client
             return

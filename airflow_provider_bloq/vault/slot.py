@@ -13,7 +13,7 @@ from airflow_provider_bloq.vault.access import VaultAccess
 from airflow_provider_bloq.vault.dated import read_dated
 from airflow_provider_bloq.vault.diagnose import diagnose_read, diagnose_write
 from airflow_provider_bloq.vault.endpoint import VaultEndpoint
-from airflow_provider_bloq.vault.kv import LostRace, api_path, write_kv2
+from airflow_provider_bloq.vault.kv import LostRace, api_path, write_dated
 from airflow_provider_bloq.vault.misplaced import wrong_engine
 from airflow_provider_bloq.vault.probe import mounted_kv_version
 
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 #: No access token lives longer than 12 h. A version that nobody replaced is deleted by Vault after this.
 DELETE_AFTER = "13h"
+
+#: Ages, in seconds, that something just written has: a ``Date`` has no fractions, and a write may take a while.
+_LEAST_AGE, _MOST_AGE = -2.0, 10.0
 
 
 class VaultSlot:
@@ -39,6 +42,7 @@ class VaultSlot:
         self._access = access
         self._path = path
         self._is_tidied = False
+        self._has_warned = False
 
     @property
     def description(self) -> str:
@@ -70,6 +74,8 @@ class VaultSlot:
         def read(client: Any, endpoint: VaultEndpoint) -> Record:
             self._require_kv2(endpoint)
             secret = read_dated(client, endpoint.mount, self._path)
+            if secret.age < _LEAST_AGE:
+                self._warn_of_clocks(secret.age)
             return Record(secret.version, secret.data, secret.age)
 
         return self._access.call(read, self._explain_read)
@@ -85,12 +91,27 @@ class VaultSlot:
                 # A v1 engine takes the write, too, for that of a secret with another name.
                 raise misread
             self._tidy(client, endpoint)
-            return write_kv2(client, endpoint.mount, self._path, fields, cas=after)
+            written = write_dated(client, endpoint.mount, self._path, fields, cas=after)
+            if written.age is not None and not _LEAST_AGE <= written.age <= _MOST_AGE:
+                self._warn_of_clocks(written.age)
+            return written.version
 
         try:
             return self._access.call(write, self._explain_write)
         except LostRace:
             return None
+
+    def _warn_of_clocks(self, age: float) -> None:
+        if self._has_warned:
+            return
+        self._has_warned = True
+        log.warning(
+            "Vault dates its answer about %s %.0f s %s the write: the clocks of its nodes differ. The shared token is"
+            " dated by them, so it may be renewed too often, or used until a service refuses it. Synchronise them.",
+            self.description,
+            abs(age),
+            "before" if age < 0 else "after",
+        )
 
     def _tidy(self, client: Any, endpoint: VaultEndpoint) -> None:
         from hvac.exceptions import Forbidden

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Flow, Follow
+from airflow_provider_bloq.auth.flight import Landing, SingleFlight
+from airflow_provider_bloq.auth.flow import Flow, Follow, Lead
 from airflow_provider_bloq.auth.ladder import TokenProvider
 from airflow_provider_bloq.auth.token import AccessToken
 from airflow_provider_bloq.exceptions import BloqUnavailable
@@ -181,3 +183,36 @@ async def test_the_loop_goes_on_while_the_keys_are_read(endpoint: GatedEndpoint,
     assert holdup.thread not in (None, threading.get_ident())
     holdup.released.set()
     assert (await asked).secret
+
+
+class OddError(Exception):
+    """Cannot be copied: its class is not called with its args."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} {other}")
+
+
+@pytest.mark.parametrize(
+    "error", [BloqUnavailable("no answer"), OddError("one", "other")], ids=["copied", "not copied"]
+)
+def test_a_waiter_s_error_does_not_hold_the_frames_of_the_others(error: Exception) -> None:
+    flight = SingleFlight[None]()
+
+    def fails() -> Flow[None]:
+        raise error
+        yield
+
+    leader = flight.join(fails)
+    lead = next(leader)
+    waiters = [flight.join(fails) for _ in range(200)]
+    follows = [next(waiter) for waiter in waiters]
+    assert isinstance(lead, Lead)
+    assert all(isinstance(follow, Follow) for follow in follows)
+    lead.ticket.crash(error)
+    lengths = set()
+    for waiter in waiters:
+        with pytest.raises(type(error), match=str(error)) as raised:
+            waiter.send(Landing.ARRIVED)
+        assert vars(raised.value) == vars(error)
+        lengths.add(len(traceback.format_exception(raised.value)))
+    assert len(lengths) == 1

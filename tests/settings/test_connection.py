@@ -314,3 +314,19 @@ def test_the_error_survives_the_way_between_processes(refuse: Any) -> None:
 
     assert isinstance(error, BloqConfigurationError)
     assert set(error.fields) == {"timeout", "port"}
+
+
+@pytest.mark.parametrize("extra", [{}, {"login": None, "connect_api_keys": {"eth": "three-word-key"}}])
+def test_settings_with_secrets_do_not_come_out_of_a_pickle(parse: Any, extra: dict[str, Any]) -> None:
+    if extra:
+        extra = {**extra, "password": None, "vault_path": "bloq/keys"}
+    pickled = pickle.dumps(parse(**extra))
+
+    with pytest.raises(TypeError, match="make the hook where it is used"):
+        pickle.loads(pickled)
+
+
+def test_settings_without_secrets_come_out_of_a_pickle_as_they_were(parse: Any) -> None:
+    settings = parse(login=None, password=None, vault_path="bloq/keys")
+
+    assert pickle.loads(pickle.dumps(settings)) == settings

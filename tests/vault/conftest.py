@@ -6,8 +6,11 @@ import datetime
 import http.client
 import ipaddress
 import json
+import pickle
 import secrets
 import threading
+import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,6 +52,10 @@ class Relay(ThreadingHTTPServer):
         self.vault_port = vault.port
         self.seen: list[tuple[str, str]] = []
         self.spoiled: tuple[str, int, bytes, str] | None = None
+        #: Called with each path before the request is handed on.
+        self.before: Callable[[str], None] = lambda _: None
+        #: Seconds that its clock is ahead of everybody else's.
+        self.ahead = 0.0
         self._thread = threading.Thread(
             target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
@@ -79,6 +86,7 @@ class _RelayHandler(BaseHTTPRequestHandler):
     def _relay(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.seen.append((self.command, self.path))
+        self.server.before(self.path)
         spoiled = self.server.spoiled
         if spoiled and self.path.startswith(spoiled[0]):
             self._answer(*spoiled[1:])
@@ -97,6 +105,9 @@ class _RelayHandler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(time.time() + self.server.ahead)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: tests read ``seen``."""
@@ -214,3 +225,10 @@ def wait_until() -> Callable[[Callable[[], bool]], None]:
         pytest.fail("the condition never came true")
 
     return wait
+
+
+def everything_shown_by(error: BaseException) -> str:
+    formatted = "".join(traceback.format_exception(error))
+    return " ".join([str(error), repr(error), repr(error.args), repr(vars(error)), formatted]) + repr(
+        pickle.dumps(error)
+    )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import pickle
-import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.exceptions import BloqError
+from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqError
 from airflow_provider_bloq.testing.openbao import LocalVault
+from tests.vault.conftest import everything_shown_by
 
 SECRET = "canary-of-the-client-secret"
 OTHER = "canary-of-another-field"
@@ -143,8 +143,83 @@ def test_source_reading_and_identity_show_no_secret(
     assert stored.client_secret not in shown
 
 
-def everything_shown_by(error: BaseException) -> str:
-    formatted = "".join(traceback.format_exception(error))
-    return " ".join([str(error), repr(error), repr(error.args), repr(vars(error)), formatted]) + repr(
-        pickle.dumps(error)
-    )
+TOKEN = "hvs.canary-of-the-vault-token"
+SMART = "\u201c{}\u201d"
+ZERO_WIDTH = "{}\u200b"
+
+
+@pytest.mark.parametrize("around", ["{}\n", " {}", "\t{}\r\n"], ids=["line break", "blank", "tab"])
+@pytest.mark.parametrize("place", ["password", "VAULT_TOKEN"])
+def test_white_space_around_a_token_is_no_part_of_it(
+    vault: LocalVault,
+    stored: Any,
+    connect: Any,
+    source_of: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    around: str,
+    place: str,
+) -> None:
+    token, masked = vault.token(stored.policy), list[str]()
+    put_token(connect, monkeypatch, place, around.format(token))
+    assert source_of(stored.path, mask=masked.append).load().keys.client_id == stored.client_id
+    assert masked == [token]
+
+
+@pytest.mark.parametrize("around", [SMART, ZERO_WIDTH, "{}\n{}", "'{} '", "\x01{}"], ids=ascii)
+@pytest.mark.parametrize("place", ["password", "VAULT_TOKEN"])
+def test_a_token_that_no_header_can_hold_is_told_and_not_shown(
+    connect: Any,
+    source_of: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    relay: Any,
+    caplog: pytest.LogCaptureFixture,
+    around: str,
+    place: str,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    put_token(connect, monkeypatch, place, around.format(TOKEN, TOKEN), port=relay.port)
+    named = {"password": "its password", "VAULT_TOKEN": "VAULT_TOKEN in the environment"}[place]
+    with pytest.raises(BloqConfigurationError, match=f"{named}.* is no Vault token") as told:
+        source_of("bloq/keys").load()
+    shown = everything_shown_by(told.value) + caplog.text
+    assert TOKEN not in shown
+    assert told.value.fields == ("vault_conn_id",)
+    assert not told.value.retryable
+    assert relay.seen == []
+
+
+def test_a_token_file_that_is_no_text_is_told_and_not_shown(
+    connect: Any, source_of: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(TOKEN.encode() + b"\xff")
+    connect(extra={"auth_type": "jwt", "jwt_role": "bloq", "jwt_token_path": str(file)})
+    with pytest.raises(BloqConfigurationError, match="UnicodeDecodeError") as told:
+        source_of("bloq/keys").load()
+    assert TOKEN not in everything_shown_by(told.value)
+
+
+def test_a_token_in_the_place_of_its_file_is_not_shown(connect: Any, source_of: Any) -> None:
+    connect(extra={"auth_type": "jwt", "jwt_role": "bloq", "jwt_token_path": TOKEN})
+    with pytest.raises(BloqConfigurationError, match="No such file") as told:
+        source_of("bloq/keys").load()
+    assert TOKEN not in everything_shown_by(told.value)
+
+
+def test_an_echoed_token_is_not_shown_whatever_stood_around_it(
+    connect: Any, source_of: Any, relay: Any
+) -> None:
+    relay.spoil("/v1/secret", 400, {"errors": [f"bad token {TOKEN}"]})
+    connect(port=relay.port, password=f"{TOKEN}\n")
+    with pytest.raises(BloqConfigurationError, match="bad token") as told:
+        source_of("bloq/keys").load()
+    assert TOKEN not in everything_shown_by(told.value)
+
+
+def put_token(connect: Any, monkeypatch: pytest.MonkeyPatch, place: str, text: str, **fields: Any) -> None:
+    """Enter a text where the connection takes its token from."""
+    if place == "password":
+        connect(password=text, **fields)
+    else:
+        monkeypatch.setenv(place, text)
+        connect(**fields)

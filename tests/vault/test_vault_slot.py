@@ -75,6 +75,37 @@ def test_the_age_grows_by_vault_s_clock(
     wait_until(lambda: read(member).age > 1.0)
 
 
+@pytest.mark.parametrize(("ahead", "told"), [(7200.0, "after"), (25.0, "after"), (-60.0, "before")])
+def test_clocks_of_vault_that_differ_are_told_once(
+    relay: Any,
+    slot_as: SlotAs,
+    path: str,
+    caplog: pytest.LogCaptureFixture,
+    ahead: float,
+    told: str,
+) -> None:
+    slot = slot_as(member_policy(path), port=relay.port)
+    assert write(slot, {"n": 1}, 0) == 1
+    read(slot)
+    assert "clocks" not in caplog.text
+    relay.ahead = ahead
+    for version in (1, 2):
+        write(slot, {"n": 2}, version)
+        read(slot)
+    (warning,) = [record.getMessage() for record in caplog.records if "clocks" in record.getMessage()]
+    assert f" s {told} the write" in warning
+    assert path in warning
+
+
+def test_a_reader_is_told_of_a_secret_that_is_yet_to_be_written(
+    relay: Any, member: VaultSlot, slot_as: SlotAs, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(member, {"n": 1}, 0)
+    relay.ahead = -60.0
+    read(slot_as(reader_policy(path), port=relay.port))
+    assert "before the write" in caplog.text
+
+
 def test_one_read_is_one_request(vault: LocalVault, member: VaultSlot, path: str, watch: Any) -> None:
     write(member, {"n": 1}, 0)
     with watch() as seen:
