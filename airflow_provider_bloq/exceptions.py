@@ -156,7 +156,7 @@ class BloqClientKeysRejected(BloqAuthError):
 
 
 class BloqTokenRejected(BloqAuthError):
-    """A service refuses even a token that was made for this very call."""
+    """A service refuses even a token that was made for such a call, or the only one that a reader has."""
 
 
 class BloqAccountRejected(BloqAuthError):

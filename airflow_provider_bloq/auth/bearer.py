@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from enum import Enum
 from typing import Any
 
 from airflow_provider_bloq.auth import safe_json
@@ -11,38 +12,67 @@ from airflow_provider_bloq.auth.flow import Flow, Request, Response, send, tell
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.auth.supply import TokenSupply
+from airflow_provider_bloq.auth.token import AccessToken
 from airflow_provider_bloq.auth.token_events import TokenRefused, TokenSurvived
-from airflow_provider_bloq.exceptions import BloqTokenRejected
+from airflow_provider_bloq.exceptions import BloqSharedTokenStale, BloqTokenRejected, BloqUnavailable
 
-__all__ = ["CLIMBS", "BearerAuth", "TrustedOrigins", "error_code", "is_auth_refusal"]
+__all__ = ["CLIMBS", "BearerAuth", "Refusal", "TrustedOrigins", "is_auth_refusal", "refusal_of"]
 
-#: How often one request is sent again with another token. Once is not enough: the token that a fleet
-#: shares may be dead as well, and one that was just renewed can be revoked before it arrives, as in a
+#: How often one request is sent again with another token after a 401. Once is not enough: the token that a
+#: fleet shares may be dead as well, and one that was just renewed can be revoked before it arrives, as in a
 #: rotation of keys. Who is not allowed to make the call at all pays this many grants to learn it.
 CLIMBS = 3
+#: The same after a 403, which mostly speaks of what was asked for. Where it refuses a token that was made for the
+#: call, it is not about the token.
+CLIMBS_AFTER_403 = 1
 _SCHEME = "Bearer "
 #: Codes of a 403 body that speak of the token, unlike ``LimitExceeded`` or ``Forbidden``.
 _ABOUT_CREDENTIALS = re.compile(r"token|credential|jwt|unauthori[sz]ed|unauthenticated", re.IGNORECASE)
+#: Words by which a body with a business code still says that the token is no good, as "jwt expired" does; the token
+#: must be what they end with or what they are said of, unlike in "invalid token address".
+_TOKEN_IS_NO_GOOD = re.compile(
+    r"\b(?:jwt|token)(?: (?:is|has|been|was|audience|issuer|subject))*"
+    r" (?:expired|invalid|malformed|revoked|not active)\b"
+    r"|\b(?:expired|invalid|malformed|revoked) (?:(?:access|bearer|client|account) )?(?:jwt|token|signature)\b(?! \w)",
+    re.IGNORECASE,
+)
+_WORDS = ("message", "detail", "title")
+#: Of a text that is no object, so many bytes are looked at.
+_LONGEST_BARE = 300
+
+
+class Refusal(Enum):
+    """What an answer says against the token that it was asked with."""
+
+    NONE = "none"
+    #: A 403 that gives no reason: that of a service, or of a gateway that has other things against the call.
+    POSSIBLE = "possible"
+    CERTAIN = "certain"
 
 
 class TrustedOrigins:
     """The origins that the access token may be shown to: those of the settings, and those of nodes
     and clusters as this account's API names them.
+
+    :param origins: Those of the settings.
     """
 
     def __init__(self, origins: Iterable[Origin]) -> None:
-        self._origins = set(origins)
+        self._of_settings = frozenset(origins)
+        self._named: set[Origin] = set()
 
     def add(self, origin: Origin) -> None:
         """Trust the origin of a node or cluster that this account's API has just named."""
-        self._origins.add(origin)
+        self._named.add(origin)
 
     def covers(self, url: str) -> bool:
         """Tell whether a request to ``url`` may carry the token."""
-        try:
-            return Origin.of(url) in self._origins
-        except ValueError:
-            return False
+        origin = _origin_of(url)
+        return origin in self._of_settings or origin in self._named
+
+    def are_settings(self, url: str) -> bool:
+        """Tell whether ``url`` is at an origin of the settings, whose word on the token counts for all others."""
+        return _origin_of(url) in self._of_settings
 
 
 class BearerAuth:
@@ -57,13 +87,14 @@ class BearerAuth:
     def __init__(self, provider: TokenSupply, origins: TrustedOrigins) -> None:
         self.provider = provider
         self.origins = origins
+        #: By origin the token that was made for a call and met a 403 without a reason all the same.
+        self._faultless: dict[Origin | None, Secret] = {}
 
     def sign(self, request: Request) -> Flow[Request]:
         """Return the request with the token, or as it is where the token has no business."""
         if not self.origins.covers(request.url):
             return request
-        token = yield from self.provider.token()
-        return request.with_header("Authorization", _SCHEME + token.secret.reveal())
+        return _signed(request, (yield from self.provider.token()))
 
     def answer(self, request: Request, response: Response, *, climbs: int = 0) -> Flow[Request | None]:
         """Return the request to send instead of one that was refused; None where the response stands.
@@ -72,64 +103,134 @@ class BearerAuth:
         :param response: What it got.
         :param climbs: How many tokens were got for this call already.
         """
-        if not self.origins.covers(request.url) or not is_auth_refusal(response.status, response.body):
+        refusal = self._refusal_of(request, response)
+        if refusal is Refusal.NONE:
             return None
-        sent = request.headers.get("Authorization", "")
-        if sent.startswith(_SCHEME):
-            self.provider.reject(Secret(sent.removeprefix(_SCHEME)), at_first_use=climbs > 0)
-            yield from tell(TokenRefused(request.method, request.url.partition("?")[0], response.status))
-        again = yield from self.sign(request)
+        sent, origin = _token_of(request), _origin_of(request.url)
+        if sent is None:
+            return (yield from self.sign(request)) if climbs == 0 else None
+        if climbs >= (CLIMBS if response.status == 401 else CLIMBS_AFTER_403):
+            if refusal is Refusal.POSSIBLE:
+                self._faultless[origin] = sent
+            return None
+        if refusal is Refusal.POSSIBLE and self._faultless.get(origin) == sent:
+            return None
+        yield from tell(TokenRefused(request.method, request.url.partition("?")[0], response.status))
+        try:
+            another = yield from self.provider.another(
+                sent, certain=refusal is Refusal.CERTAIN, at_first_use=climbs > 0
+            )
+        except BloqSharedTokenStale:
+            # Who shares it must do something only if it is dead, and a single node cannot tell.
+            if self.origins.are_settings(request.url):
+                raise
+            another = None
         # Where Accounts hands out the same token until it ends, there is nothing else to show.
-        return again if again.headers != request.headers else None
+        return _signed(request, another) if another is not None else None
+
+    def is_refused(self, request: Request, token: AccessToken) -> Flow[bool]:
+        """Tell whether a service says that a token is no good. One that does not answer does not say so.
+
+        :param request: What to ask it, without a token.
+        :param token: The token.
+        """
+        if not self.origins.covers(request.url):
+            return False
+        try:
+            response = yield from send(_signed(request, token))
+        except BloqUnavailable:
+            return False
+        return self._refusal_of(request, response) is Refusal.CERTAIN
 
     def send(self, request: Request, once: Callable[[Request], Flow[Response]] = send) -> Flow[Response]:
-        """Send a request signed; on a refusal again with another token, at most :data:`CLIMBS` times.
+        """Send a request signed; on a refusal again with another token, a few times at most.
 
         A POST may go several times: a service that refuses the token has not acted.
 
         :param request: The request, without a token.
         :param once: How to send it one time.
-        :raises BloqTokenRejected: Every token is refused, also those that were made for this call.
+        :raises BloqTokenRejected: Every token is refused that there is, or that could be made for this call.
         """
         signed = yield from self.sign(request)
         response = yield from once(signed)
         climbs = 0
-        while climbs < CLIMBS:
-            again = yield from self.answer(signed, response, climbs=climbs)
-            if again is None:
-                break
+        while (again := (yield from self.answer(signed, response, climbs=climbs))) is not None:
             climbs += 1
             signed = again
             response = yield from once(signed)
-        if self.origins.covers(request.url) and is_auth_refusal(response.status, response.body):
+        if self._refusal_of(request, response) is not Refusal.NONE:
+            which = (
+                "even an access token that was made for such a call"
+                if self.provider.can_renew
+                else "the access token, and no other one is shared"
+            )
             raise BloqTokenRejected(
-                f"{request.method} {request.url.partition('?')[0]} refuses ({response.status}) even an access token "
-                "that was made for this call. If other calls work, this one is not allowed to this account."
+                f"{request.method} {request.url.partition('?')[0]} refuses ({response.status}) {which}. If other calls "
+                "work, this one is not allowed to this account."
             )
         if climbs:
             yield from tell(TokenSurvived(climbs))
         return response
+
+    def _refusal_of(self, request: Request, response: Response) -> Refusal:
+        if not self.origins.covers(request.url):
+            return Refusal.NONE
+        return refusal_of(response.status, response.body)
 
 
 def is_auth_refusal(status: int, body: bytes) -> bool:
     """Tell whether a response refuses the token, rather than what was asked for.
 
     The services' own choice between 401 and 403 is not documented, so a 403 counts as well, unless
-    its body names a business code.
+    its body names a business code and says nothing of the token.
     """
+    return refusal_of(status, body) is not Refusal.NONE
+
+
+def refusal_of(status: int, body: bytes) -> Refusal:
+    """Tell what a response says against the token, and how surely; see :func:`is_auth_refusal`."""
     if status == 401:
-        return True
+        return Refusal.CERTAIN
     if status != 403:
-        return False
-    code = error_code(body)
-    return code is None or _ABOUT_CREDENTIALS.search(code) is not None
+        return Refusal.NONE
+    fields = _fields_of(body)
+    code = _text(fields, "code")
+    if code is not None and _ABOUT_CREDENTIALS.search(code):
+        return Refusal.CERTAIN
+    if any(_TOKEN_IS_NO_GOOD.search(_text(fields, name) or "") for name in _WORDS):
+        return Refusal.CERTAIN
+    return Refusal.POSSIBLE if code is None else Refusal.NONE
 
 
-def error_code(body: bytes) -> str | None:
-    """Return the ``code`` of an error body; None where it is no JSON object or has none."""
+def _signed(request: Request, token: AccessToken) -> Request:
+    return request.with_header("Authorization", _SCHEME + token.secret.reveal())
+
+
+def _token_of(request: Request) -> Secret | None:
+    # Hidden before anything is done with it: local variables are shown with tracebacks by some.
+    sent = Secret(request.headers.get("Authorization", ""))
+    return Secret(sent.reveal().removeprefix(_SCHEME)) if sent.reveal().startswith(_SCHEME) else None
+
+
+def _origin_of(url: str) -> Origin | None:
     try:
-        fields: Any = safe_json.loads(body)
+        return Origin.of(url)
     except ValueError:
         return None
-    code = fields.get("code") if isinstance(fields, dict) else None
-    return code if isinstance(code, str) and code else None
+
+
+def _fields_of(body: bytes) -> dict[str, Any]:
+    """Return the fields of an error; a bare text, also one that is JSON, counts as its message."""
+    try:
+        fields = safe_json.loads(body)
+    except ValueError:
+        text = body[:_LONGEST_BARE].decode(errors="replace")
+        return {} if text.lstrip().startswith("<") else {"message": text}
+    if isinstance(fields, str):
+        return {"message": fields[:_LONGEST_BARE]}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _text(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) and value else None

@@ -105,12 +105,14 @@ class Response:
     :param headers: Headers with lower-case names.
     :param body: The body; out of ``repr``, since a token endpoint's body is a secret.
     :param elapsed: Seconds from sending the request to the end of the answer.
+    :param request: What it answers, as it was sent: who quotes the answer has to know what it may echo.
     """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     elapsed: float = 0.0
+    request: Request | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ def send(request: Request) -> Flow[Response]:
     :raises BloqUnavailable: No answer came; its ``acted`` tells whether the server may have acted.
     """
     response: Response = yield Send(request)
-    return response
+    return replace(response, request=request)
 
 
 def sleep(seconds: float) -> Flow[None]:

@@ -19,16 +19,27 @@ from airflow_provider_bloq.auth.token_events import (
     TokenMinted,
     TokenRefreshed,
 )
-from airflow_provider_bloq.exceptions import BloqClientKeysRejected, BloqError
+from airflow_provider_bloq.exceptions import (
+    BloqApiError,
+    BloqClientKeysRejected,
+    BloqError,
+    BloqRateLimited,
+)
 
 __all__ = ["GrantRefused", "TokenEndpoint", "TokenProvider"]
 
 
 class GrantRefused(BloqError):
-    """Accounts refuses this credential; another one may still do. Never leaves this package."""
+    """Accounts refuses this credential; another one may still do. Never leaves this package.
 
-    def __init__(self, status: int) -> None:
+    :param status: The HTTP status.
+    :param error: What is to be raised where there is no other credential, if the answer does not say that it is
+        about this one. None where it does.
+    """
+
+    def __init__(self, status: int, error: BloqApiError | None = None) -> None:
         self.status = status
+        self.error = error
         super().__init__(f"refused with status {status}")
 
 
@@ -44,7 +55,10 @@ class TokenEndpoint(Protocol):
         """
 
     def refresh(self, refresh_token: Secret, *, patient: bool) -> Flow[TokenReply]:
-        """Grant ``refreshToken``; parameters and errors as for :meth:`mint`."""
+        """Grant ``refreshToken``; parameters as for :meth:`mint`.
+
+        :raises BloqApiError: No token came of it; its ``status`` is None where no answer came at all.
+        """
 
 
 class TokenProvider(TokenSupply):
@@ -94,21 +108,23 @@ class TokenProvider(TokenSupply):
         """KV version of the client keys in use; None before the first reading or without versions."""
         return self._reading.version if self._reading else None
 
-    def reject(self, secret: Secret, *, at_first_use: bool = False) -> None:
-        """Take note that a service refused this token; see :meth:`.TokenSupply.reject`.
+    def doubt(self, refused: Secret, *, at_first_use: bool) -> None:
+        """Learn from a refusal; see :meth:`.TokenSupply.doubt`.
 
-        One that came by refresh and was refused at its first use takes the refresh token with it: the
-        next comes from the client keys, so that the rung above gets its turn within the same call.
+        A token that came by refresh and is refused at its first use takes the refresh token with it: the next
+        comes from the client keys, so that the rung above gets its turn within the same call.
         """
         with self._lock:
-            is_held = self._token is not None and self._token.secret == secret
-            if at_first_use and is_held and self._came_by_refresh:
+            if at_first_use and self._holds(refused) and self._came_by_refresh:
                 self._refresh_token = None
-            super().reject(secret)
 
     def read_keys(self) -> Flow[KeyReading]:
         """Read the client keys from their source now; the next mint is made with these."""
+        before = self._reading
         reading = self._reading = yield from load_keys(self._source)
+        if before is not None and before.keys != reading.keys:
+            # It belongs to the pair before, and so would what it gives.
+            self._refresh_token = None
         return reading
 
     def renew(self, *, patient: bool) -> Flow[AccessToken]:
@@ -119,12 +135,16 @@ class TokenProvider(TokenSupply):
         """
         return (yield from self._renew(patient=patient))
 
-    def _renew(self, *, patient: bool) -> Flow[AccessToken]:
+    def _renew(self, *, patient: bool, refused: Secret | None = None) -> Flow[AccessToken]:
         if self._refresh_token is not None:
             try:
                 reply = yield from self._endpoint.refresh(self._refresh_token, patient=patient)
-            except GrantRefused as refusal:
-                yield from tell(RefreshRefused(refusal.status))
+            except BloqApiError as failure:
+                # How a refresh token is refused is not documented. So whatever is answered counts as that, lest a
+                # dead one stands in the way of the client keys for ever; no answer says nothing of it, nor does 429.
+                if failure.status is None or isinstance(failure, BloqRateLimited):
+                    raise
+                yield from tell(RefreshRefused(failure.status))
                 self._refresh_token = None
             else:
                 token = self._keep(reply, by_refresh=True)
@@ -139,9 +159,12 @@ class TokenProvider(TokenSupply):
         try:
             return (yield from self._mint_with(reading, patient=patient))
         except GrantRefused as refusal:
+            doubt = refusal.error
             yield from tell(KeysRefused(refusal.status, self._source.description))
         newer = yield from load_keys(self._source)
         if newer == reading:
+            if doubt is not None:
+                raise doubt
             raise BloqClientKeysRejected(
                 f"Accounts refuses the client keys of client ID {reading.keys.client_id}, and "
                 f"{self._source.description} still holds the same ones{_version(reading)}. Create a new pair of "
@@ -151,8 +174,8 @@ class TokenProvider(TokenSupply):
         self._reading = newer
         try:
             return (yield from self._mint_with(newer, patient=patient))
-        except GrantRefused:
-            raise BloqClientKeysRejected(
+        except GrantRefused as refusal:
+            raise refusal.error or BloqClientKeysRejected(
                 f"Accounts refuses the client keys of client ID {newer.keys.client_id}, which were just read from "
                 f"{self._source.description}{_version(newer)}, as it refused those before them. Create a new pair "
                 "of client keys at Bloq and store it there."

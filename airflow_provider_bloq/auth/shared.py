@@ -20,12 +20,13 @@ from airflow_provider_bloq.auth.shared_events import (
     TokenNotShared,
     TokenTaken,
 )
-from airflow_provider_bloq.auth.shared_look import Seen, stale, unreachable
+from airflow_provider_bloq.auth.shared_look import Need, Seen, stale, unreachable
+from airflow_provider_bloq.auth.shared_owner import may_use
 from airflow_provider_bloq.auth.shared_token import SharedToken
 from airflow_provider_bloq.auth.slot import Slot
 from airflow_provider_bloq.auth.supply import TokenSupply
 from airflow_provider_bloq.auth.token import AccessToken, issue_time_of
-from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqVaultUnavailable
+from airflow_provider_bloq.exceptions import BloqVaultUnavailable
 
 __all__ = ["Kept", "SharedStore", "SharedTokenProvider"]
 
@@ -34,9 +35,6 @@ __all__ = ["Kept", "SharedStore", "SharedTokenProvider"]
 _LEAST_PAUSE = 0.2
 _PAUSE_BASE = 0.5
 _PAUSE_CAP = 6.0
-
-#: Whether a living token will do.
-Enough = Callable[[AccessToken], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class SharedTokenProvider(TokenSupply):
         random: Callable[[], float] = random.random,
     ) -> None:
         self._slot = store.token
-        self._lease = Lease(store.lease, lease_seconds)
+        self._lease = Lease(store.lease, lease_seconds, clock)
         self._accounts_url = accounts_url
         self._minter = minter
         self._client_id = client_id
@@ -106,8 +104,8 @@ class SharedTokenProvider(TokenSupply):
         super().__init__(clock=clock, random=random)
 
     @property
-    def is_member(self) -> bool:
-        """Whether this process may renew the shared token."""
+    def can_renew(self) -> bool:
+        """Whether this process is a member."""
         return self._minter is not None
 
     def forget(self) -> None:
@@ -120,50 +118,59 @@ class SharedTokenProvider(TokenSupply):
 
     def _start_empty(self) -> None:
         super()._start_empty()
-        self._refused: Secret | None = None
         # One draw per process: all look at the same token, and should not come to renew it as one.
         self._jitter = self._random()
 
-    def reject(self, secret: Secret, *, at_first_use: bool = False) -> None:
-        """Take note that a service refused this token; see :meth:`.TokenSupply.reject`."""
-        with self._lock:
-            if self._token is not None and self._token.secret == secret:
-                self._refused = secret
-            super().reject(secret)
-        if self._minter is not None:
-            self._minter.reject(secret, at_first_use=at_first_use)
-
-    def keep(self, valid_for: float) -> Flow[Kept]:
-        """Renew the shared token unless it still lives long enough. For a member.
+    def keep(
+        self, valid_for: float, refuses: Callable[[AccessToken], Flow[bool]] | None = None
+    ) -> Flow[Kept]:
+        """Renew the shared token unless it still lives long enough, and is of the keys as they are now. For a member.
 
         :param valid_for: For how many seconds from now it has to be good.
+        :param refuses: Asks a service whether it refuses the token; one that does is renewed as well.
         :raises BloqError: As :meth:`token`.
         """
-        seen = yield from self._obtain(lambda token: token.expires_at - self._clock() >= valid_for)
+        # Read anew: a pair that replaced another may have taken that one's tokens with it, or soon will.
+        reading = (yield from self._minter.read_keys()) if self._minter is not None else None
+
+        def is_enough(seen: Seen, token: AccessToken) -> bool:
+            is_current = reading is None or (
+                (seen.client_id, seen.key_version) == (reading.keys.client_id, reading.version)
+            )
+            return is_current and token.expires_at - self._clock() >= valid_for
+
+        need = Need(is_enough)
+        seen = yield from self._obtain(need)
         token = yield from self._hold(seen)
+        if refuses is not None and not seen.renewed and (yield from refuses(token)):
+            seen = yield from self._obtain(replace(need, refused=token.secret))
+            token = yield from self._hold(seen)
         return Kept(seen.version, token.expires_at - self._clock(), seen.renewed)
 
-    def _renew(self, *, patient: bool) -> Flow[AccessToken]:
-        def is_fresh(token: AccessToken) -> bool:
-            return token.is_fresh(self._clock())
+    def doubt(self, refused: Secret, *, at_first_use: bool) -> None:
+        """Learn from a refusal; see :meth:`.TokenSupply.doubt`."""
+        if self._minter is not None:
+            self._minter.doubt(refused, at_first_use=at_first_use)
 
+    def _renew(self, *, patient: bool, refused: Secret | None = None) -> Flow[AccessToken]:
+        need = Need(lambda _, token: token.is_fresh(self._clock()), refused)
         if not patient:
-            seen = yield from self._attempt(is_fresh, early=True)
+            seen = yield from self._attempt(need, early=True)
             if seen.token is not None:
                 return (yield from self._hold(seen))
             held = self._token
             if held is not None:
                 return held
-        return (yield from self._hold((yield from self._obtain(is_fresh))))
+        return (yield from self._hold((yield from self._obtain(need))))
 
-    def _obtain(self, enough: Enough) -> Flow[Seen]:
+    def _obtain(self, need: Need) -> Flow[Seen]:
         """Get a token that lives, within the patience; one that is not enough only if there is no better."""
         give_up_at = self._clock() + self._patience
         seen, failure, looks = Seen(None), None, 0
         while True:
             looks += 1
             try:
-                seen = yield from self._attempt(enough)
+                seen = yield from self._attempt(need)
                 if seen.token is not None:
                     return seen
                 failure = None
@@ -183,18 +190,19 @@ class SharedTokenProvider(TokenSupply):
             raise unreachable(failure, self._patience)
         raise stale(seen, self._slot.description, self._patience)
 
-    def _attempt(self, enough: Enough, *, early: bool = False) -> Flow[Seen]:
+    def _attempt(self, need: Need, *, early: bool = False) -> Flow[Seen]:
         """Look at the shared token and, where it is not enough, renew it if that falls to this process.
 
+        :param need: Which one is looked for.
         :param early: Whether a living token is held, so that nothing is waited for.
         :return: What was seen; its token is None where that is dead or was refused.
         """
-        seen = yield from self._look()
-        if self._minter is None or (seen.token is not None and enough(seen.token)):
+        seen = yield from self._look(need)
+        if self._minter is None or need.is_met_by(seen):
             return seen
         try:
             renewed = yield from self._renew_for_all(
-                self._minter, enough, patient=not early and seen.token is None
+                self._minter, need, patient=not early and seen.token is None
             )
         except Exception as error:
             if early or seen.token is None:
@@ -203,7 +211,7 @@ class SharedTokenProvider(TokenSupply):
             return seen
         return renewed or seen
 
-    def _renew_for_all(self, minter: TokenProvider, enough: Enough, *, patient: bool) -> Flow[Seen | None]:
+    def _renew_for_all(self, minter: TokenProvider, need: Need, *, patient: bool) -> Flow[Seen | None]:
         """Renew the shared token, if no other member is at it.
 
         The lease is given back when all went well. After a failure it is left to run out: so does the
@@ -213,8 +221,8 @@ class SharedTokenProvider(TokenSupply):
         if taken is None:
             return None
         # Between the look and the lease, the one before may have been done with it.
-        seen = yield from self._look()
-        if seen.token is None or not enough(seen.token):
+        seen = yield from self._look(need)
+        if not need.is_met_by(seen):
             token = yield from minter.renew(patient=patient)
             seen = yield from self._publish(minter, token, after=seen.version)
         try:
@@ -246,44 +254,30 @@ class SharedTokenProvider(TokenSupply):
             yield from tell(TokenNotShared(str(error)))
         else:
             yield from tell(Outrun() if version is None else SharedTokenWritten(version))
-        return Seen(version, token, shared.client_id, 0.0, shared.lifetime, renewed=True)
+        return Seen(version, token, shared.client_id, shared.key_version, 0.0, shared.lifetime, renewed=True)
 
-    def _look(self) -> Flow[Seen]:
+    def _look(self, need: Need) -> Flow[Seen]:
         asked = self._clock()
         record = yield from self._slot.read()
         if record.fields is None:
             return Seen(record.version)
-        shared = SharedToken.from_fields(record.fields, self._slot.description)
+        shared = SharedToken.of(record, self._slot.description)
         yield from mask(shared.secret)
         shared.require_accounts(self._accounts_url, self._slot.description)
-        yield from self._require_client(shared)
         # Vault's clock says how old it is, the monotonic clock goes on from there.
         left = shared.lifetime - min(max(record.age, 0.0), shared.lifetime)
-        seen = Seen(record.version, None, shared.client_id, record.age, shared.lifetime)
+        nothing = Seen(
+            record.version, None, shared.client_id, shared.key_version, record.age, shared.lifetime
+        )
         token = AccessToken.ending_at(asked + left, shared.lifetime, shared.secret, lambda: self._jitter)
-        usable = token.is_alive(self._clock()) and token.secret != self._refused
-        return replace(seen, token=token) if usable else seen
-
-    def _require_client(self, shared: SharedToken) -> Flow[None]:
-        """Refuse a token of another account than that of the member's own keys.
-
-        Another version of the keys is a rotation, and no reason to.
-        """
-        minter = self._minter
-        if minter is None:
-            return
-        known = minter.client_id or self._client_id
-        if known in (None, shared.client_id) or minter.key_version != shared.key_version:
-            return
-        # The keys may have been changed where they come from since they were read here.
-        reading = yield from minter.read_keys()
-        if reading.keys.client_id != shared.client_id and reading.version == shared.key_version:
-            raise BloqConfigurationError.of(
-                "shared_vault_path",
-                f"the token in {self._slot.description} was minted from client ID {shared.client_id[:80]!r}, the"
-                f" connection has the keys of {reading.keys.client_id!r}",
-                "Give each pair of client keys a shared_vault_path of its own",
-            )
+        if not token.is_alive(self._clock()) or token.secret == need.refused:
+            return nothing
+        seen = replace(nothing, token=token)
+        if self._minter is not None:
+            known = self._minter.client_id or self._client_id
+            if not (yield from may_use(seen, need, self._minter, known, self._slot.description)):
+                return nothing
+        return seen
 
     def _hold(self, seen: Seen) -> Flow[AccessToken]:
         token = seen.token

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.auth.token import AccessToken
 from airflow_provider_bloq.exceptions import BloqSharedTokenStale, BloqVaultUnavailable
 
-__all__ = ["Seen", "stale", "unreachable"]
+__all__ = ["Need", "Seen", "stale", "unreachable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,7 @@ class Seen:
     :param version: Version of the slot.
     :param token: The token, dated on this process's clock; None where there is none.
     :param client_id: Client ID that it was minted from.
+    :param key_version: KV version of the client keys that it was minted from; None without versions.
     :param age: Its age in seconds, by the store's clock.
     :param lifetime: How long it lives from when it was written, in seconds.
     :param renewed: Whether it was made by this process just now.
@@ -25,9 +28,26 @@ class Seen:
     version: int | None
     token: AccessToken | None = None
     client_id: str | None = None
+    key_version: int | None = None
     age: float | None = None
     lifetime: float = 0.0
     renewed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Which token is looked for.
+
+    :param is_enough: Whether a living one will do.
+    :param refused: One that will not, since a service refused it.
+    """
+
+    is_enough: Callable[[Seen, AccessToken], bool]
+    refused: Secret | None = None
+
+    def is_met_by(self, seen: Seen) -> bool:
+        """Tell whether a look showed it."""
+        return seen.token is not None and self.is_enough(seen, seen.token)
 
 
 def unreachable(failure: BloqVaultUnavailable, patience: float) -> BloqVaultUnavailable:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.auth.token import LONGEST_BELIEVED_LIFETIME
+from airflow_provider_bloq.auth.slot import Record
+from airflow_provider_bloq.auth.token import LONGEST_BELIEVED_LIFETIME, token_in
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
 __all__ = ["SharedToken"]
@@ -46,32 +46,22 @@ class SharedToken:
         }
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, Any], where: str) -> SharedToken:
+    def of(cls, record: Record, where: str) -> SharedToken:
         """Read a record; whatever does not look like one of :meth:`fields` is refused.
 
-        :param fields: What was read.
+        :param record: What was read.
         :param where: Where it was read, for the error.
         :raises BloqConfigurationError: It is none. No value is quoted: it may be another's secret.
         """
-        token, lifetime = fields.get("access_token"), _number(fields.get("lifetime"))
-        accounts_url, client_id = fields.get("accounts_url"), fields.get("client_id")
-        key_version = fields.get("key_version")
-        if (
-            not isinstance(token, str)
-            or not _can_stand_in_a_header(token)
-            or lifetime is None
-            or not 0 <= lifetime <= LONGEST_BELIEVED_LIFETIME
-            or not isinstance(accounts_url, str)
-            or not isinstance(client_id, str)
-            or not (key_version is None or isinstance(key_version, int))
-        ):
+        # Read elsewhere, and by nothing that raises: what shows local variables with a traceback finds none of it.
+        token = _read(record)
+        if token is None:
             raise BloqConfigurationError.of(
                 "shared_vault_path",
                 f"{where} holds a secret that is no shared access token",
                 "Choose a path that nothing else uses; who has written there can be told from Vault's audit log",
             )
-        minted_at = _number(fields.get("minted_at"))
-        return cls(Secret(token), lifetime, accounts_url, client_id, key_version, minted_at)
+        return token
 
     def require_accounts(self, accounts_url: str, where: str) -> None:
         """Refuse a token of another Accounts, such as that of the staging environment.
@@ -87,6 +77,24 @@ class SharedToken:
             )
 
 
+def _read(record: Record) -> SharedToken | None:
+    fields = record.fields or {}
+    secret, lifetime = token_in(fields, "access_token"), _number(fields.get("lifetime"))
+    accounts_url, client_id = fields.get("accounts_url"), fields.get("client_id")
+    key_version = fields.get("key_version")
+    if (
+        secret is None
+        or lifetime is None
+        or not 0 <= lifetime <= LONGEST_BELIEVED_LIFETIME
+        or not isinstance(accounts_url, str)
+        or not isinstance(client_id, str)
+        or not (key_version is None or isinstance(key_version, int))
+    ):
+        return None
+    minted_at = _number(fields.get("minted_at"))
+    return SharedToken(secret, lifetime, accounts_url, client_id, key_version, minted_at)
+
+
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -94,7 +102,3 @@ def _number(value: object) -> float | None:
         return float(value) if math.isfinite(value) else None
     except OverflowError:
         return None
-
-
-def _can_stand_in_a_header(token: str) -> bool:
-    return bool(token) and token.isascii() and token.isprintable() and " " not in token

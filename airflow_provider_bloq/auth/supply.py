@@ -76,23 +76,64 @@ class TokenSupply(ABC):
                 return held
         return (yield from self._flight.join(self._climb))
 
-    def reject(self, secret: Secret, *, at_first_use: bool = False) -> None:
-        """Take note that a service refused this token. One that was replaced already is no news.
+    def another(
+        self, refused: Secret, *, certain: bool = True, at_first_use: bool = False
+    ) -> Flow[AccessToken | None]:
+        """Give a token in the place of one that a call was refused with.
 
-        :param secret: The token that was sent.
-        :param at_first_use: Whether it was got for the very call that refused it.
+        That one serves the other calls until there is another: whoever refused it may be alone in that.
+
+        :param refused: The token that was sent.
+        :param certain: Whether the refusal surely speaks of the token. In doubt nobody waits who can only wait.
+        :param at_first_use: Whether the token was got for the very call that refused it.
+        :return: Another token; None where there is no other.
+        :raises BloqError: As :meth:`token`.
         """
-        with self._lock:
+        self.doubt(refused, at_first_use=at_first_use)
+        has_led = False
+
+        def lead() -> Flow[AccessToken]:
+            nonlocal has_led
+            has_led = True
+            return self._replace(refused, certain=certain)
+
+        while True:
             held = self._token
-            if held is not None and held.secret == secret:
-                self._token = None
+            if held is None or held.secret == refused or not held.is_alive(self._clock()):
+                held = yield from self._flight.join(lead)
+            if held.secret != refused:
+                return held
+            # What another led was perhaps after any token at all.
+            if has_led:
+                return None
 
     @abstractmethod
-    def _renew(self, *, patient: bool) -> Flow[AccessToken]:
+    def doubt(self, refused: Secret, *, at_first_use: bool) -> None:
+        """Learn from a refusal what it says of where the token came from; parameters as of :meth:`another`."""
+
+    @property
+    def can_renew(self) -> bool:
+        """Whether there is more that it can do for another token than wait."""
+        return True
+
+    @abstractmethod
+    def _renew(self, *, patient: bool, refused: Secret | None = None) -> Flow[AccessToken]:
         """Get a token that may replace the held one, and hold it.
 
         :param patient: Whether one is needed now; else the held one still lives, and nobody waits.
+        :param refused: The one that is to be replaced since it was refused.
         """
+
+    def _holds(self, secret: Secret) -> bool:
+        held = self._token
+        return held is not None and held.secret == secret
+
+    def _replace(self, refused: Secret, *, certain: bool) -> Flow[AccessToken]:
+        held = self._token
+        if held is not None and held.secret != refused and held.is_alive(self._clock()):
+            return held
+        patient = certain or self.can_renew
+        return self._paced((yield from self._renew(patient=patient, refused=refused)))
 
     def _climb(self) -> Flow[AccessToken]:
         held, now = self._token, self._clock()

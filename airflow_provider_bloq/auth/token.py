@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_bloq.auth.secret import Secret
 
-__all__ = ["AccessToken", "TokenReply", "claims_of", "issue_time_of", "lifetime_of"]
+__all__ = ["AccessToken", "TokenReply", "claims_of", "issue_time_of", "lifetime_of", "token_in"]
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,18 @@ class AccessToken:
     def is_fresh(self, now: float) -> bool:
         """Tell whether the token can be used and need not be renewed yet."""
         return now < self.renew_at
+
+
+def token_in(fields: object, name: str) -> Secret | None:
+    """Take a token out of an answer, hidden at once; None where there is none, or none that fits into a header.
+
+    :param fields: The answer, decoded; it need not be an object.
+    :param name: The name of the token's field.
+    """
+    value = fields.get(name) if isinstance(fields, Mapping) else None
+    if isinstance(value, str) and value and value.isascii() and value.isprintable() and " " not in value:
+        return Secret(value)
+    return None
 
 
 def lifetime_of(token: Secret, date: float | None) -> float:

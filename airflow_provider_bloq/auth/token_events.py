@@ -88,7 +88,7 @@ class TokenSurvived(Event):
 
 @dataclass(frozen=True, slots=True)
 class RefreshRefused(Event):
-    """Accounts refuses the refresh token.
+    """Accounts gives no access token for the refresh token, which is not shown again.
 
     :param status: The HTTP status.
     """

@@ -12,6 +12,7 @@ from airflow_provider_bloq.auth.bearer import is_auth_refusal
 from airflow_provider_bloq.auth.flow import Flow, Request, Response, mask
 from airflow_provider_bloq.auth.keys import ClientKeys
 from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.token import token_in
 from airflow_provider_bloq.clients.endpoint import Endpoint, json_request
 from airflow_provider_bloq.clients.errors import error_of, json_of
 from airflow_provider_bloq.clients.operation import RunsAsync, RunsBlocking, operation
@@ -113,10 +114,9 @@ class ClientKeysApi:
     def list(self) -> Flow[KeyListing]:
         """List the pairs of client keys that the account has."""
         request, response = yield from self._called(self.LIST, success={200})
-        items = json_of(request, response)
-        if not isinstance(items, list):
+        keys = _listed_in(json_of(request, response))
+        if keys is None:
             raise _unusable(request, response, "something that is no list")
-        keys = tuple(ListedKeys(_text(item, "id") or "", _text(item, "createdAt")) for item in items)
         if not all(pair.client_id for pair in keys):
             raise _unusable(request, response, "a pair of client keys without an id")
         return KeyListing(keys, http_date(response.headers.get("date", "")))
@@ -130,12 +130,11 @@ class ClientKeysApi:
         :raises BloqUnavailable: No usable answer came; its ``acted`` tells whether a pair may exist.
         """
         request, response = yield from self._called(self.CREATE, success={200, 201}, policy=IMPATIENT)
-        fields = json_of(request, response)
-        client_id, secret = _text(fields, "clientId"), _text(fields, "clientSecret")
-        yield from mask(Secret(secret) if secret else None)
-        if not client_id or not secret:
+        client_id, secret = _pair_in(json_of(request, response))
+        yield from mask(secret)
+        if client_id is None or secret is None:
             raise _unusable(request, response, "no clientId and clientSecret")
-        return ClientKeys(client_id, Secret(secret))
+        return ClientKeys(client_id, secret)
 
     @operation
     def delete(self, client_id: str) -> Flow[None]:
@@ -179,8 +178,7 @@ class ClientKeysApi:
         return (yield from sent_with_retries(signed, policy, repeatable=endpoint.repeatable))
 
     def _logged_in(self) -> Flow[Secret]:
-        credentials = f"{self._login.user}:{self._login.password.reveal()}".encode()
-        basic = Secret(b64encode(credentials).decode())
+        basic = _basic(self._login)
         yield from mask(self._login.password, basic)
         request = json_request(self.LOGIN.method, self.LOGIN.url(self.url, {}))
         response = yield from sent_with_retries(
@@ -197,12 +195,11 @@ class ClientKeysApi:
         if response.status != 200:
             # Without the body: an error may quote what it was sent.
             raise error_of(request, replace(response, body=b""))
-        token = _text(json_of(request, response), "accessToken")
-        if token is None or not (token.isascii() and token.isprintable()) or " " in token:
+        token = token_in(json_of(request, response), "accessToken")
+        if token is None:
             raise _unusable(request, response, "no usable accessToken")
-        hidden = Secret(token)
-        yield from mask(hidden)
-        return hidden
+        yield from mask(token)
+        return token
 
 
 class ClientKeysClient(RunsBlocking, ClientKeysApi):
@@ -220,6 +217,25 @@ def _unusable(request: Request, response: Response, what: str) -> BloqUnavailabl
         method=request.method,
         url=request.url,
     )
+
+
+def _basic(login: AccountLogin) -> Secret:
+    return Secret(b64encode(f"{login.user}:{login.password.reveal()}".encode()).decode())
+
+
+def _listed_in(reply: object) -> tuple[ListedKeys, ...] | None:
+    if not isinstance(reply, list):
+        return None
+    # That "id" is the client ID is inferred, so the name that the answer to a create has will do as well.
+    return tuple(
+        ListedKeys(_text(item, "id") or _text(item, "clientId") or "", _text(item, "createdAt"))
+        for item in reply
+    )
+
+
+def _pair_in(reply: object) -> tuple[str | None, Secret | None]:
+    secret = Secret(_text(reply, "clientSecret") or "")
+    return _text(reply, "clientId"), secret or None
 
 
 def _text(fields: Any, name: str) -> str | None:

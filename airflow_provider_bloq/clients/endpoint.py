@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 from airflow_provider_bloq.auth.bearer import BearerAuth
 from airflow_provider_bloq.auth.flow import Flow, Request
+from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.clients.errors import error_of, json_of
 from airflow_provider_bloq.clients.retry import RetryPolicy, http_date, sent_with_retries
 from airflow_provider_bloq.exceptions import BloqConfigurationError
@@ -47,9 +48,16 @@ class Endpoint:
         return base + path + (f"?{urlencode(query)}" if query else "")
 
 
-def json_request(method: str, url: str, body: Any = None) -> Request:
+def json_request(
+    method: str, url: str, body: Any = None, secrets: Mapping[str, Secret] | None = None
+) -> Request:
     """Make a request that takes JSON and, where there is a body, sends it as JSON.
 
+    :param method: HTTP method.
+    :param url: Absolute URL.
+    :param body: What to send.
+    :param secrets: Further fields of the body. They are revealed in here, so that no caller has them among its
+        local variables, which some show with a traceback.
     :raises BloqConfigurationError: The body holds what JSON does not know.
     """
     headers = {"Accept": "application/json"}
@@ -57,7 +65,11 @@ def json_request(method: str, url: str, body: Any = None) -> Request:
         return Request(method, url, headers)
     headers["Content-Type"] = "application/json"
     try:
-        text = json.dumps(body, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(
+            {**body, **{name: one.reveal() for name, one in secrets.items()}} if secrets else body,
+            separators=(",", ":"),
+            allow_nan=False,
+        )
     except (TypeError, ValueError, RecursionError) as error:
         raise BloqConfigurationError.of(
             "body", f"it cannot be written as JSON: {error}", "Pass texts, numbers, lists and dicts only."

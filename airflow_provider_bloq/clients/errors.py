@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from airflow_provider_bloq.auth import safe_json
 from airflow_provider_bloq.auth.flow import Request, Response
+from airflow_provider_bloq.clients.echoes import without_echoes
 from airflow_provider_bloq.clients.retry import retry_after
 from airflow_provider_bloq.exceptions import (
     BloqApiError,
@@ -15,7 +17,7 @@ from airflow_provider_bloq.exceptions import (
     BloqUnavailable,
 )
 
-__all__ = ["error_of", "json_of"]
+__all__ = ["error_of", "json_of", "object_in"]
 
 _REQUEST_ID_HEADERS = ("x-request-id", "x-amzn-requestid", "x-correlation-id", "request-id")
 #: A body is quoted from its fields only, and these no longer than this.
@@ -35,9 +37,12 @@ def error_of(request: Request, response: Response, *, plain: bool = False) -> Bl
     :param response: An answer with any status but a success.
     :param plain: Whether a short text, bare or as a JSON string, is the reason of a 4xx as well.
     """
-    body = _object_of(response)
-    code, title = _text(body, "code"), _text(body, "title")
-    detail = _text(body, "detail") or _text(body, "message") or (_plain_text(response) if plain else None)
+    carried = response.request or request
+    body = object_in(response) or {}
+    code, title, detail, text = (
+        _shortened(without_echoes(body.get(name), carried)) for name in ("code", "title", "detail", "message")
+    )
+    detail = detail or text or (_plain_text(response, carried) if plain else None)
     url = request.url.partition("?")[0]
     told = ": ".join(dict.fromkeys(part for part in (code, title, detail) if part))
     message = f"{request.method} {url} answered {response.status}" + (f": {told}" if told else "")
@@ -47,7 +52,12 @@ def error_of(request: Request, response: Response, *, plain: bool = False) -> Bl
         "title": title,
         "detail": detail,
         "request_id": next(
-            (response.headers[name] for name in _REQUEST_ID_HEADERS if name in response.headers), None
+            (
+                without_echoes(response.headers[name], carried)
+                for name in _REQUEST_ID_HEADERS
+                if name in response.headers
+            ),
+            None,
         ),
         "method": request.method,
         "url": url,
@@ -76,40 +86,43 @@ def json_of(request: Request, response: Response, *, exact: bool = False) -> Any
     """
     if response.status == 204 or not response.body:
         return None
-    try:
+    # The error is raised out here: that of the decoder holds the body, and would go along as the context.
+    with suppress(ValueError):
         return safe_json.loads(response.body, exact=exact)
-    except ValueError:
-        kind = response.headers.get("content-type", "no content type")
-        url = request.url.partition("?")[0]
-        raise BloqUnavailable(
-            f"{request.method} {url} answered {response.status} with a body that is no JSON ({kind}, "
-            f"{len(response.body)} bytes). Is the URL right, and is there a proxy in between?",
-            status=response.status,
-            method=request.method,
-            url=url,
-        ) from None
+    kind = without_echoes(
+        response.headers.get("content-type", "no content type"), response.request or request
+    )
+    url = request.url.partition("?")[0]
+    raise BloqUnavailable(
+        f"{request.method} {url} answered {response.status} with a body that is no JSON ({kind}, "
+        f"{len(response.body)} bytes). Is the URL right, and is there a proxy in between?",
+        status=response.status,
+        method=request.method,
+        url=url,
+    )
 
 
-def _object_of(response: Response) -> dict[str, Any]:
+def object_in(response: Response) -> dict[str, Any] | None:
+    """Return the JSON object that a body is; None where it is anything else."""
     try:
         body = safe_json.loads(response.body)
     except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
+        return None
+    return body if isinstance(body, dict) else None
 
 
-def _text(body: dict[str, Any], name: str) -> str | None:
-    value = body.get(name)
+def _shortened(value: object) -> str | None:
     return value[:_LONGEST_TEXT] if isinstance(value, str) and value else None
 
 
-def _plain_text(response: Response) -> str | None:
+def _plain_text(response: Response, carried: Request) -> str | None:
     if not 400 <= response.status < 500 or len(response.body) > _LONGEST_PLAIN_BODY:
         return None
     try:
         told = safe_json.loads(response.body)
     except ValueError:
         told = response.body.decode(errors="replace")
+    told = without_echoes(told, carried)
     words = told.split() if isinstance(told, str) else []
     text = " ".join(words)
     # Pages, and objects that were cut short, are nothing that was meant for a person.

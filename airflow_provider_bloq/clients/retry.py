@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -13,10 +13,10 @@ from airflow_provider_bloq.auth.events import HeldBack
 from airflow_provider_bloq.auth.flow import Flow, Request, Response, send, sleep, tell
 from airflow_provider_bloq.exceptions import BloqUnavailable
 
-__all__ = ["IMPATIENT", "RetryPolicy", "http_date", "retry_after", "sent_with_retries"]
+__all__ = ["IMPATIENT", "TRANSIENT", "RetryPolicy", "http_date", "retry_after", "sent_with_retries"]
 
 #: The gateway in front of a service failed, or the service is going up or down.
-_TRANSIENT = frozenset({502, 503, 504})
+TRANSIENT = frozenset({502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ def sent_with_retries(
     *,
     repeatable: bool,
     before_each: Callable[[], Flow[None]] | None = None,
+    transient: Collection[int] = TRANSIENT,
 ) -> Flow[Response]:
     """Send a request until an answer comes that stands.
 
@@ -68,6 +69,7 @@ def sent_with_retries(
     :param repeatable: Whether it may be sent again although the service may have acted on it. One
         that surely was not acted on (no connection, 429) always may.
     :param before_each: Makes a flow to run right before each time it is sent.
+    :param transient: Statuses by which a repeatable request is sent again.
     :return: The last answer, which may still be a 429 or 5xx.
     :raises BloqUnavailable: No answer came.
     """
@@ -83,7 +85,7 @@ def sent_with_retries(
             if pause is None:
                 raise
         else:
-            if response.status == 429 or (repeatable and response.status in _TRANSIENT):
+            if response.status == 429 or (repeatable and response.status in transient):
                 pause = policy.pause(attempt, retry_after(response))
             else:
                 pause = None

@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow_provider_bloq.auth import safe_json
 from airflow_provider_bloq.auth.flow import Request, Response
+from airflow_provider_bloq.clients.echoes import without_echoes
 from airflow_provider_bloq.clients.errors import error_of
 from airflow_provider_bloq.exceptions import BloqError, BloqRpcError, BloqUnavailable
 
@@ -38,6 +39,7 @@ def outcomes_of(request: Request, response: Response, methods: dict[int, str]) -
         # where it says so in the words of JSON-RPC.
         raise error_of(request, response)
     items = _answers_in(response.body)
+    carried = response.request or request
     # Bitcoin's daemon answers an error with HTTP 500 or 404, and the error object in its body.
     if not items:
         if response.status == 200:
@@ -45,7 +47,7 @@ def outcomes_of(request: Request, response: Response, methods: dict[int, str]) -
         raise error_of(request, response)
     if len(methods) > 1 and len(items) == 1 and items[0].get("id") is None and _has_error(items[0]):
         # One error for the whole batch, commonly because it is too large.
-        error = _rpc_error(items[0]["error"], None)
+        error = _rpc_error(items[0]["error"], None, carried)
         if "batch" in error.message.lower() or "too large" in error.message.lower():
             raise BatchTooLarge(error)
         raise error
@@ -59,7 +61,7 @@ def outcomes_of(request: Request, response: Response, methods: dict[int, str]) -
             request, response, f"answers that do not belong to the calls ({len(missing)} without one)"
         )
     return [
-        _rpc_error(answers[number]["error"], method)
+        _rpc_error(answers[number]["error"], method, carried)
         if _has_error(answers[number])
         else answers[number].get("result")
         for number, method in methods.items()
@@ -89,7 +91,9 @@ def _has_error(answer: dict[str, Any]) -> bool:
     return answer.get("error") is not None
 
 
-def _rpc_error(error: Any, method: str | None) -> BloqRpcError:
+def _rpc_error(error: Any, method: str | None, carried: Request) -> BloqRpcError:
+    # What stands in front of a node may quote the path, with the path key in it, in the words of JSON-RPC.
+    error = without_echoes(error, carried)
     if not isinstance(error, dict):
         return BloqRpcError(None, str(error)[:300], None, method)
     code = error.get("code")

@@ -113,7 +113,7 @@ class StreamLife:
                 raise session.ended("ended the connection")
             except StreamEnded as end:
                 if end.is_about_token:
-                    self.bearer.provider.reject(token, at_first_use=record.refusals > 0)
+                    await self.run(self.bearer.provider.another(token, at_first_use=record.refusals > 0))
                 raise
         except Exception as error:
             return 0.0 if since is None else clock() - since, error

@@ -99,7 +99,10 @@ class Parties:
         """Tell whether Accounts mints a token for this pair now."""
         try:
             yield from self._tokens.mint(keys, patient=True)
-        except GrantRefused:
+        except GrantRefused as refusal:
+            if refusal.error is not None:
+                # Such as the page of a firewall, which has not looked at the keys.
+                raise refusal.error from None
             return False
         return True
 

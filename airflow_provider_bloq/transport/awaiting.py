@@ -165,29 +165,35 @@ class AwaitingDriver:
         return response
 
     async def _send(self, request: Request) -> Response:
-        session = self._connections.session()
         try:
             tls = await self._connections.tls_for(request.trust) if request.url.startswith("https:") else True
         except OSError as error:
             # The CA bundle that the environment names does not exist.
-            raise no_answer(request, error, acted=False) from error
+            failure: BloqApiError = no_answer(request, error, acted=False)
+        else:
+            try:
+                return await self._exchange(request, tls)
+            except aiohttp.ServerFingerprintMismatch as mismatch:
+                failure = wrong_certificate(request, mismatch.got.hex())
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                failure = no_answer(request, error, acted=not _surely_unsent(error))
+        # Raised out here, since the errors of aiohttp hold the request with its credentials, and would go along as
+        # the context.
+        raise failure
+
+    async def _exchange(self, request: Request, tls: Any) -> Response:
         started = time.monotonic()
-        try:
-            # Redirects are not followed: none is documented, and one would carry the client keys on.
-            async with session.request(
-                request.method,
-                request.wire_url,
-                headers=dict(request.headers),
-                data=request.body,
-                allow_redirects=False,
-                ssl=tls,
-                proxy=proxy_for(request.url),
-            ) as response:
-                body = await response.read()
-        except aiohttp.ServerFingerprintMismatch as mismatch:
-            raise wrong_certificate(request, mismatch.got.hex()) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise no_answer(request, error, acted=not _surely_unsent(error)) from None
+        # Redirects are not followed: none is documented, and one would carry the client keys on.
+        async with self._connections.session().request(
+            request.method,
+            request.wire_url,
+            headers=dict(request.headers),
+            data=request.body,
+            allow_redirects=False,
+            ssl=tls,
+            proxy=proxy_for(request.url),
+        ) as response:
+            body = await response.read()
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Response(response.status, headers, body, time.monotonic() - started)
 

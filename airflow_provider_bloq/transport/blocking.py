@@ -144,27 +144,35 @@ class BlockingDriver:
         return response
 
     def _send(self, request: Request) -> Response:
-        started = time.monotonic()
         try:
-            # Redirects are not followed: none is documented, and one would carry the client keys on.
-            response = self._session(request.trust).request(
-                request.method,
-                request.wire_url,
-                headers=dict(request.headers),
-                data=request.body,
-                allow_redirects=False,
-            )
+            return self._exchange(request)
         except requests.RequestException as error:
             mismatch = _mismatch(error)
-            if mismatch is not None:
-                raise wrong_certificate(request, mismatch.fingerprint) from None
-            raise no_answer(request, error, acted=not _surely_unsent(error)) from None
+            failure: BloqApiError = (
+                no_answer(request, error, acted=not _surely_unsent(error))
+                if mismatch is None
+                else wrong_certificate(request, mismatch.fingerprint)
+            )
         except OSError as error:
             # The CA bundle that the environment names does not exist.
-            raise no_answer(request, error, acted=False) from error
+            failure = no_answer(request, error, acted=False)
         except ValueError as error:
             # Though no redirect is followed, requests reads where it leads and may not be able to.
-            raise no_answer(request, error, acted=True) from None
+            failure = no_answer(request, error, acted=True)
+        # Raised out here, since the errors of requests hold the request with its credentials, and would go along as
+        # the context.
+        raise failure
+
+    def _exchange(self, request: Request) -> Response:
+        started = time.monotonic()
+        # Redirects are not followed: none is documented, and one would carry the client keys on.
+        response = self._session(request.trust).request(
+            request.method,
+            request.wire_url,
+            headers=dict(request.headers),
+            data=request.body,
+            allow_redirects=False,
+        )
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Response(response.status_code, headers, response.content, time.monotonic() - started)
 

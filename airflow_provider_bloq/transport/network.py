@@ -32,8 +32,8 @@ class Network:
 def no_answer(request: Request, cause: BaseException, *, acted: bool) -> BloqUnavailable:
     """Make the error for a request that got no answer.
 
-    Raise it ``from None``: the HTTP libraries quote what they cannot read, which may be the body of the
-    token endpoint, and the URL of a proxy with its password.
+    Raise it where the error of the HTTP library is no longer handled: that one holds the request, and quotes what
+    could not be read, which may be the body of the token endpoint, or the URL of a proxy with its password.
 
     :param request: The request.
     :param cause: What the HTTP library raised; told by its innermost cause.

@@ -42,10 +42,7 @@ class BearerRequestsAuth(AuthBase):
 
     def _answer(self, response: requests.Response, **sending: Any) -> requests.Response:
         climbs = 0
-        while climbs < CLIMBS:
-            answered = self._answered(response, climbs, sending)
-            if answered is None:
-                break
+        while (answered := self._answered(response, climbs, sending)) is not None:
             climbs += 1
             response = answered
         if climbs and response.status_code not in (401, 403):
@@ -58,6 +55,9 @@ class BearerRequestsAuth(AuthBase):
         # requests copies this hook to the requests of a redirect: each is judged by its own URL.
         request = response.request
         if response.status_code not in (401, 403) or not self._bearer().origins.covers(request.url or ""):
+            return None
+        if response.status_code == 401 and climbs >= CLIMBS:
+            # It stands, and its body is its reader's.
             return None
         refused = Response(response.status_code, body=_beginning(response))
         refusal = self._run(self._bearer().answer(_seen(request), refused, climbs=climbs))

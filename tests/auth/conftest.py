@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,15 @@ from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
 from airflow_provider_bloq.auth.flow import Request, Response
 from airflow_provider_bloq.auth.ladder import TokenProvider
 from airflow_provider_bloq.auth.origin import Origin
+from airflow_provider_bloq.auth.shared import SharedTokenProvider
 from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
 from airflow_provider_bloq.clients.retry import RetryPolicy
 from tests.support.drivers import blocking_driver
 from tests.support.gated_endpoint import GatedEndpoint, HandClock
 from tests.support.other_loop import OtherLoop
 from tests.support.scripted_bloq import ACCOUNTS, NODES, RotatingKeys, ScriptedBloq
+from tests.support.shared_calls import PATIENCE, Join
+from tests.support.shared_slots import FakeStore
 from tests.support.signing import FixedKeys
 
 
@@ -87,3 +91,34 @@ def other_loop(endpoint: GatedEndpoint) -> Iterator[OtherLoop]:
     yield other
     endpoint.holdup.released.set()
     other.close()
+
+
+@pytest.fixture
+def store(bloq: ScriptedBloq) -> FakeStore:
+    # Vault's clock has nothing to do with anybody else's.
+    return FakeStore(lambda: 7e8 - 3e5 + bloq.time)
+
+
+@pytest.fixture
+def join(bloq: ScriptedBloq, store: FakeStore) -> Join:
+    """Make a process of the fleet: a member with these keys, or a reader."""
+
+    def joined(source: RotatingKeys | None = None, **options: Any) -> SharedTokenProvider:
+        endpoint = AccountsTokenEndpoint(ACCOUNTS, RetryPolicy())
+        clocks: dict[str, Any] = {"clock": bloq.clock, "random": lambda: 0.5}
+        minter = TokenProvider(endpoint, source, **clocks) if source is not None else None
+        return SharedTokenProvider(
+            store.shared, ACCOUNTS, minter=minter, patience=PATIENCE, **{**clocks, **options}
+        )
+
+    return joined
+
+
+@pytest.fixture
+def member(join: Join, source: RotatingKeys) -> SharedTokenProvider:
+    return join(source)
+
+
+@pytest.fixture
+def reader(join: Join) -> SharedTokenProvider:
+    return join()

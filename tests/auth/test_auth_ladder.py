@@ -62,17 +62,17 @@ def test_refresh_and_keys_refused_end_the_climb_after_three_grants(
     assert source.loads == 2
 
 
-def test_a_needed_refresh_that_meets_5xx_raises_after_patience(bloq: ScriptedBloq, call: Call) -> None:
+def test_a_needed_token_that_meets_5xx_raises_after_patience(bloq: ScriptedBloq, call: Call) -> None:
     call()
     bloq.time += 61 * MINUTE
     bloq.accounts_fault = Response(503)
     with pytest.raises(BloqUnavailable):
         call()
-    assert set(bloq.grants[1:]) == {"refreshToken"}
+    assert bloq.grants[1:] == ["refreshToken"] + ["clientCredentials"] * 5
     assert len(bloq.slept) == 4
     bloq.accounts_fault = None
     assert call().status == 200
-    assert (bloq.mints, bloq.refreshes) == (1, 1)
+    assert (bloq.mints, bloq.refreshes) == (2, 0)
 
 
 def test_an_early_renewal_that_fails_is_swallowed_and_pauses_half_a_minute(
@@ -83,14 +83,14 @@ def test_an_early_renewal_that_fails_is_swallowed_and_pauses_half_a_minute(
     bloq.accounts_fault = Response(503)
     for _ in range(5):
         assert call().status == 200
-    assert bloq.grants[1:] == ["refreshToken"]
+    assert bloq.grants[1:] == ["refreshToken", "clientCredentials"]
     assert "early renewal failed" in caplog.text
     bloq.time += 29
     call()
-    assert len(bloq.grants) == 2
+    assert len(bloq.grants) == 3
     bloq.time += 1
     call()
-    assert len(bloq.grants) == 3
+    assert len(bloq.grants) == 4
     assert bloq.slept == []
 
 

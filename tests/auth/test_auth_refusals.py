@@ -55,6 +55,49 @@ def test_a_403_with_a_business_code_does_not(code: str) -> None:
     assert not is_auth_refusal(403, json.dumps({"status": 403, "code": code}).encode())
 
 
+@pytest.mark.parametrize("field", ["message", "detail", "title"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "jwt expired",
+        "JWT expired",
+        "jwt malformed",
+        "jwt not active",
+        "jwt audience invalid. expected: nodes",
+        "invalid token",
+        "Invalid access token",
+        "invalid signature",
+        "Token expired.",
+        "The access token has expired",
+        "Your token is invalid, log in again",
+        "Refused: expired token (exp)",
+    ],
+)
+def test_a_403_whose_words_say_that_the_token_is_no_good_refuses_it(text: str, field: str) -> None:
+    body = {"status": 403, "code": "Forbidden", field: text}
+    assert is_auth_refusal(403, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The token belongs to another account",
+        "Only administrators may do this",
+        "authType jwt is not allowed on this plan",
+        "invalid token address",
+        "This account may not issue a token",
+        "expired subscription, tokens are not issued",
+        "The plan has expired",
+        "",
+        7,
+        ["jwt expired"],
+    ],
+)
+def test_a_403_with_a_business_code_that_says_something_else_does_not(text: object) -> None:
+    body = {"code": "Forbidden", "message": text, "detail": text, "other": "jwt expired"}
+    assert not is_auth_refusal(403, json.dumps(body).encode())
+
+
 @pytest.mark.parametrize("status", [200, 201, 204, 302, 400, 404, 407, 409, 429, 500, 503])
 def test_no_other_status_does(status: int) -> None:
     assert not is_auth_refusal(status, b'{"code": "TokenExpired"}')
@@ -135,6 +178,12 @@ def test_the_same_token_is_not_shown_again(bloq: ScriptedBloq, bearer: BearerAut
     assert [request.headers["Authorization"] for request in bloq.sent][2:] == ["Bearer always-this-one"]
 
 
+def test_an_expired_token_that_is_called_forbidden_is_renewed(bloq: ScriptedBloq, call: Call) -> None:
+    bloq.service_answers.append(Response(403, body=b'{"code": "Forbidden", "message": "jwt expired"}'))
+    assert call(method="POST").status == 200
+    assert (bloq.calls, bloq.mints, bloq.refreshes) == (2, 1, 1)
+
+
 def test_a_business_403_comes_through_as_it_is(bloq: ScriptedBloq, call: Call) -> None:
     bloq.service_answers.append(Response(403, body=b'{"code": "LimitExceeded"}'))
     assert call(method="POST").body == b'{"code": "LimitExceeded"}'
@@ -153,20 +202,17 @@ def test_a_refused_token_that_was_replaced_meanwhile_costs_no_refresh(
 ) -> None:
     request = Request("GET", NODES)
     old = bloq.run(bearer.sign(request))
-    provider.reject(bloq.run(provider.token()).secret)
-    new = bloq.run(provider.token()).secret
+    new = bloq.run(provider.another(bloq.run(provider.token()).secret)).secret
     assert bloq.refreshes == 1
     again = bloq.run(bearer.answer(old, Response(401)))
     assert again.headers["Authorization"] == f"Bearer {new.reveal()}"
     assert bloq.refreshes == 1
 
 
-def test_only_the_current_token_can_be_rejected(
-    bloq: ScriptedBloq, provider: TokenProvider, call: Call
-) -> None:
+def test_only_the_current_token_is_replaced(bloq: ScriptedBloq, provider: TokenProvider, call: Call) -> None:
     call()
-    provider.reject(Secret("another"))
-    call()
+    held = bloq.run(provider.token())
+    assert bloq.run(provider.another(Secret("another"))) is held
     assert (bloq.mints, bloq.refreshes) == (1, 0)
 
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
-from airflow_provider_bloq.auth.flow import Request, Response
+from airflow_provider_bloq.auth.flow import Response
 from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
-from airflow_provider_bloq.auth.ladder import TokenProvider
-from airflow_provider_bloq.auth.lease import LEASE_SECONDS, Lease
-from airflow_provider_bloq.auth.origin import Origin
+from airflow_provider_bloq.auth.lease import CLOCKS_APART, LEASE_SECONDS, Lease
 from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.auth.shared import SharedTokenProvider
-from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
-from airflow_provider_bloq.clients.retry import RetryPolicy
+from airflow_provider_bloq.auth.supply import EARLY_RETRY_PAUSE
 from airflow_provider_bloq.exceptions import (
     BloqClientKeysRejected,
     BloqConfigurationError,
@@ -25,50 +20,9 @@ from airflow_provider_bloq.exceptions import (
     BloqUnavailable,
     BloqVaultUnavailable,
 )
-from tests.support.scripted_bloq import ACCOUNTS, MINUTE, NODES, RotatingKeys, ScriptedBloq
+from tests.support.scripted_bloq import ACCOUNTS, MINUTE, RotatingKeys, ScriptedBloq
+from tests.support.shared_calls import PATIENCE, Join, calling
 from tests.support.shared_slots import FakeStore
-
-PATIENCE = 50.0
-
-Join = Callable[..., SharedTokenProvider]
-
-
-@pytest.fixture
-def store(bloq: ScriptedBloq) -> FakeStore:
-    # Vault's clock has nothing to do with anybody else's.
-    return FakeStore(lambda: 7e8 - 3e5 + bloq.time)
-
-
-@pytest.fixture
-def join(bloq: ScriptedBloq, store: FakeStore) -> Join:
-    """Make a process of the fleet: a member with these keys, or a reader."""
-
-    def joined(source: RotatingKeys | None = None, **options: Any) -> SharedTokenProvider:
-        endpoint = AccountsTokenEndpoint(ACCOUNTS, RetryPolicy())
-        clocks: dict[str, Any] = {"clock": bloq.clock, "random": lambda: 0.5}
-        minter = TokenProvider(endpoint, source, **clocks) if source is not None else None
-        return SharedTokenProvider(
-            store.shared, ACCOUNTS, minter=minter, patience=PATIENCE, **{**clocks, **options}
-        )
-
-    return joined
-
-
-@pytest.fixture
-def member(join: Join, source: RotatingKeys) -> SharedTokenProvider:
-    return join(source)
-
-
-@pytest.fixture
-def reader(join: Join) -> SharedTokenProvider:
-    return join()
-
-
-def calling(bloq: ScriptedBloq, provider: SharedTokenProvider) -> Response:
-    """Call the service as a process of the fleet."""
-    bearer = BearerAuth(provider, TrustedOrigins([Origin.of(NODES)]))
-    response: Response = bloq.run(bearer.send(Request("GET", NODES)))
-    return response
 
 
 def test_the_first_member_mints_for_all(bloq: ScriptedBloq, store: FakeStore, join: Join) -> None:
@@ -292,9 +246,43 @@ def test_with_accounts_down_the_fleet_tries_once_per_lease(
     for _ in range(20):
         assert bloq.run(join(RotatingKeys()).token()).secret == token
     assert len(bloq.grants) == 2
-    bloq.time += LEASE_SECONDS
+    watching = join(RotatingKeys())
+    assert bloq.run(watching.token()).secret == token
+    bloq.time += max(LEASE_SECONDS, EARLY_RETRY_PAUSE)
+    # Who has just come knows only from Vault's clocks how old the lease is.
     bloq.run(join(RotatingKeys()).token())
+    assert len(bloq.grants) == 2
+    bloq.run(watching.token())
     assert len(bloq.grants) == 3
+    bloq.time += LEASE_SECONDS + CLOCKS_APART
+    bloq.run(join(RotatingKeys()).token())
+    assert len(bloq.grants) == 4
+
+
+@pytest.mark.parametrize("ahead", [25.0, -25.0])
+def test_a_lease_is_not_dead_for_the_clocks_of_the_store_s_nodes_differ(
+    bloq: ScriptedBloq, store: FakeStore, ahead: float
+) -> None:
+    holder, other = (Lease(store.lease, clock=bloq.clock) for _ in range(2))
+    taken = bloq.run(holder.take())
+    assert taken
+    usual = store.clock
+    store.clock = lambda: usual() + ahead
+    assert bloq.run(other.take()) is None
+    bloq.time += LEASE_SECONDS - 1
+    assert bloq.run(other.take()) is None
+    # Another write of the holder's begins its time anew.
+    assert bloq.run(holder.take())
+    bloq.time += LEASE_SECONDS - 1
+    assert bloq.run(other.take()) is None
+    bloq.time += LEASE_SECONDS
+    assert bloq.run(other.take())
+
+
+def test_a_lease_that_was_given_back_is_free_at_once(bloq: ScriptedBloq, store: FakeStore) -> None:
+    holder, other = (Lease(store.lease, clock=bloq.clock) for _ in range(2))
+    bloq.run(holder.give_back(bloq.run(holder.take())))
+    assert bloq.run(other.take())
 
 
 def test_with_accounts_down_and_no_living_token_the_error_is_that_of_accounts(
@@ -399,21 +387,6 @@ def test_a_token_of_another_accounts_is_refused(
         calling(bloq, reader)
 
 
-def test_a_token_of_another_client_is_refused_after_the_keys_were_read_again(
-    bloq: ScriptedBloq, store: FakeStore, member: SharedTokenProvider, join: Join, source: RotatingKeys
-) -> None:
-    bloq.run(member.token())
-    store.token.put({**(store.token.fields or {}), "client_id": "id-other"})
-    bloq.revoked.add(bloq.run(member.token()).secret.reveal())
-    with pytest.raises(BloqConfigurationError, match="id-other"):
-        calling(bloq, member)
-    assert source.loads == 2
-    inline = RotatingKeys(reading=KeyReading(ClientKeys("id-7", Secret("secret-7"))))
-    store.token.put({**(store.token.fields or {}), "key_version": None})
-    with pytest.raises(BloqConfigurationError, match="id-other"):
-        calling(bloq, join(inline, client_id="id-7"))
-
-
 def test_a_token_of_rotated_keys_is_taken(
     bloq: ScriptedBloq, store: FakeStore, member: SharedTokenProvider, join: Join, source: RotatingKeys
 ) -> None:
@@ -439,24 +412,3 @@ def test_a_forked_child_is_a_process_of_its_own(
     assert member._lease._holder != holder
     assert calling(bloq, member).status == 200
     assert (source.loads, len(bloq.grants)) == (1, 1)
-
-
-def test_a_broker_renews_what_would_not_live_long_enough(
-    bloq: ScriptedBloq, store: FakeStore, join: Join
-) -> None:
-    kept = [bloq.run(join(RotatingKeys()).keep(2400))]
-    for _ in range(4):
-        bloq.time += 15 * MINUTE
-        kept.append(bloq.run(join(RotatingKeys()).keep(2400)))
-    assert [one.renewed for one in kept] == [True, False, True, False, True]
-    assert [one.version for one in kept] == [1, 1, 2, 2, 3]
-    assert all(one.expires_in >= 2400 for one in kept)
-
-
-def test_a_broker_that_cannot_renew_tells_of_the_token_that_still_lives(
-    bloq: ScriptedBloq, member: SharedTokenProvider, join: Join
-) -> None:
-    bloq.run(member.token())
-    bloq.accounts_fault = Response(503)
-    kept = bloq.run(join(RotatingKeys()).keep(1e6))
-    assert (kept.renewed, kept.version) == (False, 1)

@@ -226,3 +226,43 @@ def test_what_accounts_answers_is_not_quoted_where_it_is_no_http_either(
     with pytest.raises(BloqUnavailable) as error:
         open_clients(serve(script).url, policy=IMPATIENT).nodes.list()
     assert "hush" not in "".join(traceback.format_exception(error.value))
+
+
+@pytest.mark.parametrize(
+    ("fault", "raised"),
+    [
+        (Fault(kind=FaultKind.HTML, service="accounts", status=403), BloqUnavailable),
+        (Fault(kind=FaultKind.LIMIT_EXCEEDED, service="accounts"), BloqQuotaExceeded),
+    ],
+    ids=["page", "limit"],
+)
+def test_a_403_of_accounts_that_is_not_about_the_client_keys_does_not_condemn_them(
+    service: LocalBloq, bloq: BothWays, fault: Fault, raised: type[BloqApiError]
+) -> None:
+    service.add_fault(fault)
+    with pytest.raises(raised, match="/auth/token answered 403"):
+        bloq.nodes.list()
+    assert bloq.nodes.list() == []
+
+
+def test_a_refresh_token_that_only_meets_failures_is_given_up_for_the_client_keys(
+    open_clients: OpenClients, serve: Serve
+) -> None:
+    grants: list[str] = []
+
+    def script(connection: RawConnection, request: SeenRequest) -> None:
+        if request.target != "/auth/token":
+            refused = request.authorization == "Bearer token-1"
+            connection.reply(401 if refused else 200, b"jwt expired" if refused else b"[]")
+            return
+        grants.append(json.loads(request.body)["grantType"])
+        if grants[-1] == "refreshToken":
+            connection.reply(500, b'{"code": "InternalError", "message": "jwt malformed"}')
+        else:
+            reply = {"accessToken": f"token-{len(grants)}", "refreshToken": "refresh"}
+            connection.reply(200, json.dumps(reply).encode())
+
+    bloq = open_clients(serve(script).url)
+    assert bloq.nodes.list() == []
+    assert grants == ["clientCredentials", "refreshToken", "clientCredentials"]
+    assert bloq.pauses == []

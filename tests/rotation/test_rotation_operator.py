@@ -210,9 +210,16 @@ def test_what_may_pass_is_left_to_the_retry_which_goes_on(
     connected.check()
 
 
-def test_a_negative_grace_period_is_refused_when_the_dag_is_parsed(operator: Operator) -> None:
-    with pytest.raises(BloqConfigurationError, match="negative"):
-        operator(grace=-1)
+@pytest.mark.parametrize("grace", [-1, timedelta(seconds=-1), "soon", None, True])
+def test_what_is_no_grace_period_is_refused_when_the_dag_is_parsed(operator: Operator, grace: Any) -> None:
+    with pytest.raises(BloqConfigurationError) as wrong:
+        operator(grace=grace)
+    assert wrong.value.fields == ("grace",)
+
+
+@pytest.mark.parametrize("grace", [90, "90", timedelta(seconds=90)], ids=repr)
+def test_a_grace_period_may_be_given_in_any_way(operator: Operator, grace: Any) -> None:
+    assert operator(grace=grace).grace == timedelta(seconds=90)
 
 
 def test_no_parameter_that_is_rendered_holds_a_secret(operator: Operator) -> None:

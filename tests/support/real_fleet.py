@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 from airflow_provider_bloq.auth.shared_token import SharedToken
+from airflow_provider_bloq.auth.slot import Record
 from airflow_provider_bloq.testing.local import IssuedKeys, LocalBloq
 from airflow_provider_bloq.testing.openbao import LocalVault
 from airflow_provider_bloq.testing.policies import member_policy, reader_policy
@@ -73,7 +74,7 @@ class RealFleet:
             )
         except InvalidPath:
             return None
-        return SharedToken.from_fields(answer["data"]["data"], self.path)
+        return SharedToken.of(Record(1, answer["data"]["data"]), self.path)
 
     def rewrite(self, **fields: Any) -> SharedToken:
         """Change fields of the shared token; returns it as it was."""

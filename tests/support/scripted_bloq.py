@@ -27,6 +27,7 @@ from airflow_provider_bloq.auth.flow import (
 )
 from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
 from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.exceptions import BloqUnavailable
 
 __all__ = ["ACCOUNTS", "MINUTE", "NODES", "RotatingKeys", "ScriptedBloq", "signed_token"]
 
@@ -82,6 +83,8 @@ class ScriptedBloq:
     accounts_answers: deque[Response] = field(default_factory=deque)
     #: What Accounts answers to every grant while it is set.
     accounts_fault: Response | None = None
+    #: Whether no request to Accounts is answered.
+    is_cut_off: bool = False
     #: What the service answers next instead of looking at the token.
     service_answers: deque[Response] = field(default_factory=deque)
 
@@ -152,6 +155,8 @@ class ScriptedBloq:
     def answer(self, request: Request) -> Response:
         """Answer as Accounts or the service does."""
         if request.url.startswith(ACCOUNTS):
+            if self.is_cut_off:
+                raise BloqUnavailable("there is no way to Accounts")
             return self._granted(json.loads(request.body or b"{}"))
         self.sent.append(request)
         if self.service_answers:
