@@ -115,7 +115,7 @@ def _advice_on_answer(error: BloqRpcError, pause: float) -> Advice | None:
 def _reason_to_fail(error: BloqError) -> str:
     match error:
         case BloqQuotaExceeded():
-            return "The account runs as many nodes as its plan allows: delete one, or have the plan enlarged."
+            return "The account is at a limit of its plan: delete a node that is not needed, or have the plan enlarged."
         case BloqClientKeysRejected():
             return "Accounts refuses the client keys: correct them where they are kept."
         case BloqConfigurationError():

@@ -122,7 +122,7 @@ def test_an_asset_keeps_its_place_when_a_node_gives_way_to_connect() -> None:
     ("arguments", "field"),
     [
         ({"chain": "btc", "network": "mainnet", "connect": True, "node": "node-1"}, "connect"),
-        ({"chain": "eth", "network": "mainnet", "connect": True}, "chain"),
+        ({"chain": "doge", "network": "mainnet", "connect": True}, "chain"),
         ({"chain": "btc", "network": "moonnet", "connect": True}, "network"),
     ],
 )
