@@ -110,7 +110,7 @@ def test_the_service_says_how_long_to_wait(told: float, earliest: float, latest:
 def test_the_quota_is_named_as_the_reason() -> None:
     advice = advice_on(errors.BloqQuotaExceeded("full"), 1, 0.5, PACE)
     assert advice is not None
-    assert "as many nodes as its plan allows" in advice.reason
+    assert "a limit of its plan" in advice.reason
 
 
 def test_the_decision_is_one_that_airflow_knows() -> None:
