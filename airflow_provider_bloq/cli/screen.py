@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.status import Status
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +26,7 @@ class Screen:
         self.as_json = as_json
         self._out = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
         self._aside = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)
-        self._status: Status | None = None
+        self._progress: Progress | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -35,21 +35,26 @@ class Screen:
 
     @contextmanager
     def busy(self, doing: str) -> Iterator[None]:
-        """Show that something is under way that may take a while; in a pipe, nothing.
+        """Show that something is under way that may take a while, and for how long already; in a pipe, nothing.
+
+        How much of it is left is known to nobody, so the bar moves and does not fill.
 
         :param doing: What.
         """
         if not self._aside.is_terminal:
             yield
             return
-        with self._aside.status(Text(doing)) as self._status:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._aside, transient=True) as self._progress:
+            self._progress.add_task(doing, total=None)
             yield
-        self._status = None
+        self._progress = None
 
     def doing(self, what: str) -> None:
         """Say what is under way now, where :meth:`busy` shows something."""
-        if self._status is not None:
-            self._status.update(Text(what))
+        if self._progress is not None:
+            (task,) = self._progress.task_ids
+            self._progress.update(task, description=what)
 
     def line(self, *parts: tuple[str, str]) -> None:
         """Write a line.
