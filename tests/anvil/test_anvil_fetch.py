@@ -137,6 +137,7 @@ def test_what_is_cached_needs_no_npm(
     assert anvil_binary() == binary
 
 
+@pytest.mark.slow
 def test_without_npm_it_comes_through_pip(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +162,7 @@ def ask_without_npm(python: Path, repository: Path, path: Path) -> subprocess.Co
     )
 
 
+@pytest.mark.slow
 def test_without_npm_and_pip_it_comes_through_uv(
     cache: Path, tmp_path: Path, bare_python: Path, repository: Path
 ) -> None:

@@ -129,6 +129,7 @@ def test_twenty_seconds_of_calls_with_six_second_tokens_cost_one_reading_and_one
     assert tenant.bloq.counters().refreshes == 6
 
 
+@pytest.mark.slow
 async def test_twenty_seconds_by_the_clock_on_the_wall_cost_both_drivers_one_reading_and_one_mint(
     settle: Settle,
 ) -> None:

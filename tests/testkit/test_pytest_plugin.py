@@ -11,6 +11,9 @@ import pytest
 from tests.docs.markdown import blocks
 from tests.testkit.project import CONFTEST, PAGE, Project, documented_files
 
+# Each runs a pytest of its own, which loads Airflow anew.
+pytestmark = pytest.mark.slow
+
 #: The service without chains, which starts at once.
 NO_CHAINS = """
 import pytest
