@@ -6,7 +6,9 @@ nothing. A test holds the connection fields against ``settings/fields.py``.
 
 from __future__ import annotations
 
-__all__ = ["get_provider_info"]
+__all__ = [
+    "get_provider_info",
+]
 
 
 def get_provider_info() -> dict[str, object]:
@@ -32,15 +34,11 @@ def get_provider_info() -> dict[str, object]:
             {
                 "integration-name": "Bloq",
                 "python-modules": [
-                    "airflow_provider_bloq.operators.address_history",
+                    "airflow_provider_bloq.operators.client_keys",
                     "airflow_provider_bloq.operators.clusters",
                     "airflow_provider_bloq.operators.connect",
-                    "airflow_provider_bloq.operators.fan_out",
                     "airflow_provider_bloq.operators.jsonrpc",
                     "airflow_provider_bloq.operators.nodes",
-                    "airflow_provider_bloq.operators.rotation",
-                    "airflow_provider_bloq.operators.sending",
-                    "airflow_provider_bloq.operators.token_broker",
                 ],
             },
         ],
@@ -49,7 +47,6 @@ def get_provider_info() -> dict[str, object]:
                 "integration-name": "Bloq",
                 "python-modules": [
                     "airflow_provider_bloq.sensors.chains",
-                    "airflow_provider_bloq.sensors.clusters",
                     "airflow_provider_bloq.sensors.connect",
                     "airflow_provider_bloq.sensors.nodes",
                 ],
@@ -59,13 +56,8 @@ def get_provider_info() -> dict[str, object]:
             {
                 "integration-name": "Bloq",
                 "python-modules": [
-                    "airflow_provider_bloq.triggers.addresses",
-                    "airflow_provider_bloq.triggers.blocks",
-                    "airflow_provider_bloq.triggers.cluster_update",
-                    "airflow_provider_bloq.triggers.connect_events",
-                    "airflow_provider_bloq.triggers.creation",
-                    "airflow_provider_bloq.triggers.logs",
-                    "airflow_provider_bloq.triggers.waiting",
+                    "airflow_provider_bloq.triggers.chain_events",
+                    "airflow_provider_bloq.triggers.wait",
                 ],
             },
         ],
@@ -91,7 +83,7 @@ def get_provider_info() -> dict[str, object]:
             },
         },
         # Read by Airflow 3.2 and later.
-        "cli": ["airflow_provider_bloq.cli.definition.get_cli_commands"],
+        "cli": ["airflow_provider_bloq.cli.commands.get_cli_commands"],
         "asset-uris": [
             {"schemes": ["bloq"], "handler": "airflow_provider_bloq.assets.bloq.sanitize_uri"},
         ],

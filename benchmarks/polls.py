@@ -22,12 +22,11 @@ from typing import Any
 
 import structlog
 
-from airflow_provider_bloq.conditions.blocks import BlockReached
-from airflow_provider_bloq.conditions.registry import condition_to_json
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
+from airflow_provider_bloq.chains.conditions import BlockReached, RpcSubject
 from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.polling.serialization import condition_to_json
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
-from airflow_provider_bloq.triggers.waiting import BloqWaitTrigger
+from airflow_provider_bloq.triggers.wait import BloqWaitTrigger
 
 #: Seconds between two looks of each task.
 INTERVAL = 1.0

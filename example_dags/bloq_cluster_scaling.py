@@ -8,7 +8,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, dag
 
 from airflow_provider_bloq.operators.clusters import BloqGetClusterOperator, BloqUpdateClusterOperator
-from airflow_provider_bloq.sensors.clusters import BloqClusterSensor
+from airflow_provider_bloq.sensors.nodes import BloqClusterSensor
 
 
 @dag(

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from airflow_provider_bloq.operators.fan_out import BloqFanOutOperator
+from airflow_provider_bloq.operators.jsonrpc import BloqFanOutOperator
 
 #: Addresses that one task reads.
 SHARE = 2_000

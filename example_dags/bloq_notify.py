@@ -12,7 +12,7 @@ from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference, Param, dag
 
 from airflow_provider_bloq.exceptions import BloqClientKeysRejected, BloqNotFound, BloqQuotaExceeded
-from airflow_provider_bloq.hooks.notifying import summary_of
+from airflow_provider_bloq.hooks.notifications import summary_of
 from airflow_provider_bloq.operators.nodes import BloqGetNodeOperator, BloqListNodesOperator
 
 SENDER, ON_CALL, OWNER = "airflow@example.com", "on-call@example.com", "owner-of-bloq@example.com"

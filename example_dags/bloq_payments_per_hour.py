@@ -15,8 +15,7 @@ from airflow.sdk import ObjectStoragePath, Param, dag, task
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.operators.address_history import BloqAddressHistoryOperator
-from airflow_provider_bloq.operators.connect import BloqConnectOperator
+from airflow_provider_bloq.operators.connect import BloqAddressHistoryOperator, BloqConnectOperator
 
 COLUMNS = ("time", "height", "block_hash", "txid", "index", "address", "amount_sat")
 #: A block is valid only if it is dated after the middle one of so many before it.

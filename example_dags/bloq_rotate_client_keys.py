@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from airflow.sdk import dag
 
-from airflow_provider_bloq.operators.rotation import BloqRotateClientKeysOperator
+from airflow_provider_bloq.operators.client_keys import BloqRotateClientKeysOperator
 
 
 @dag(

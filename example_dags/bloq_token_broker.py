@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import dag, task
 
-from airflow_provider_bloq.operators.token_broker import BloqTokenBrokerOperator
+from airflow_provider_bloq.operators.client_keys import BloqTokenBrokerOperator
 
 
 @dag(

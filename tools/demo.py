@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from airflow_provider_bloq.testing.airflow import LocalAirflow
-from airflow_provider_bloq.testing.airflow_processes import AirflowProcesses
+from airflow_provider_bloq.testing.airflow import AirflowProcesses, LocalAirflow
 from airflow_provider_bloq.testing.celery_airflow import LocalCeleryAirflow
 from airflow_provider_bloq.testing.local import LocalBloqOptions
 from airflow_provider_bloq.testing.stack import LocalStack

@@ -1,114 +1,187 @@
-"""Check that a layer imports only what stands below it, and nothing heavy where DAGs are parsed."""
+"""Check that each module imports only what stands below it, and nothing heavy where DAG files are parsed."""
 
 from __future__ import annotations
 
 import ast
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 PACKAGE = "airflow_provider_bloq"
 ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
-#: The layers, lowest first. Each may import itself, those before it, and the modules in SHARED.
-LAYERS = (
-    "auth",
-    "clients",
-    "chains",
-    "conditions",
-    "transport",
-    "vault",
-    "settings",
-    "rotation",
-    "hooks",
-    "triggers",
-    "operators",
-    "sensors",
-    "assets",
-    "queues",
-    "decorators",
-    "cli",
+#: The layers, lowest first; a module belongs to the first pattern that it matches. Each may import itself and those
+#: before it. A folder whose parts stand at different heights is named by file.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("__init__", "exceptions", "get_provider_info", "validation"),
+    ("auth/credentials", "auth/origin"),
+    (
+        "flow/backoff",
+        "flow/effects",
+        "flow/events",
+        "flow/rate_limit",
+        "flow/responses",
+        "flow/retry",
+        "flow/shared_call",
+        "flow/threads",
+    ),
+    ("auth/*",),
+    ("flow/*",),
+    ("polling/conditions",),
+    ("nodes/*",),
+    ("rpc/*",),
+    ("chains/*",),
+    ("connect/*",),
+    ("connection/*",),
+    ("vault/*",),
+    ("accounts/*",),
+    ("hooks/_*",),
+    ("doctor/*",),
+    ("hooks/*",),
+    ("polling/*",),
+    ("triggers/*",),
+    ("operators/*",),
+    ("sensors/*",),
+    ("assets/*", "decorators/*", "queues/*"),
+    ("cli/*",),
 )
-#: Modules that hold no more than values or errors: any layer may import them.
-SHARED = {PACKAGE, f"{PACKAGE}.exceptions"}
-#: What a layer must never import, at any level of its modules.
+AIRFLOW = {"airflow"}
+HTTP = {"aiohttp", "httpx", "requests", "urllib3"}
+#: What a module must never import, at any level.
 FORBIDDEN = {
-    "auth": {"airflow", "hvac", "requests", "aiohttp", "urllib3", "httpx"},
-    "clients": {"airflow", "hvac", "requests", "aiohttp", "urllib3", "httpx"},
-    "chains": {"airflow", "hvac", "requests", "aiohttp", "urllib3", "httpx"},
-    "conditions": {"airflow", "hvac", "requests", "aiohttp", "urllib3", "httpx"},
-    "transport": {"airflow", "hvac"},
-    "rotation": {"airflow", "hvac", "requests", "aiohttp"},
-    "settings": {"airflow", "hvac", "requests", "aiohttp", "jwt"},
+    "auth/*": AIRFLOW | HTTP | {"hvac"},
+    "flow/*": AIRFLOW | {"hvac"},
+    "flow/effects": HTTP,
+    "accounts/*": AIRFLOW | HTTP | {"hvac"},
+    "nodes/*": AIRFLOW | HTTP | {"hvac"},
+    "rpc/*": AIRFLOW | HTTP | {"hvac"},
+    "chains/*": AIRFLOW | HTTP | {"hvac"},
+    "connect/*": AIRFLOW | {"hvac", "requests", "urllib3"},
+    "connection/*": HTTP | {"hvac", "jwt"},
 }
 #: Modules that DAG files import, or that are imported by them, load none of these at their top level.
 PARSED_WITH_DAGS = (
-    "assets/*.py",
-    "decorators/*.py",
-    "hooks/bloq.py",
-    "hooks/bloq_async.py",
-    "hooks/failures.py",
-    "hooks/retry_policy.py",
-    "operators/*.py",
-    "sensors/*.py",
-    "settings/*.py",
+    "assets/*",
+    "connection/*",
+    "decorators/*",
+    "hooks/_compat",
+    "flow/backoff",
+    "hooks/_failures",
+    "hooks/bloq",
+    "hooks/bloq_async",
+    "hooks/retries",
+    "operators/*",
+    "sensors/*",
 )
-HEAVY = {"requests", "aiohttp", "hvac", "jwt", "pyarrow", "httpx", "urllib3", "jmespath", "airflow.triggers"}
+HEAVY = {*HTTP, "airflow.triggers", "deltalake", "hvac", "jmespath", "jwt", "pyarrow"}
 
 
 def main() -> int:
-    problems = [*foreign_imports(), *upward_imports(), *heavy_imports(), *testing_imports()]
+    modules = {
+        name: path
+        for path in sorted(ROOT.rglob("*.py"))
+        if not (name := name_of(path)).startswith("testing/") and name != "testing"
+    }
+    problems = [
+        *foreign_imports(modules),
+        *upward_imports(modules),
+        *import_circles(modules),
+        *heavy_imports(modules),
+        *testing_imports(modules),
+    ]
     for problem in problems:
         print(problem)
     print("import layers: " + (f"{len(problems)} problem(s)" if problems else "as designed"))
     return 1 if problems else 0
 
 
-def foreign_imports() -> Iterator[str]:
-    for layer, forbidden in FORBIDDEN.items():
-        for path in sorted((ROOT / layer).rglob("*.py")):
-            for line, name in imports(path):
-                if name.partition(".")[0] in forbidden:
-                    yield f"{where(path, line)}: {layer}/ must not know {name}"
+def foreign_imports(modules: dict[str, Path]) -> Iterator[str]:
+    for pattern, forbidden in FORBIDDEN.items():
+        for name, path in modules.items():
+            if not fnmatch(name, pattern):
+                continue
+            for line, imported in imports(path):
+                if imported.partition(".")[0] in forbidden:
+                    yield f"{where(path, line)}: {pattern} must not know {imported}"
 
 
-def upward_imports() -> Iterator[str]:
-    for rank, layer in enumerate(LAYERS):
-        below = LAYERS[: rank + 1]
-        for path in sorted((ROOT / layer).rglob("*.py")):
-            for line, name in imports(path):
-                if not name.startswith(PACKAGE) or name in SHARED:
-                    continue
-                imported = name.split(".")[1]
-                if imported not in below and imported != "exceptions":
-                    yield f"{where(path, line)}: {layer}/ must not import {name}, which stands above it"
-
-
-def heavy_imports() -> Iterator[str]:
-    for pattern in PARSED_WITH_DAGS:
-        for path in sorted(ROOT.glob(pattern)):
-            for line, name in imports(path, top_level=True):
-                if any(name == heavy or name.startswith(f"{heavy}.") for heavy in HEAVY):
-                    yield f"{where(path, line)}: {name} is loaded whenever a DAG file is parsed"
-
-
-def testing_imports() -> Iterator[str]:
-    for path in sorted(ROOT.rglob("*.py")):
-        if path.is_relative_to(ROOT / "testing"):
+def upward_imports(modules: dict[str, Path]) -> Iterator[str]:
+    for name, path in modules.items():
+        own = rank(name)
+        if own is None:
+            yield f"{where(path, 1)}: {name} belongs to no layer"
             continue
-        for line, name in imports(path):
-            if name.startswith(f"{PACKAGE}.testing"):
-                yield f"{where(path, line)}: nothing outside of testing/ imports {name}"
+        for line, imported in own_imports(path, modules):
+            height = rank(imported)
+            if height is not None and height > own:
+                yield f"{where(path, line)}: {name} must not import {imported}, which stands above it"
+
+
+def import_circles(modules: dict[str, Path]) -> Iterator[str]:
+    """Name each circle of imports once, by the modules on it; imports inside functions count as well."""
+    graph = {name: {imported for _, imported in own_imports(path, modules)} for name, path in modules.items()}
+    finished: set[str] = set()
+
+    def visit(name: str, way: list[str]) -> Iterator[str]:
+        if name in way:
+            yield "circle of imports: " + " > ".join([*way[way.index(name) :], name])
+        elif name not in finished:
+            for imported in sorted(graph.get(name, ())):
+                yield from visit(imported, [*way, name])
+            finished.add(name)
+
+    for name in graph:
+        yield from visit(name, [])
+
+
+def heavy_imports(modules: dict[str, Path]) -> Iterator[str]:
+    for name, path in modules.items():
+        if not any(fnmatch(name, pattern) for pattern in PARSED_WITH_DAGS):
+            continue
+        for line, imported in imports(path, top_level=True):
+            if any(imported == heavy or imported.startswith(f"{heavy}.") for heavy in HEAVY):
+                yield f"{where(path, line)}: {imported} is loaded whenever a DAG file is parsed"
+
+
+def testing_imports(modules: dict[str, Path]) -> Iterator[str]:
+    for path in modules.values():
+        for line, imported in imports(path):
+            if imported.startswith(f"{PACKAGE}.testing"):
+                yield f"{where(path, line)}: nothing outside of testing/ imports {imported}"
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").as_posix().removesuffix("/__init__")
+
+
+def rank(name: str) -> int | None:
+    whole = name if "/" in name or (ROOT / f"{name}.py").exists() else f"{name}/__init__"
+    for exact in (True, False):
+        for height, patterns in enumerate(LAYERS):
+            for pattern in patterns:
+                if (pattern == whole) if exact else ("*" in pattern and fnmatch(whole, pattern)):
+                    return height
+    return None
+
+
+def own_imports(path: Path, modules: dict[str, Path]) -> Iterator[tuple[int, str]]:
+    """Name the modules of the package that a module imports."""
+    for line, imported in imports(path):
+        if imported.startswith(f"{PACKAGE}."):
+            name = imported.removeprefix(f"{PACKAGE}.").replace(".", "/")
+            if name in modules and (ROOT / f"{name}.py").exists():
+                yield line, name
 
 
 def imports(path: Path, *, top_level: bool = False) -> Iterator[tuple[int, str]]:
     """Name what a module imports; what is only for type checking does not count."""
-    tree = ast.parse(path.read_text())
-    for node in walk(tree, top_level=top_level):
+    for node in walk(ast.parse(path.read_text()), top_level=top_level):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.lineno, node.module
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 def walk(node: ast.AST, *, top_level: bool) -> Iterator[ast.AST]:

@@ -1,33 +1,81 @@
-"""Assets for what a chain brings, with the watchers that fire them::
-
-    from airflow_provider_bloq.assets.bloq import blocks
-
-    @dag(schedule=[blocks("eth", "mainnet", node="node-…", finality="finalized")])
-    def for_each_block(): ...
-
-    @dag(schedule=[blocks("btc", "mainnet", connect=True, confirmations=3)])
-    def without_a_node(): ...
-
-The events of the asset stand in ``triggering_asset_events``; their ``extra["payload"]`` is what the trigger documents.
-"""
+"""The form of ``bloq://`` URIs: ``bloq://<chain>/<network>/blocks``, and what stands in its place."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult
 
 from airflow.sdk import Asset, AssetWatcher
 
-from airflow_provider_bloq.assets.uri import sanitize_uri, uri_of
-from airflow_provider_bloq.clients.connect_chains import REST_CHAINS, RPC_CHAINS
-from airflow_provider_bloq.clients.models import Cluster, Node
-from airflow_provider_bloq.clients.naming import CONNECT
 from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.nodes.models import Cluster, Node
+from airflow_provider_bloq.validation import CONNECT
 
 if TYPE_CHECKING:
-    from airflow_provider_bloq.triggers.event_trigger import BloqEventTrigger
+    from airflow_provider_bloq.triggers.chain_events import BloqEventTrigger
 
-__all__ = ["addresses", "blocks", "logs", "sanitize_uri"]
+__all__ = [
+    "addresses",
+    "blocks",
+    "logs",
+    "sanitize_uri",
+]
+
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+#: How watched addresses or logs are named in a URI.
+LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+#: What may stand below a network, and whether it has a label.
+_THINGS = {"blocks": False, "addresses": True, "logs": True}
+_FORMS = (
+    "Write bloq://<chain>/<network>/blocks, bloq://<chain>/<network>/addresses/<label>, or "
+    "bloq://<chain>/<network>/logs/<label>, such as bloq://eth/mainnet/blocks."
+)
+
+
+def sanitize_uri(uri: SplitResult) -> SplitResult:
+    """Check a ``bloq://`` URI and bring it into its one form; Airflow calls it for each asset with that scheme.
+
+    Everything is written in lower case, without a slash at the end. A chain and a network are names in the form in
+    which Bloq's are; whether there are such is not asked.
+
+    :param uri: The URI, split.
+    :raises BloqConfigurationError: It has not that form. A user, a password, a port, a query and a fragment have no
+        place in it.
+    """
+    if "@" in uri.netloc or ":" in uri.netloc or uri.query or uri.fragment:
+        raise _malformed("it has more than a chain, a network and what is watched there")
+    chain = uri.netloc.lower()
+    network, *thing = uri.path.strip("/").lower().split("/")
+    if not _NAME.fullmatch(chain) or not _NAME.fullmatch(network):
+        raise _malformed("it does not begin with the names of a chain and a network")
+    match thing:
+        case [kind] if _THINGS.get(kind) is False:
+            path = kind
+        case [kind, label] if _THINGS.get(kind) is True and LABEL.fullmatch(label):
+            path = f"{kind}/{label}"
+        case _:
+            raise _malformed("it does not end in what is watched")
+    return SplitResult(uri.scheme.lower(), chain, f"/{network}/{path}", "", "")
+
+
+def uri_of(chain: str, network: str, *thing: str) -> str:
+    """Return the URI of something on a chain.
+
+    :param chain: The chain, such as ``eth``.
+    :param network: The network, such as ``mainnet``.
+    :param thing: ``blocks``, or ``addresses`` or ``logs`` with a label.
+    :raises BloqConfigurationError: One of these cannot stand in it.
+    """
+    path = "/".join((network, *thing))
+    return sanitize_uri(SplitResult("bloq", chain, f"/{path}", "", "")).geturl()
+
+
+def _malformed(problem: str) -> BloqConfigurationError:
+    # The URI itself is not shown: it may hold a password.
+    return BloqConfigurationError.of("uri", problem, _FORMS)
 
 
 def blocks(
@@ -52,8 +100,8 @@ def blocks(
     :param connect: Whether to watch it through Connect instead: ``btc`` and ``bch`` by its REST API, others by its
         JSON-RPC.
     :param name: Name of the asset; None for its URI.
-    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.blocks.BloqBlockTrigger` or
-        :class:`~airflow_provider_bloq.triggers.connect_events.BloqConnectBlockTrigger`, such as ``bloq_conn_id``,
+    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.chain_events.BloqBlockTrigger` or
+        :class:`~airflow_provider_bloq.triggers.chain_events.BloqConnectBlockTrigger`, such as ``bloq_conn_id``,
         ``confirmations``, ``finality``, ``every``, ``max_range`` and ``start``.
     :raises BloqConfigurationError: One of these cannot be used.
     """
@@ -61,11 +109,11 @@ def blocks(
     node, connect = _by(chain, node, connect)
     trigger: BloqEventTrigger | None = None
     if connect:
-        from airflow_provider_bloq.triggers.connect_events import BloqConnectBlockTrigger
+        from airflow_provider_bloq.triggers.chain_events import BloqConnectBlockTrigger
 
         trigger = BloqConnectBlockTrigger(chain=chain, network=network, **_placed(watching))
     elif node is not None:
-        from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
+        from airflow_provider_bloq.triggers.chain_events import BloqBlockTrigger
 
         trigger = BloqBlockTrigger(node=node, **_placed(watching))
     return _asset(uri, name, trigger, watching)
@@ -92,19 +140,19 @@ def addresses(
     :param node: A node or cluster, to watch them by; as for :func:`blocks`.
     :param connect: Whether to watch them through Connect instead, likewise.
     :param name: Name of the asset; None for its URI.
-    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.addresses.BloqAddressTrigger` or
-        :class:`~airflow_provider_bloq.triggers.connect_events.BloqPaymentTrigger`.
+    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.chain_events.BloqAddressTrigger` or
+        :class:`~airflow_provider_bloq.triggers.chain_events.BloqPaymentTrigger`.
     :raises BloqConfigurationError: One of these cannot be used.
     """
     uri = uri_of(chain, network, "addresses", label)
     node, connect = _by(chain, node, connect)
     trigger: BloqEventTrigger | None = None
     if connect:
-        from airflow_provider_bloq.triggers.connect_events import BloqPaymentTrigger
+        from airflow_provider_bloq.triggers.chain_events import BloqPaymentTrigger
 
         trigger = BloqPaymentTrigger(addresses=addresses, chain=chain, network=network, **_placed(watching))
     elif node is not None:
-        from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
+        from airflow_provider_bloq.triggers.chain_events import BloqAddressTrigger
 
         trigger = BloqAddressTrigger(addresses=addresses, node=node, **_placed(watching))
     return _asset(uri, name, trigger, {**({"addresses": addresses} if addresses else {}), **watching})
@@ -128,7 +176,7 @@ def logs(
     :param node: A node or cluster, to watch it by; as for :func:`blocks`.
     :param connect: Whether to watch it through the JSON-RPC of Connect instead.
     :param name: Name of the asset; None for its URI.
-    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.logs.BloqLogsTrigger`, such as
+    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.chain_events.BloqLogsTrigger`, such as
         ``addresses`` and ``topics``.
     :raises BloqConfigurationError: One of these cannot be used.
     """
@@ -138,7 +186,7 @@ def logs(
         raise BloqConfigurationError.of("chain", f"{chain!r} has no logs", "Use addresses.")
     trigger: BloqEventTrigger | None = None
     if node is not None:
-        from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
+        from airflow_provider_bloq.triggers.chain_events import BloqLogsTrigger
 
         trigger = BloqLogsTrigger(node=node, **_placed(watching))
     return _asset(uri, name, trigger, watching)
@@ -151,6 +199,8 @@ def _placed(watching: Mapping[str, Any]) -> dict[str, Any]:
 
 def _by(chain: str, node: Any, connect: bool) -> tuple[Any, bool]:
     """Return what answers JSON-RPC, if that is to be watched by, and whether Connect's REST API is instead."""
+    from airflow_provider_bloq.connect.client import REST_CHAINS, RPC_CHAINS
+
     if connect and node is not None:
         raise BloqConfigurationError.of("connect", "a node is given beside it", "Give one of the two.")
     name = chain.strip().lower()

@@ -1,1 +1,1 @@
-"""Client keys, access tokens and the ladder that keeps them usable. Knows no Airflow and no HTTP library."""
+"""Access tokens: where they come from, how long they are used, and whom they are shown."""

@@ -7,16 +7,24 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any
 
-from airflow_provider_bloq.auth import safe_json
-from airflow_provider_bloq.auth.flow import Flow, Request, Response, send, tell
+from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.auth.supply import TokenSupply
 from airflow_provider_bloq.auth.token import AccessToken
-from airflow_provider_bloq.auth.token_events import TokenRefused, TokenSurvived
+from airflow_provider_bloq.auth.token_provider import TokenProvider
 from airflow_provider_bloq.exceptions import BloqSharedTokenStale, BloqTokenRejected, BloqUnavailable
+from airflow_provider_bloq.flow import responses
+from airflow_provider_bloq.flow.effects import Flow, Request, Response, emit, send
+from airflow_provider_bloq.flow.events import TokenRefused, TokenSurvived
 
-__all__ = ["CLIMBS", "BearerAuth", "Refusal", "TrustedOrigins", "is_auth_refusal", "refusal_of"]
+__all__ = [
+    "CLIMBS",
+    "BearerAuth",
+    "RefusalCertainty",
+    "TrustedOrigins",
+    "is_auth_refusal",
+    "refusal_of",
+]
+
 
 #: How often one request is sent again with another token after a 401. Once is not enough: the token that a
 #: fleet shares may be dead as well, and one that was just renewed can be revoked before it arrives, as in a
@@ -41,7 +49,7 @@ _WORDS = ("message", "detail", "title")
 _LONGEST_BARE = 300
 
 
-class Refusal(Enum):
+class RefusalCertainty(Enum):
     """What an answer says against the token that it was asked with."""
 
     NONE = "none"
@@ -84,7 +92,7 @@ class BearerAuth:
     :param origins: Where it may go.
     """
 
-    def __init__(self, provider: TokenSupply, origins: TrustedOrigins) -> None:
+    def __init__(self, provider: TokenProvider, origins: TrustedOrigins) -> None:
         self.provider = provider
         self.origins = origins
         #: By origin the token that was made for a call and met a 403 without a reason all the same.
@@ -104,21 +112,21 @@ class BearerAuth:
         :param climbs: How many tokens were got for this call already.
         """
         refusal = self._refusal_of(request, response)
-        if refusal is Refusal.NONE:
+        if refusal is RefusalCertainty.NONE:
             return None
         sent, origin = _token_of(request), _origin_of(request.url)
         if sent is None:
             return (yield from self.sign(request)) if climbs == 0 else None
         if climbs >= (CLIMBS if response.status == 401 else CLIMBS_AFTER_403):
-            if refusal is Refusal.POSSIBLE:
+            if refusal is RefusalCertainty.POSSIBLE:
                 self._faultless[origin] = sent
             return None
-        if refusal is Refusal.POSSIBLE and self._faultless.get(origin) == sent:
+        if refusal is RefusalCertainty.POSSIBLE and self._faultless.get(origin) == sent:
             return None
-        yield from tell(TokenRefused(request.method, request.url.partition("?")[0], response.status))
+        yield from emit(TokenRefused(request.method, request.url.partition("?")[0], response.status))
         try:
             another = yield from self.provider.another(
-                sent, certain=refusal is Refusal.CERTAIN, at_first_use=climbs > 0
+                sent, certain=refusal is RefusalCertainty.CERTAIN, at_first_use=climbs > 0
             )
         except BloqSharedTokenStale:
             # Who shares it must do something only if it is dead, and a single node cannot tell.
@@ -140,7 +148,7 @@ class BearerAuth:
             response = yield from send(_signed(request, token))
         except BloqUnavailable:
             return False
-        return self._refusal_of(request, response) is Refusal.CERTAIN
+        return self._refusal_of(request, response) is RefusalCertainty.CERTAIN
 
     def send(self, request: Request, once: Callable[[Request], Flow[Response]] = send) -> Flow[Response]:
         """Send a request signed; on a refusal again with another token, a few times at most.
@@ -158,7 +166,7 @@ class BearerAuth:
             climbs += 1
             signed = again
             response = yield from once(signed)
-        if self._refusal_of(request, response) is not Refusal.NONE:
+        if self._refusal_of(request, response) is not RefusalCertainty.NONE:
             which = (
                 "even an access token that was made for such a call"
                 if self.provider.can_renew
@@ -169,12 +177,12 @@ class BearerAuth:
                 "work, this one is not allowed to this account."
             )
         if climbs:
-            yield from tell(TokenSurvived(climbs))
+            yield from emit(TokenSurvived(climbs))
         return response
 
-    def _refusal_of(self, request: Request, response: Response) -> Refusal:
+    def _refusal_of(self, request: Request, response: Response) -> RefusalCertainty:
         if not self.origins.covers(request.url):
-            return Refusal.NONE
+            return RefusalCertainty.NONE
         return refusal_of(response.status, response.body)
 
 
@@ -184,22 +192,22 @@ def is_auth_refusal(status: int, body: bytes) -> bool:
     The services' own choice between 401 and 403 is not documented, so a 403 counts as well, unless
     its body names a business code and says nothing of the token.
     """
-    return refusal_of(status, body) is not Refusal.NONE
+    return refusal_of(status, body) is not RefusalCertainty.NONE
 
 
-def refusal_of(status: int, body: bytes) -> Refusal:
+def refusal_of(status: int, body: bytes) -> RefusalCertainty:
     """Tell what a response says against the token, and how surely; see :func:`is_auth_refusal`."""
     if status == 401:
-        return Refusal.CERTAIN
+        return RefusalCertainty.CERTAIN
     if status != 403:
-        return Refusal.NONE
+        return RefusalCertainty.NONE
     fields = _fields_of(body)
     code = _text(fields, "code")
     if code is not None and _ABOUT_CREDENTIALS.search(code):
-        return Refusal.CERTAIN
+        return RefusalCertainty.CERTAIN
     if any(_TOKEN_IS_NO_GOOD.search(_text(fields, name) or "") for name in _WORDS):
-        return Refusal.CERTAIN
-    return Refusal.POSSIBLE if code is None else Refusal.NONE
+        return RefusalCertainty.CERTAIN
+    return RefusalCertainty.POSSIBLE if code is None else RefusalCertainty.NONE
 
 
 def _signed(request: Request, token: AccessToken) -> Request:
@@ -222,7 +230,7 @@ def _origin_of(url: str) -> Origin | None:
 def _fields_of(body: bytes) -> dict[str, Any]:
     """Return the fields of an error; a bare text, also one that is JSON, counts as its message."""
     try:
-        fields = safe_json.loads(body)
+        fields = responses.parse_json(body)
     except ValueError:
         text = body[:_LONGEST_BARE].decode(errors="replace")
         return {} if text.lstrip().startswith("<") else {"message": text}

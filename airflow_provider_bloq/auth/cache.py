@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from airflow_provider_bloq.auth.supply import TokenSupply
+from airflow_provider_bloq.auth.token_provider import TokenProvider
 
-__all__ = ["ProviderCache", "credential_key", "shared_providers"]
+__all__ = [
+    "ProviderCache",
+    "credential_key",
+    "shared_providers",
+]
 
 
 def credential_key(accounts_url: str, identity: tuple[str, ...]) -> str:
@@ -28,7 +32,7 @@ def credential_key(accounts_url: str, identity: tuple[str, ...]) -> str:
 
 @dataclass(slots=True)
 class _Entry:
-    provider: TokenSupply
+    provider: TokenProvider
     leases: int = 0
     #: Whether the process wants it for good. A task's process ends with its task.
     held: bool = False
@@ -63,7 +67,7 @@ class ProviderCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def hold(self, key: str, make: Callable[[], TokenSupply]) -> TokenSupply:
+    def hold(self, key: str, make: Callable[[], TokenProvider]) -> TokenProvider:
         """Return the provider of this credential, made on first use and kept with the process."""
         with self._lock:
             entry = self._entry(key, make)
@@ -71,7 +75,7 @@ class ProviderCache:
             return entry.provider
 
     @contextmanager
-    def lease(self, key: str, make: Callable[[], TokenSupply]) -> Iterator[TokenSupply]:
+    def lease(self, key: str, make: Callable[[], TokenProvider]) -> Iterator[TokenProvider]:
         """Lend the provider of this credential for the time of a ``with`` block."""
         with self._lock:
             entry = self._entry(key, make)
@@ -82,7 +86,7 @@ class ProviderCache:
             with self._lock:
                 entry.leases -= 1
 
-    def _entry(self, key: str, make: Callable[[], TokenSupply]) -> _Entry:
+    def _entry(self, key: str, make: Callable[[], TokenProvider]) -> _Entry:
         for spent in [other for other, entry in self._entries.items() if other != key and entry.is_spent]:
             del self._entries[spent]
         if key not in self._entries:

@@ -6,7 +6,10 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
-__all__ = ["Origin"]
+__all__ = [
+    "Origin",
+]
+
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACK_V4 = IPv4Network("127.0.0.0/8")

@@ -7,9 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.credentials import Secret
 
-__all__ = ["AccessToken", "TokenReply", "claims_of", "issue_time_of", "lifetime_of", "token_in"]
+__all__ = [
+    "AccessToken",
+    "TokenReply",
+    "claims_of",
+    "issue_time_of",
+    "lifetime_of",
+    "token_in",
+]
+
 
 log = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""What chains tell of themselves: head, sync, transactions; read by flows, for all families of chains alike."""
+"""Blocks, transactions, transfers and logs of a chain, as read from a node."""

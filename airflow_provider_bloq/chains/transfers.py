@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
-from airflow_provider_bloq.chains.evm_logs import evm_address
-from airflow_provider_bloq.clients.limits import require_choice
-from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.chains.blocks import Header
+from airflow_provider_bloq.chains.logs import LogFilter, evm_address, read_logs
+from airflow_provider_bloq.chains.queries import (
+    SharedReads,
+    ask,
+    fields_of,
+    hash_in,
+    number_in,
+    quantity_in,
+    result_of,
+)
+from airflow_provider_bloq.exceptions import (
+    BloqConfigurationError,
+    BloqReorg,
+    BloqRpcError,
+    BloqUnavailable,
+)
+from airflow_provider_bloq.flow.effects import Flow
+from airflow_provider_bloq.rpc.client import RpcApi, RpcCall
+from airflow_provider_bloq.validation import require_choice
 
-__all__ = ["DIRECTIONS", "TransferFilter", "normalised_address"]
+__all__ = [
+    "DIRECTIONS",
+    "TransferFilter",
+    "bitcoin_transfers",
+    "evm_transfers",
+    "normalised_address",
+]
+
 
 #: Whether the addresses are watched as receivers, as senders, or as both.
 DIRECTIONS = ("both", "to", "from")
@@ -89,3 +115,244 @@ def normalised_address(value: object) -> str:
     if address.lower().startswith("0x"):
         return evm_address("addresses", address)
     return address.lower() if address.lower().startswith(_SEGWIT) else address
+
+
+#: What the event ``Transfer(address,address,uint256)`` hashes to. ERC-721 has the same, with a fourth topic.
+TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
+_TOPICS_OF_ERC20 = 3
+_WORD = 2 + 64
+#: Blocks with all their transactions in one request: on Ethereum 150 KB each.
+_EVM_TRANSFERS_BLOCKS_AT_ONCE = 5
+_FAILED = 0
+
+
+def evm_transfers(
+    rpc: RpcApi, reads: SharedReads, wanted: TransferFilter, headers: Sequence[Header]
+) -> Flow[list[dict[str, Any]]]:
+    """Read the transfers in blocks, in the order in which they came about.
+
+    :param rpc: A node.
+    :param reads: What others have read.
+    :param wanted: Which transfers.
+    :param headers: The blocks, linked to one another.
+    :return: The transfers as JSON: ``height``, ``block_hash``, ``tx_hash``, ``tx_index``, ``log_index`` (None
+        for the chain's own coin), ``token`` (its contract; None likewise), ``from``, ``to``, and ``amount``
+        in the smallest unit as a decimal string.
+    :raises BloqReorg: One of the blocks is no longer part of the chain.
+    """
+    if not all(address.startswith("0x") for address in wanted.addresses):
+        raise BloqConfigurationError.of(
+            "addresses",
+            "some are of no EVM chain, and the node is",
+            "Watch them on a node of their own chain.",
+        )
+    found: list[dict[str, Any]] = []
+    if wanted.native:
+        found += yield from _native(rpc, reads, wanted, headers)
+    if wanted.wants_tokens:
+        found += yield from _of_tokens(rpc, wanted, headers)
+    return sorted(found, key=_order)
+
+
+def _order(transfer: dict[str, Any]) -> tuple[int, int, int]:
+    log_index = transfer["log_index"]
+    return transfer["height"], transfer["tx_index"], -1 if log_index is None else log_index
+
+
+def _native(
+    rpc: RpcApi, reads: SharedReads, wanted: TransferFilter, headers: Sequence[Header]
+) -> Flow[list[dict[str, Any]]]:
+    span = headers[0].hash, headers[-1].hash
+    payments = yield from reads.once(("evm payments", *span), lambda: _evm_transfers_payments(rpc, headers))
+    found = [payment for payment in payments if wanted.matches(payment["from"], payment["to"])]
+    return (yield from _that_succeeded(rpc, found))
+
+
+def _evm_transfers_payments(rpc: RpcApi, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+    """Read all transactions that carry some of the chain's coin, whether they succeeded or not."""
+    calls = [RpcCall("eth_getBlockByNumber", [hex(header.height), True]) for header in headers]
+    answers = yield from RpcApi.batch.flow(rpc, calls, limit=_EVM_TRANSFERS_BLOCKS_AT_ONCE)
+    payments: list[dict[str, Any]] = []
+    for header, answer in zip(headers, answers, strict=True):
+        if answer is None or hash_in(fields_of(answer, "block"), "hash") != header.hash:
+            raise BloqReorg(headers[0].height, headers[-1].height)
+        transactions = answer.get("transactions")
+        if not isinstance(transactions, list):
+            raise BloqUnavailable("The node gave a block without its transactions.")
+        payments += [_payment(header, fields_of(item, "transaction")) for item in transactions]
+    return [payment for payment in payments if payment["amount"] != "0"]
+
+
+def _payment(header: Header, transaction: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "height": header.height,
+        "block_hash": header.hash,
+        "tx_hash": hash_in(transaction, "hash"),
+        "tx_index": quantity_in(transaction, "transactionIndex"),
+        "log_index": None,
+        "token": None,
+        "from": _evm_transfers_address(transaction, "from"),
+        "to": _evm_transfers_address(transaction, "to"),
+        "amount": str(quantity_in(transaction, "value")),
+    }
+
+
+def _that_succeeded(rpc: RpcApi, found: list[dict[str, Any]]) -> Flow[list[dict[str, Any]]]:
+    """Leave out the transactions that were reverted, which pay for gas alone."""
+    receipts = yield from ask(rpc, [RpcCall("eth_getTransactionReceipt", [t["tx_hash"]]) for t in found])
+    succeeded: list[dict[str, Any]] = []
+    for transfer, outcome in zip(found, receipts, strict=True):
+        if result_of(outcome) is None:
+            raise BloqReorg(transfer["height"], transfer["height"])
+        receipt = fields_of(outcome, "receipt")
+        if hash_in(receipt, "blockHash") != transfer["block_hash"]:
+            raise BloqReorg(transfer["height"], transfer["height"])
+        # Receipts from before the Byzantium fork have no status.
+        if receipt.get("status") is not None and quantity_in(receipt, "status") == _FAILED:
+            continue
+        # Without a receiver, a contract was created: it is the one that was paid.
+        receiver = transfer["to"] or _evm_transfers_address(receipt, "contractAddress")
+        succeeded.append({**transfer, "to": receiver})
+    return succeeded
+
+
+def _of_tokens(rpc: RpcApi, wanted: TransferFilter, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+    topics = tuple(sorted(f"0x{address[2:]:0>64}" for address in wanted.addresses))
+    contracts = tuple(sorted(wanted.tokens or ()))
+    logs: list[dict[str, Any]] = []
+    if wanted.is_from:
+        logs += yield from read_logs(rpc, LogFilter(contracts, ((TRANSFER,), topics)), headers)
+    if wanted.is_to:
+        logs += yield from read_logs(rpc, LogFilter(contracts, ((TRANSFER,), (), topics)), headers)
+    # One between two of the addresses is found by both.
+    once = {(log["height"], log["log_index"]): log for log in logs}
+    return [_token_transfer(log) for log in once.values() if _is_erc20(log)]
+
+
+def _is_erc20(log: dict[str, Any]) -> bool:
+    return len(log["topics"]) == _TOPICS_OF_ERC20 and len(log["data"]) == _WORD
+
+
+def _token_transfer(log: dict[str, Any]) -> dict[str, Any]:
+    _, sender, receiver = log["topics"]
+    return {
+        **{name: log[name] for name in ("height", "block_hash", "tx_hash", "tx_index", "log_index")},
+        "token": log["address"],
+        "from": f"0x{sender[-40:]}",
+        "to": f"0x{receiver[-40:]}",
+        "amount": str(int(log["data"], 16)),
+    }
+
+
+def _evm_transfers_address(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return value.lower() if isinstance(value, str) else None
+
+
+#: Blocks with all their transactions in one request: up to several megabytes each.
+_BITCOIN_TRANSFERS_BLOCKS_AT_ONCE = 1
+#: Transactions, and with each input the output that it spends. Older nodes leave the latter out.
+_WITH_PREVOUTS = 3
+_NOT_FOUND = -5
+#: Confirmations of a block that is no longer part of the chain.
+_ORPHANED = -1
+_SATOSHI = 10**8
+
+
+def bitcoin_transfers(
+    rpc: RpcApi, reads: SharedReads, wanted: TransferFilter, headers: Sequence[Header]
+) -> Flow[list[dict[str, Any]]]:
+    """Read the transfers in blocks, in the order in which they came about.
+
+    An input does not say whom it pays, nor an output by whom it is paid: of each transfer one side is None.
+
+    :param rpc: A node.
+    :param reads: What others have read.
+    :param wanted: Which transfers; tokens there are none.
+    :param headers: The blocks, linked to one another.
+    :return: The transfers as JSON: ``height``, ``block_hash``, ``tx_hash``, ``tx_index``, ``input`` or
+        ``output`` (its number; the other is None), ``from``, ``to``, and ``amount`` in satoshi as a decimal
+        string.
+    :raises BloqReorg: One of the blocks is no longer part of the chain.
+    :raises BloqConfigurationError: Senders are watched, and the node cannot tell them.
+    """
+    span = headers[0].hash, headers[-1].hash
+    payments = yield from reads.once(
+        ("bitcoin payments", *span), lambda: _bitcoin_transfers_payments(rpc, headers)
+    )
+    if wanted.is_from and any(_is_obscure(payment) for payment in payments):
+        raise BloqConfigurationError.of(
+            "direction",
+            "the node does not tell what inputs spend (getblock with verbosity 3), so it knows no senders",
+            "Give direction='to', or watch through a newer node.",
+        )
+    return [payment for payment in payments if wanted.matches(payment["from"], payment["to"])]
+
+
+def _bitcoin_transfers_payments(rpc: RpcApi, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+    """Read all inputs and outputs of blocks."""
+    calls = [RpcCall("getblock", [header.hash, _WITH_PREVOUTS]) for header in headers]
+    outcomes = yield from RpcApi.batch.flow(
+        rpc, calls, limit=_BITCOIN_TRANSFERS_BLOCKS_AT_ONCE, return_errors=True
+    )
+    payments: list[dict[str, Any]] = []
+    for header, outcome in zip(headers, outcomes, strict=True):
+        is_gone = isinstance(outcome, BloqRpcError) and outcome.code == _NOT_FOUND
+        if is_gone or fields_of(outcome, "block").get("confirmations") == _ORPHANED:
+            raise BloqReorg(headers[0].height, headers[-1].height)
+        about = {"height": header.height, "block_hash": header.hash}
+        for index, transaction in enumerate(_list(outcome, "tx")):
+            its_own = {**about, "tx_hash": hash_in(transaction, "txid"), "tx_index": index}
+            payments += [{**its_own, **side} for side in (*_spent(transaction), *_paid(transaction))]
+    return payments
+
+
+def _spent(transaction: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for number, spending in enumerate(_list(transaction, "vin")):
+        before = spending.get("prevout")
+        if isinstance(before, dict):
+            sides = {"input": number, "output": None, "from": _bitcoin_transfers_address(before), "to": None}
+            yield {**sides, "amount": _satoshi(before)}
+        elif "coinbase" not in spending:
+            yield {"input": number, "output": None, "from": None, "to": None, "amount": None}
+
+
+def _paid(transaction: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for output in _list(transaction, "vout"):
+        sides = {
+            "input": None,
+            "output": number_in(output, "n"),
+            "from": None,
+            "to": _bitcoin_transfers_address(output),
+        }
+        yield {**sides, "amount": _satoshi(output)}
+
+
+def _is_obscure(payment: dict[str, Any]) -> bool:
+    return payment["amount"] is None
+
+
+def _bitcoin_transfers_address(output: dict[str, Any]) -> str | None:
+    script = output.get("scriptPubKey")
+    if not isinstance(script, dict):
+        raise BloqUnavailable("The node gave an output whose script cannot be read.")
+    # Daemons before 2021 list them. What several hold together, an output of old multisig, is nobody's alone.
+    several = script.get("addresses")
+    only = several[0] if isinstance(several, list) and len(several) == 1 else None
+    address = script.get("address", only)
+    return address if isinstance(address, str) else None
+
+
+def _satoshi(output: dict[str, Any]) -> str:
+    value = output.get("value")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BloqUnavailable("The node gave an output whose value cannot be read.")
+    # Eight places of what is at most 21 million: a float holds them all.
+    return str(int(Decimal(f"{value:.8f}") * _SATOSHI))
+
+
+def _list(fields: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    items = fields.get(name)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise BloqUnavailable(f"The node gave an answer whose {name!r} cannot be read.")
+    return items

@@ -5,11 +5,32 @@ Airflow loads this module whenever anything is called on its command line, so it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import logging
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, TypeAlias
 
-__all__ = ["COMMANDS", "Argument", "Command", "Group"]
+from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
+
+from airflow_provider_bloq.cli.actions import Screen
+from airflow_provider_bloq.exceptions import BloqError
+
+__all__ = [
+    "COMMANDS",
+    "Argument",
+    "Command",
+    "Group",
+    "get_cli_commands",
+    "main",
+    "run",
+]
+
 
 _PACKAGE = "airflow_provider_bloq.cli"
 
@@ -77,7 +98,7 @@ COMMANDS = Group(
         Command(
             "doctor",
             "Check a connection stage by stage: cause and remedy of whatever does not work",
-            f"{_PACKAGE}.doctor:doctor",
+            f"{_PACKAGE}.actions:doctor",
             (
                 _CONN_ID,
                 Argument(
@@ -93,7 +114,7 @@ COMMANDS = Group(
                 Command(
                     "list",
                     "List the nodes of the account",
-                    f"{_PACKAGE}.nodes:list_nodes",
+                    f"{_PACKAGE}.actions:list_nodes",
                     (
                         _CONN_ID,
                         Argument(
@@ -107,13 +128,13 @@ COMMANDS = Group(
         Command(
             "token",
             "Show what the access token says of itself, and when it ends; never the token",
-            f"{_PACKAGE}.token:show_token",
+            f"{_PACKAGE}.actions:show_token",
             (_CONN_ID, _JSON),
         ),
         Command(
             "rpc",
             "Call a JSON-RPC method of a node or cluster",
-            f"{_PACKAGE}.rpc:call",
+            f"{_PACKAGE}.actions:call",
             (
                 Argument(
                     ("node",),
@@ -135,3 +156,101 @@ COMMANDS = Group(
         ),
     ),
 )
+
+
+#: By this Airflow knows that its database may be asked for connections; its own commands set it as well.
+_PROCESS_CONTEXT = "_AIRFLOW_PROCESS_CONTEXT"
+
+
+def run(target: str, arguments: Namespace) -> int:
+    """Run a command.
+
+    :param target: Module and name of its function, with a colon between.
+    :param arguments: Its arguments.
+    :return: The exit code: 0 if all is well, 1 if not, 130 if it was interrupted.
+    """
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+    os.environ.setdefault(_PROCESS_CONTEXT, "server")
+    screen = Screen(as_json=arguments.output)
+    module, _, name = target.partition(":")
+    command = getattr(import_module(module), name)
+    with _only_warnings():
+        try:
+            code: int = command(arguments, screen)
+        except (BloqError, AirflowNotFoundException) as error:
+            screen.complain(str(error))
+            return 1
+        except KeyboardInterrupt:
+            return 130
+    return code
+
+
+@contextmanager
+def _only_warnings() -> Iterator[None]:
+    """Keep lines about tokens out of what a command shows."""
+    log = logging.getLogger("airflow_provider_bloq")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def get_cli_commands() -> list[GroupCommand]:
+    """Return the commands, as Airflow describes commands."""
+    return [_group(COMMANDS)]
+
+
+def _group(group: Group) -> GroupCommand:
+    return GroupCommand(
+        name=group.name,
+        help=group.help,
+        subcommands=[
+            _group(command) if isinstance(command, Group) else _action(command) for command in group.commands
+        ],
+    )
+
+
+def _action(command: Command) -> ActionCommand:
+    made: Any = Arg
+    arguments = [made(argument.flags, **argument.options) for argument in command.arguments]
+    return ActionCommand(name=command.name, help=command.help, func=_called(command.target), args=arguments)
+
+
+def _called(target: str) -> Callable[[Namespace], None]:
+    def call(arguments: Namespace) -> None:
+
+        # Airflow takes no notice of what a command returns.
+        raise SystemExit(run(target, arguments))
+
+    return call
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Call a command.
+
+    :param arguments: The command line; None for that of the process.
+    :return: 0 if all is well, 1 if not; what cannot be understood ends the process with 2.
+    """
+    parser = argparse.ArgumentParser(prog="airflow-bloq", description=COMMANDS.help)
+    _add(parser, COMMANDS)
+    wanted = parser.parse_args(arguments)
+    return run(wanted.target, wanted)
+
+
+def _add(parser: argparse.ArgumentParser, group: Group) -> None:
+    below: Any = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in group.commands:
+        added = below.add_parser(command.name, help=command.help, description=command.help)
+        if isinstance(command, Group):
+            _add(added, command)
+            continue
+        for argument in command.arguments:
+            added.add_argument(*argument.flags, **argument.options)
+        added.set_defaults(target=command.target)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,14 +14,17 @@ from airflow.providers.standard.operators.python import PythonOperator
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY, policy_argument, tell_if_missing
+from airflow_provider_bloq.hooks.retries import DEFAULT_POLICY, policy_argument, tell_if_missing
 from airflow_provider_bloq.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import RetryPolicy
     from airflow.sdk.bases.decorator import TaskDecorator
 
-__all__ = ["bloq_task"]
+__all__ = [
+    "bloq_task",
+]
+
 
 #: The parameter that the hook is handed over as.
 HOOK_PARAMETER = "bloq"

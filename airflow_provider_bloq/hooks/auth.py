@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-# A DAG that imports this gives it to HttpOperator, whose module has loaded requests already.
 import requests
 from requests.auth import AuthBase
 
 from airflow_provider_bloq.hooks.bloq import BloqHook
 
-__all__ = ["BloqAuth"]
+__all__ = [
+    "BloqAuth",
+]
+
+
+# A DAG that imports this gives it to HttpOperator, whose module has loaded requests already.
 
 
 class BloqAuth(AuthBase):

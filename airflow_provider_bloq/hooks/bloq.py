@@ -8,27 +8,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_bloq.clients.naming import CONNECT
-from airflow_provider_bloq.hooks.failures import failing_at_once
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.validation import CONNECT
 
 if TYPE_CHECKING:
     import requests
     from requests.auth import AuthBase
 
     from airflow_provider_bloq.auth.bearer import BearerAuth
-    from airflow_provider_bloq.auth.events import Observer
-    from airflow_provider_bloq.auth.flow import Flow
-    from airflow_provider_bloq.clients.clusters import ClustersClient
-    from airflow_provider_bloq.clients.connect import ConnectClient
-    from airflow_provider_bloq.clients.models import Cluster, Node
-    from airflow_provider_bloq.clients.nodes import NodesClient
-    from airflow_provider_bloq.clients.pace import Pace
-    from airflow_provider_bloq.hooks.rpc import HookRpcClient
-    from airflow_provider_bloq.hooks.wiring import Account
-    from airflow_provider_bloq.settings.connection import BloqSettings
-    from airflow_provider_bloq.transport.blocking import BlockingDriver
+    from airflow_provider_bloq.connect.client import ConnectClient
+    from airflow_provider_bloq.connection.settings import BloqSettings
+    from airflow_provider_bloq.flow.effects import Flow
+    from airflow_provider_bloq.flow.events import Observer
+    from airflow_provider_bloq.flow.rate_limit import RateLimiter
+    from airflow_provider_bloq.flow.sync_driver import SyncDriver
+    from airflow_provider_bloq.hooks._account import Account
+    from airflow_provider_bloq.hooks._rpc import HookRpcClient
+    from airflow_provider_bloq.nodes.client import ClustersClient, NodesClient
+    from airflow_provider_bloq.nodes.models import Cluster, Node
 
-__all__ = ["BloqHook"]
+__all__ = [
+    "BloqHook",
+]
+
 
 T = TypeVar("T")
 
@@ -60,22 +62,22 @@ class BloqHook(BaseHook):
 
         :raises BloqConfigurationError: Something in the connection is wrong; names every such field.
         """
-        from airflow_provider_bloq.hooks.connection import read_settings
+        from airflow_provider_bloq.connection.reading import read_settings
 
-        with failing_at_once():
+        with raise_as_fail_exception():
             return read_settings(self.bloq_conn_id)
 
     @cached_property
     def nodes(self) -> NodesClient:
         """Nodes: create, list, get, delete, logs, and what is on offer."""
-        from airflow_provider_bloq.clients.nodes import NodesClient
+        from airflow_provider_bloq.nodes.client import NodesClient
 
         return NodesClient(run=self.run, **self._service)
 
     @cached_property
     def clusters(self) -> ClustersClient:
         """Clusters: create, list, get, update, delete, and what is on offer."""
-        from airflow_provider_bloq.clients.clusters import ClustersClient
+        from airflow_provider_bloq.nodes.client import ClustersClient
 
         return ClustersClient(run=self.run, **self._service)
 
@@ -98,10 +100,10 @@ class BloqHook(BaseHook):
         :param port: The port, where it is not the usual one of the chain.
         :param path: The path, likewise.
         """
-        from airflow_provider_bloq.hooks.rpc import HookRpcClient
-        from airflow_provider_bloq.hooks.wiring import locator_for, network_of
+        from airflow_provider_bloq.hooks._account import locator_for, network_of
+        from airflow_provider_bloq.hooks._rpc import HookRpcClient
 
-        with failing_at_once():
+        with raise_as_fail_exception():
             locator = locator_for(
                 node,
                 self._account,
@@ -130,10 +132,10 @@ class BloqHook(BaseHook):
         :param network: ``mainnet``, ``testnet`` or ``regtest``: whose addresses are accepted. By default
             ``mainnet``, and ``regtest`` in the environment ``local``.
         """
-        from airflow_provider_bloq.clients.connect import ConnectClient
-        from airflow_provider_bloq.hooks.connecting import rest_of
+        from airflow_provider_bloq.connect.client import ConnectClient
+        from airflow_provider_bloq.hooks._account import rest_of
 
-        with failing_at_once():
+        with raise_as_fail_exception():
             rest = rest_of(self.settings, chain, network)
             return ConnectClient(run=self.run, bearer=self.bearer, policy=self._account.policy, **rest)
 
@@ -164,7 +166,7 @@ class BloqHook(BaseHook):
     @cached_property
     def auth(self) -> AuthBase:
         """The access token as an ``auth`` for ``requests``; see also ``hooks.auth.BloqAuth``."""
-        from airflow_provider_bloq.transport.requests_auth import BearerRequestsAuth
+        from airflow_provider_bloq.flow.requests_auth import BearerRequestsAuth
 
         return self._paced(BearerRequestsAuth(lambda: self.bearer, self.run))
 
@@ -175,61 +177,61 @@ class BloqHook(BaseHook):
 
         :return: Whether it works, and what was found. Holds no secret.
         """
-        from airflow_provider_bloq.hooks.check import check_connection
+        from airflow_provider_bloq.doctor.checks import check_connection
 
         return check_connection(self.bloq_conn_id)
 
     def run(self, flow: Flow[T], /) -> T:
         """Run a flow of the clients with this hook's driver, at the connection's pace."""
-        with failing_at_once():
+        with raise_as_fail_exception():
             return self._driver.run(flow if self._pace is None else self._pace.over(flow))
 
     @cached_property
-    def _driver(self) -> BlockingDriver:
-        from airflow_provider_bloq.hooks.masking import mask
-        from airflow_provider_bloq.hooks.wiring import network_of
-        from airflow_provider_bloq.transport.blocking import BlockingDriver
+    def _driver(self) -> SyncDriver:
+        from airflow_provider_bloq.connection.masking import mask
+        from airflow_provider_bloq.flow.sync_driver import SyncDriver
+        from airflow_provider_bloq.hooks._account import network_of
 
-        return BlockingDriver(network_of(self.settings), mask=mask, observe=self._observe)
+        return SyncDriver(network_of(self.settings), mask=mask, observe=self._observe)
 
     @cached_property
     def _observe(self) -> Observer:
-        from airflow_provider_bloq.hooks.observing import observer_of
+        from airflow_provider_bloq.hooks._telemetry import observer_of
 
         return observer_of(self.settings)
 
     @cached_property
     def _account(self) -> Account:
-        from airflow_provider_bloq.clients.retry import RetryPolicy
-        from airflow_provider_bloq.hooks.masking import mask
-        from airflow_provider_bloq.hooks.wiring import Account
+        from airflow_provider_bloq.connection.masking import mask
+        from airflow_provider_bloq.flow.retry import RetryPolicy
+        from airflow_provider_bloq.hooks._account import Account
 
         return Account.of(self.settings, mask, RetryPolicy())
 
     @property
-    def _pace(self) -> Pace | None:
+    def _pace(self) -> RateLimiter | None:
         return self._account.pace()
 
     def _paced(self, auth: AuthBase) -> AuthBase:
         if self._pace is None:
             return auth
-        from airflow_provider_bloq.transport.paced_auth import PacedAuth
+        from airflow_provider_bloq.flow.requests_auth import RateLimitedAuth
 
-        return PacedAuth(auth, self._pace, self.run)
+        return RateLimitedAuth(auth, self._pace, self.run)
 
     @cached_property
     def bearer(self) -> BearerAuth:
         """What signs requests: the token provider that this process shares, and whom the token is shown."""
         from airflow_provider_bloq.auth.cache import shared_providers
 
-        with failing_at_once():
+        with raise_as_fail_exception():
             account = self._account
             return account.bearer(shared_providers.hold(account.key, account.provider))
 
     @cached_property
     def _session(self) -> requests.Session:
-        from airflow_provider_bloq.hooks.wiring import network_of
-        from airflow_provider_bloq.transport.session import BloqSession
+        from airflow_provider_bloq.flow.session import BloqSession
+        from airflow_provider_bloq.hooks._account import network_of
 
         return BloqSession(network_of(self.settings), self.auth, observe=self._observe)
 

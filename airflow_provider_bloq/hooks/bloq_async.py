@@ -1,4 +1,4 @@
-"""``BloqAsyncHook``: the twin of ``BloqHook`` for triggers and async tasks."""
+"""The Connect client of ``BloqAsyncHook``: the REST API, and the stream for those who run on an event loop."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from airflow_provider_bloq.clients.naming import CONNECT
+from airflow_provider_bloq.connect.stream import ReconnectingStream
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.failures import failing_at_once
+from airflow_provider_bloq.validation import CONNECT
 
 if TYPE_CHECKING:
-    from airflow_provider_bloq.auth.flow import Flow
-    from airflow_provider_bloq.clients.clusters import AsyncClustersClient
-    from airflow_provider_bloq.clients.jsonrpc import AsyncRpcClient
-    from airflow_provider_bloq.clients.models import Cluster, Node
-    from airflow_provider_bloq.clients.nodes import AsyncNodesClient
-    from airflow_provider_bloq.hooks.connect_stream import HookConnectClient
-    from airflow_provider_bloq.settings.connection import BloqSettings
+    from airflow_provider_bloq.connection.settings import BloqSettings
+    from airflow_provider_bloq.flow.effects import Flow
+    from airflow_provider_bloq.hooks._connect import HookConnectClient
+    from airflow_provider_bloq.nodes.client import AsyncClustersClient, AsyncNodesClient
+    from airflow_provider_bloq.nodes.models import Cluster, Node
+    from airflow_provider_bloq.rpc.client import AsyncRpcClient
 
-__all__ = ["BloqAsyncHook"]
+__all__ = [
+    "BloqAsyncHook",
+]
+
 
 T = TypeVar("T")
 
@@ -47,18 +50,17 @@ class BloqAsyncHook:
 
     async def __aenter__(self) -> Self:
         from airflow_provider_bloq.auth.cache import shared_providers
-        from airflow_provider_bloq.clients.clusters import AsyncClustersClient
-        from airflow_provider_bloq.clients.nodes import AsyncNodesClient
-        from airflow_provider_bloq.clients.retry import RetryPolicy
-        from airflow_provider_bloq.hooks.connection import aread_settings
-        from airflow_provider_bloq.hooks.masking import amask, mask
-        from airflow_provider_bloq.hooks.observing import observer_of
-        from airflow_provider_bloq.hooks.wiring import Account, network_of
-        from airflow_provider_bloq.transport.awaiting import AwaitingDriver
-        from airflow_provider_bloq.transport.threads import in_thread
+        from airflow_provider_bloq.connection.masking import amask, mask
+        from airflow_provider_bloq.connection.reading import aread_settings
+        from airflow_provider_bloq.flow.async_driver import AsyncDriver
+        from airflow_provider_bloq.flow.retry import RetryPolicy
+        from airflow_provider_bloq.flow.threads import in_thread
+        from airflow_provider_bloq.hooks._account import Account, network_of
+        from airflow_provider_bloq.hooks._telemetry import observer_of
+        from airflow_provider_bloq.nodes.client import AsyncClustersClient, AsyncNodesClient
 
         async with AsyncExitStack() as opened:
-            with failing_at_once():
+            with raise_as_fail_exception():
                 self.settings = await aread_settings(self.bloq_conn_id)
                 # Masks in the thread that reads Vault, never on the loop.
                 self._account = Account.of(self.settings, mask, RetryPolicy())
@@ -67,7 +69,7 @@ class BloqAsyncHook:
             self._bearer = self._account.bearer(
                 opened.enter_context(shared_providers.lease(self.credential_key, self._account.provider))
             )
-            self._driver = AwaitingDriver(
+            self._driver = AsyncDriver(
                 network_of(self.settings), mask=amask, observe=observer_of(self.settings)
             )
             opened.push_async_callback(self._driver.close)
@@ -89,10 +91,10 @@ class BloqAsyncHook:
         path: str | None = None,
     ) -> AsyncRpcClient:
         """Return a client for the JSON-RPC of a node or cluster; parameters as for :meth:`BloqHook.rpc`."""
-        from airflow_provider_bloq.clients.jsonrpc import AsyncRpcClient
-        from airflow_provider_bloq.hooks.wiring import locator_for
+        from airflow_provider_bloq.hooks._account import locator_for
+        from airflow_provider_bloq.rpc.client import AsyncRpcClient
 
-        with failing_at_once():
+        with raise_as_fail_exception():
             locator = locator_for(
                 node,
                 self._account,
@@ -107,13 +109,12 @@ class BloqAsyncHook:
 
     def connect(self, chain: str, network: str | None = None) -> HookConnectClient:
         """Return a client for Connect's REST API and its stream; parameters as for :meth:`BloqHook.connect`."""
-        from airflow_provider_bloq.hooks.connect_stream import HookConnectClient
-        from airflow_provider_bloq.hooks.connecting import rest_of, stream_of
-        from airflow_provider_bloq.hooks.stream_life import StreamLife
+        from airflow_provider_bloq.hooks._account import rest_of, stream_of
+        from airflow_provider_bloq.hooks._connect import HookConnectClient
 
-        with failing_at_once():
+        with raise_as_fail_exception():
             rest = rest_of(self.settings, chain, network)
-        stream = StreamLife(stream_of(self.settings, chain, self._driver), self._bearer, self.run)
+        stream = ReconnectingStream(stream_of(self.settings, chain, self._driver), self._bearer, self.run)
         return HookConnectClient(
             stream=stream, run=self.run, bearer=self._bearer, policy=self._account.policy, **rest
         )
@@ -130,5 +131,5 @@ class BloqAsyncHook:
     async def run(self, flow: Flow[T], /) -> T:
         """Run a flow of the clients with this hook's driver, at the connection's pace."""
         pace = self._account.pace()
-        with failing_at_once():
+        with raise_as_fail_exception():
             return await self._driver.run(flow if pace is None else pace.over(flow))

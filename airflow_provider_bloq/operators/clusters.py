@@ -1,19 +1,21 @@
-"""Operators for clusters of Bloq Nodes: create, delete, list and read them, and abort an update of one."""
+"""Operator that changes a cluster and waits until it is what it was to become."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bloq.hooks.failures import failing_at_once
-from airflow_provider_bloq.operators.base import BloqOperator
-from airflow_provider_bloq.operators.cluster_update import BloqUpdateClusterOperator
-from airflow_provider_bloq.operators.creation import BloqCreateOperator
+from airflow_provider_bloq.exceptions import BloqError, BloqWaitTimeout
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.operators._base import BloqOperator, WaitingOperator
+from airflow_provider_bloq.operators._create import BloqCreateOperator
 
 if TYPE_CHECKING:
-    from airflow_provider_bloq.clients.machines import MachinesApi
-    from airflow_provider_bloq.conditions.condition import Condition
-    from airflow_provider_bloq.triggers.cancelling import CancellingTrigger
+    from airflow_provider_bloq.flow.effects import Flow
+    from airflow_provider_bloq.nodes.client import DeploymentsApi, Wanted
+    from airflow_provider_bloq.nodes.conditions import ClusterUpdated
+    from airflow_provider_bloq.polling.conditions import Condition
+    from airflow_provider_bloq.triggers.wait import CancellingTrigger
 
 __all__ = [
     "BloqAbortClusterUpdateOperator",
@@ -25,13 +27,147 @@ __all__ = [
 ]
 
 
+class BloqUpdateClusterOperator(WaitingOperator):
+    """Change the capacity, the service or the alias of a cluster, and wait until that is done.
+
+    The cluster is read first: what is as wanted, or on its way there, is not asked for again. So a retry, after
+    whatever, goes on where the try before it ended. An update that goes away without having led to what was
+    wanted (it was aborted, or has failed) is ``BloqUpdateNotDone``.
+
+    Returns the cluster as the API describes it, without its user and password.
+
+    :param cluster: Its id, or what ``BloqCreateClusterOperator`` returned.
+    :param capacity: Number of members, 2 to 10; None to leave it.
+    :param service_id: The service to move to, of the same chain and network; None to leave it.
+    :param alias: Its second name; None to leave it.
+    :param wait: Whether to wait until it is done.
+    :param poll_interval: Time between two looks at the cluster: seconds, or a timedelta; at least 0.1 s.
+    :param wait_timeout: Time to wait, from each try's beginning: seconds, or a timedelta.
+        ``execution_timeout`` shortens it.
+    :param deferrable: Whether to wait in the triggerer.
+    :param cancel_on_kill: Whether to abort the change of service that this try has begun if the task is killed
+        while it waits; see :class:`~airflow_provider_bloq.operators._create.BloqCreateOperator`. Members and
+        alias stay as they were asked for.
+    :param bloq_conn_id: Id of the connection.
+    """
+
+    template_fields: Sequence[str] = (
+        *BloqOperator.template_fields,
+        "cluster",
+        "capacity",
+        "service_id",
+        "alias",
+    )
+
+    def __init__(
+        self,
+        *,
+        cluster: str | Mapping[str, Any],
+        capacity: int | str | None = None,
+        service_id: str | None = None,
+        alias: str | None = None,
+        wait: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.cluster = cluster
+        self.capacity = capacity
+        self.service_id = service_id
+        self.alias = alias
+        self.wait = wait
+        #: The cluster, and the service that this try has asked to move it to.
+        self._begun: tuple[str, str] | None = None
+
+    def trigger_class(self) -> type[CancellingTrigger]:
+        """See :meth:`.WaitingOperator.trigger_class`."""
+        from airflow_provider_bloq.triggers.wait import BloqClusterUpdateTrigger
+
+        return BloqClusterUpdateTrigger
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Ask for what is still missing, and wait until it is there.
+
+        :return: The cluster without its credentials.
+        """
+        from airflow_provider_bloq.nodes.client import update
+
+        cluster_id, wanted = self._wanted()
+        change = self.hook.run(update(self.hook.clusters, cluster_id, wanted))
+        self.log.info("%s: asked for %s", cluster_id, change)
+        if change.service_id is not None:
+            self._begun = (cluster_id, change.service_id)
+        return self._done(cluster_id, wanted, self.clock() + self.patience, begun=self._begun is not None)
+
+    def execute_complete(self, context: Any, event: Any, deadline: float, begun: bool) -> dict[str, Any]:
+        """Go on where the trigger has waited.
+
+        :param event: What it found.
+        :param deadline: Until when to wait, in epoch seconds.
+        :param begun: Whether this try has begun a change of service.
+        :return: As :meth:`execute`.
+        """
+        from airflow_provider_bloq.polling.serialization import result_of
+
+        cluster_id, wanted = self._wanted()
+        if begun and wanted.service_id is not None:
+            self._begun = (cluster_id, wanted.service_id)
+        try:
+            result: dict[str, Any] = result_of(event)
+        except BloqWaitTimeout:
+            self.out_of_execution_time()
+            raise
+        except BloqError as bad_news:
+            # Those who look together may do so at a list that is a little older than the change.
+            if not self._on_its_way(cluster_id, wanted):
+                raise bad_news
+            return self._done(cluster_id, wanted, deadline, begun=begun)
+        self._begun = None
+        return result
+
+    def cancellation(self, service: dict[str, Any]) -> Flow[Any] | None:
+        """Abort the change of service; see :meth:`.CancellingOperator.cancellation`."""
+        from airflow_provider_bloq.nodes.client import ClustersApi, abort_update
+
+        if self._begun is None:
+            return None
+        cluster_id, service_id = self._begun
+        self.log.info("Aborting the update of %s, since the task is killed.", cluster_id)
+        return abort_update(ClustersApi(**service), cluster_id, only_to=service_id)
+
+    def _wanted(self) -> tuple[str, Wanted]:
+        from airflow_provider_bloq.nodes.client import Wanted
+        from airflow_provider_bloq.validation import node_id_of, untemplated
+
+        with raise_as_fail_exception():
+            wanted = Wanted(untemplated(self.capacity), self.service_id, self.alias)
+            return node_id_of(self.cluster, "cluster"), wanted
+
+    def _condition(self, cluster_id: str, wanted: Wanted) -> ClusterUpdated:
+        from airflow_provider_bloq.nodes.conditions import ClusterUpdated
+
+        return ClusterUpdated(cluster_id, wanted.service_id, wanted.capacity)
+
+    def _on_its_way(self, cluster_id: str, wanted: Wanted) -> bool:
+        from airflow_provider_bloq.nodes.client import change_for
+
+        change = change_for(self.hook.clusters.get(cluster_id), wanted)
+        return change.capacity is None
+
+    def _done(self, cluster_id: str, wanted: Wanted, deadline: float, *, begun: bool) -> dict[str, Any]:
+        if self.wait and (wanted.service_id, wanted.capacity) != (None, None):
+            condition = self._condition(cluster_id, wanted)
+            self.await_condition(condition, deadline, cancel=begun, begun=begun)
+        self._begun = None
+        return self.hook.clusters.get(cluster_id).public()
+
+
 class BloqCreateClusterOperator(BloqCreateOperator):
     """Create a cluster and wait until it has started.
 
     Returns the cluster as the API describes it, without its user and password. Hand the result on as the
     ``node`` of ``BloqJsonRpcOperator`` or as the ``cluster`` of other operators.
 
-    Retries leave exactly one cluster: see :class:`~airflow_provider_bloq.operators.creation.BloqCreateOperator`,
+    Retries leave exactly one cluster: see :class:`~airflow_provider_bloq.operators._create.BloqCreateOperator`,
     which has all other parameters.
 
     :param service_id: What to create: an id out of ``BloqHook.clusters.services()``.
@@ -48,29 +184,29 @@ class BloqCreateClusterOperator(BloqCreateOperator):
         self.capacity = capacity
         self.alias = alias
 
-    def api(self, service: dict[str, Any] | None = None) -> MachinesApi[Any]:
+    def api(self, service: dict[str, Any] | None = None) -> DeploymentsApi[Any]:
         """See :meth:`.BloqCreateOperator.api`."""
-        from airflow_provider_bloq.clients.clusters import ClustersApi
+        from airflow_provider_bloq.nodes.client import ClustersApi
 
         return self.hook.clusters if service is None else ClustersApi(**service)
 
     def order(self) -> dict[str, Any]:
         """See :meth:`.BloqCreateOperator.order`."""
-        from airflow_provider_bloq.clients.clusters import ClustersApi
-        from airflow_provider_bloq.clients.limits import untemplated
+        from airflow_provider_bloq.nodes.client import ClustersApi
+        from airflow_provider_bloq.validation import untemplated
 
         capacity = untemplated(self.capacity)
         return ClustersApi.order(self.service_id, self.auth_type, capacity=capacity, alias=self.alias)
 
     def started(self, id: str) -> Condition:  # noqa: A002 - the field's own name
         """See :meth:`.BloqCreateOperator.started`."""
-        from airflow_provider_bloq.conditions.clusters import ClusterState
+        from airflow_provider_bloq.nodes.conditions import ClusterState
 
         return ClusterState(id)
 
     def trigger_class(self) -> type[CancellingTrigger]:
         """See :meth:`.WaitingOperator.trigger_class`."""
-        from airflow_provider_bloq.triggers.creation import BloqClusterStartTrigger
+        from airflow_provider_bloq.triggers.wait import BloqClusterStartTrigger
 
         return BloqClusterStartTrigger
 
@@ -94,9 +230,9 @@ class _ClusterOperator(BloqOperator):
 
         :raises BloqConfigurationError: There is none.
         """
-        from airflow_provider_bloq.clients.naming import node_id_of
+        from airflow_provider_bloq.validation import node_id_of
 
-        with failing_at_once():
+        with raise_as_fail_exception():
             return node_id_of(self.cluster, "cluster")
 
 
@@ -112,7 +248,7 @@ class BloqAbortClusterUpdateOperator(_ClusterOperator):
 
         :return: The cluster afterwards, without its credentials.
         """
-        from airflow_provider_bloq.clients.cluster_update import abort_update
+        from airflow_provider_bloq.nodes.client import abort_update
 
         cluster = self.hook.run(abort_update(self.hook.clusters, self.cluster_id))
         self.log.info("%s has the service %s", cluster.id, cluster.service)
@@ -164,7 +300,7 @@ class BloqListClustersOperator(BloqOperator):
 
         :return: The clusters without their credentials.
         """
-        from airflow_provider_bloq.clients.models import STOPPED
+        from airflow_provider_bloq.nodes.models import STOPPED
 
         clusters = self.hook.clusters.list()
         return [cluster.public() for cluster in clusters if self.include_stopped or cluster.state != STOPPED]

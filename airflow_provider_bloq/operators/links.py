@@ -8,9 +8,16 @@ from urllib.parse import quote
 from airflow.providers.common.compat.sdk import BaseOperatorLink, conf
 
 from airflow_provider_bloq.exceptions import BloqError
-from airflow_provider_bloq.operators.lineage import StoredFile
+from airflow_provider_bloq.operators._lineage import StoredFile
 
-__all__ = ["LINKS", "BloqErrorLink", "BloqResultLink", "error_page", "file_page"]
+__all__ = [
+    "LINKS",
+    "BloqErrorLink",
+    "BloqResultLink",
+    "error_page",
+    "file_page",
+]
+
 
 #: The page of the site of this documentation that has all errors.
 _ERRORS = "docs/reference/exceptions.html"

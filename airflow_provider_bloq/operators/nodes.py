@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bloq.hooks.failures import failing_at_once
-from airflow_provider_bloq.operators.base import BloqOperator
-from airflow_provider_bloq.operators.creation import BloqCreateOperator
-from airflow_provider_bloq.operators.storing import BloqStoringOperator
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.operators._base import BloqOperator
+from airflow_provider_bloq.operators._create import BloqCreateOperator
+from airflow_provider_bloq.operators._results import BloqStoringOperator
 
 if TYPE_CHECKING:
-    from airflow_provider_bloq.clients.machines import MachinesApi
-    from airflow_provider_bloq.conditions.condition import Condition
-    from airflow_provider_bloq.triggers.cancelling import CancellingTrigger
+    from airflow_provider_bloq.nodes.client import DeploymentsApi
+    from airflow_provider_bloq.polling.conditions import Condition
+    from airflow_provider_bloq.triggers.wait import CancellingTrigger
 
 __all__ = [
     "BloqCreateNodeOperator",
@@ -31,7 +31,7 @@ class BloqCreateNodeOperator(BloqCreateOperator):
     ``tls_fingerprint``: the SHA-256 fingerprint of its self-signed certificate. Hand the result on as
     the ``node`` of other operators, which then talk to a server with this certificate only.
 
-    Retries leave exactly one node: see :class:`~airflow_provider_bloq.operators.creation.BloqCreateOperator`,
+    Retries leave exactly one node: see :class:`~airflow_provider_bloq.operators._create.BloqCreateOperator`,
     which has all parameters.
 
     :param service_id: What to create: an id out of ``BloqHook.nodes.services()``.
@@ -39,35 +39,35 @@ class BloqCreateNodeOperator(BloqCreateOperator):
         and password of its own).
     """
 
-    def api(self, service: dict[str, Any] | None = None) -> MachinesApi[Any]:
+    def api(self, service: dict[str, Any] | None = None) -> DeploymentsApi[Any]:
         """See :meth:`.BloqCreateOperator.api`."""
-        from airflow_provider_bloq.clients.nodes import NodesApi
+        from airflow_provider_bloq.nodes.client import NodesApi
 
         return self.hook.nodes if service is None else NodesApi(**service)
 
     def order(self) -> dict[str, Any]:
         """See :meth:`.BloqCreateOperator.order`."""
-        from airflow_provider_bloq.clients.nodes import NodesApi
+        from airflow_provider_bloq.nodes.client import NodesApi
 
         return NodesApi.order(self.service_id, self.auth_type)
 
     def started(self, id: str) -> Condition:  # noqa: A002 - the field's own name
         """See :meth:`.BloqCreateOperator.started`."""
-        from airflow_provider_bloq.conditions.nodes import NodeState
+        from airflow_provider_bloq.nodes.conditions import NodeState
 
         return NodeState(id)
 
     def trigger_class(self) -> type[CancellingTrigger]:
         """See :meth:`.WaitingOperator.trigger_class`."""
-        from airflow_provider_bloq.triggers.creation import BloqNodeStartTrigger
+        from airflow_provider_bloq.triggers.wait import BloqNodeStartTrigger
 
         return BloqNodeStartTrigger
 
     def result(self, machine: Any) -> dict[str, Any]:
         """Return the node without its credentials, and ``tls_fingerprint``."""
-        from airflow_provider_bloq.clients.retry import RetryPolicy
-        from airflow_provider_bloq.clients.started import first_fingerprint
-        from airflow_provider_bloq.settings.environment import Environment
+        from airflow_provider_bloq.connection.fields import Environment
+        from airflow_provider_bloq.flow.retry import RetryPolicy
+        from airflow_provider_bloq.rpc.endpoint import first_fingerprint
 
         local = self.hook.settings.environment is Environment.LOCAL
         fingerprint = self.hook.run(first_fingerprint(machine, local=local, policy=RetryPolicy()))
@@ -110,7 +110,7 @@ class BloqListNodesOperator(BloqOperator):
 
         :return: The nodes without their credentials.
         """
-        from airflow_provider_bloq.clients.models import STOPPED
+        from airflow_provider_bloq.nodes.models import STOPPED
 
         nodes = self.hook.nodes.list()
         return [node.public() for node in nodes if self.include_stopped or node.state != STOPPED]
@@ -146,7 +146,7 @@ class BloqNodeLogsOperator(BloqStoringOperator):
     :param node: Its id, or what ``BloqCreateNodeOperator`` returned.
     :param lines: How many lines.
     :param result_path: URL of the file on object storage that a log over ``result_limit`` goes to; see
-        :class:`~airflow_provider_bloq.operators.storing.BloqStoringOperator`.
+        :class:`~airflow_provider_bloq.operators._results.BloqStoringOperator`.
     :param result_conn_id: Connection of that storage, where it does not stand in the URL.
     :param result_limit: The most bytes of JSON that are returned as they are (1 MiB).
     :param bloq_conn_id: Id of the connection.
@@ -165,16 +165,16 @@ class BloqNodeLogsOperator(BloqStoringOperator):
         :return: What the service gives, or the path of the file that has it.
         :raises BloqResultTooLarge: It is over its limit, and there is no ``result_path``.
         """
-        from airflow_provider_bloq.clients.limits import untemplated
+        from airflow_provider_bloq.validation import untemplated
 
-        with failing_at_once():
+        with raise_as_fail_exception():
             destination = self._destination(context)
             log = self.hook.nodes.logs(_node_id(self.node), untemplated(self.lines))
             return self._returned(log, destination)
 
 
 def _node_id(node: str | Mapping[str, Any]) -> str:
-    from airflow_provider_bloq.clients.naming import node_id_of
+    from airflow_provider_bloq.validation import node_id_of
 
-    with failing_at_once():
+    with raise_as_fail_exception():
         return node_id_of(node)

@@ -24,37 +24,37 @@ __all__ = [
 
 
 class BloqBlockQueue(BaseMessageQueueProvider):
-    """The final blocks of a chain; see :class:`~airflow_provider_bloq.triggers.blocks.BloqBlockTrigger`."""
+    """The final blocks of a chain; see :class:`~airflow_provider_bloq.triggers.chain_events.BloqBlockTrigger`."""
 
     scheme = "bloq"
 
     def trigger_class(self) -> type[BaseEventTrigger]:
         """Return the trigger that watches them."""
-        from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
+        from airflow_provider_bloq.triggers.chain_events import BloqBlockTrigger
 
         return BloqBlockTrigger
 
 
 class BloqAddressQueue(BaseMessageQueueProvider):
-    """Transfers; see :class:`~airflow_provider_bloq.triggers.addresses.BloqAddressTrigger`."""
+    """Transfers; see :class:`~airflow_provider_bloq.triggers.chain_events.BloqAddressTrigger`."""
 
     scheme = "bloq+addresses"
 
     def trigger_class(self) -> type[BaseEventTrigger]:
         """Return the trigger that watches them."""
-        from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
+        from airflow_provider_bloq.triggers.chain_events import BloqAddressTrigger
 
         return BloqAddressTrigger
 
 
 class BloqLogsQueue(BaseMessageQueueProvider):
-    """Logs of contracts; see :class:`~airflow_provider_bloq.triggers.logs.BloqLogsTrigger`."""
+    """Logs of contracts; see :class:`~airflow_provider_bloq.triggers.chain_events.BloqLogsTrigger`."""
 
     scheme = "bloq+logs"
 
     def trigger_class(self) -> type[BaseEventTrigger]:
         """Return the trigger that watches them."""
-        from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
+        from airflow_provider_bloq.triggers.chain_events import BloqLogsTrigger
 
         return BloqLogsTrigger
 
@@ -62,25 +62,25 @@ class BloqLogsQueue(BaseMessageQueueProvider):
 class BloqConnectBlockQueue(BaseMessageQueueProvider):
     """Final blocks through Connect.
 
-    See :class:`~airflow_provider_bloq.triggers.connect_events.BloqConnectBlockTrigger`.
+    See :class:`~airflow_provider_bloq.triggers.chain_events.BloqConnectBlockTrigger`.
     """
 
     scheme = "bloq+connect"
 
     def trigger_class(self) -> type[BaseEventTrigger]:
         """Return the trigger that watches them."""
-        from airflow_provider_bloq.triggers.connect_events import BloqConnectBlockTrigger
+        from airflow_provider_bloq.triggers.chain_events import BloqConnectBlockTrigger
 
         return BloqConnectBlockTrigger
 
 
 class BloqPaymentQueue(BaseMessageQueueProvider):
-    """Payments through Connect; see :class:`~airflow_provider_bloq.triggers.connect_events.BloqPaymentTrigger`."""
+    """Payments through Connect; see :class:`~airflow_provider_bloq.triggers.chain_events.BloqPaymentTrigger`."""
 
     scheme = "bloq+payments"
 
     def trigger_class(self) -> type[BaseEventTrigger]:
         """Return the trigger that watches them."""
-        from airflow_provider_bloq.triggers.connect_events import BloqPaymentTrigger
+        from airflow_provider_bloq.triggers.chain_events import BloqPaymentTrigger
 
         return BloqPaymentTrigger

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bloq.clients.templated import seconds_of
-from airflow_provider_bloq.sensors.rpc import BloqRpcSensor, number_of
+from airflow_provider_bloq.sensors._base import BloqRpcSensor, number_of
+from airflow_provider_bloq.validation import seconds_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from airflow_provider_bloq.conditions.condition import Condition
+    from airflow_provider_bloq.polling.conditions import Condition
 
-__all__ = ["BloqBlockSensor", "BloqTransactionSensor"]
+__all__ = [
+    "BloqBlockSensor",
+    "BloqTransactionSensor",
+]
 
 
 class BloqBlockSensor(BloqRpcSensor):
@@ -25,8 +28,8 @@ class BloqBlockSensor(BloqRpcSensor):
     Returns a dict: ``height``, ``confirmations``, and ``head`` with its ``height``, ``hash`` and ``time``
     (seconds since the epoch).
 
-    The arguments of :class:`~airflow_provider_bloq.sensors.rpc.BloqRpcSensor`,
-    :class:`~airflow_provider_bloq.sensors.base.BloqSensor` and Airflow's own sensors are taken as well.
+    The arguments of :class:`~airflow_provider_bloq.sensors._base.BloqRpcSensor`,
+    :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors are taken as well.
 
     :param height: Number of the block; the genesis block has 0. A template may also give it in hex, as
         ``eth_blockNumber`` does.
@@ -42,7 +45,7 @@ class BloqBlockSensor(BloqRpcSensor):
 
     def condition(self) -> Condition:
         """See :meth:`BloqSensor.condition`."""
-        from airflow_provider_bloq.conditions.blocks import BlockReached
+        from airflow_provider_bloq.chains.conditions import BlockReached
 
         return BlockReached(self.subject, number_of(self.height), number_of(self.confirmations))
 
@@ -63,8 +66,8 @@ class BloqTransactionSensor(BloqRpcSensor):
 
     Bitcoin's nodes must have an index of transactions (``txindex=1``) for this.
 
-    The arguments of :class:`~airflow_provider_bloq.sensors.rpc.BloqRpcSensor`,
-    :class:`~airflow_provider_bloq.sensors.base.BloqSensor` and Airflow's own sensors are taken as well.
+    The arguments of :class:`~airflow_provider_bloq.sensors._base.BloqRpcSensor`,
+    :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors are taken as well.
 
     :param tx_hash: The transaction's hash, in hex.
     :param confirmations: How many, at least 1.
@@ -94,7 +97,7 @@ class BloqTransactionSensor(BloqRpcSensor):
 
     def condition(self) -> Condition:
         """See :meth:`BloqSensor.condition`."""
-        from airflow_provider_bloq.conditions.transactions import TransactionConfirmed
+        from airflow_provider_bloq.chains.conditions import TransactionConfirmed
 
         return TransactionConfirmed(
             self.subject,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bloq.clients.templated import number_of, seconds_of
-from airflow_provider_bloq.sensors.base import BloqSensor
+from airflow_provider_bloq.sensors._base import BloqSensor
+from airflow_provider_bloq.validation import number_of, seconds_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from airflow_provider_bloq.conditions.condition import Condition
+    from airflow_provider_bloq.polling.conditions import Condition
 
 __all__ = [
     "BloqAddressBalanceSensor",
@@ -49,7 +49,7 @@ class BloqConnectBlockSensor(BloqConnectSensor):
 
     Returns a dict: ``height``, ``confirmations``, and ``head`` with its ``height``, ``hash`` and ``time``
     (seconds since the epoch). The arguments of :class:`BloqConnectSensor`,
-    :class:`~airflow_provider_bloq.sensors.base.BloqSensor` and Airflow's own sensors are taken as well.
+    :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors are taken as well.
 
     :param height: Number of the block; the genesis block has 0.
     """
@@ -62,7 +62,7 @@ class BloqConnectBlockSensor(BloqConnectSensor):
 
     def condition(self) -> Condition:
         """See :meth:`BloqSensor.condition`."""
-        from airflow_provider_bloq.conditions.connect import ConnectBlockReached
+        from airflow_provider_bloq.connect.conditions import ConnectBlockReached
 
         return ConnectBlockReached(
             self.chain, number_of(self.height), number_of(self.confirmations), self.network
@@ -77,7 +77,7 @@ class BloqConnectTransactionSensor(BloqConnectSensor):
     is neither in the chain nor in the mempool for long.
 
     Returns a dict: ``txid``, ``height``, ``block_hash`` and ``confirmations``. The arguments of
-    :class:`BloqConnectSensor`, :class:`~airflow_provider_bloq.sensors.base.BloqSensor` and Airflow's own sensors
+    :class:`BloqConnectSensor`, :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors
     are taken as well.
 
     :param txid: The transaction's id, such as ``BloqSendTransactionOperator`` returns it.
@@ -93,7 +93,7 @@ class BloqConnectTransactionSensor(BloqConnectSensor):
 
     def condition(self) -> Condition:
         """See :meth:`BloqSensor.condition`."""
-        from airflow_provider_bloq.conditions.connect import ConnectTransactionConfirmed
+        from airflow_provider_bloq.connect.conditions import ConnectTransactionConfirmed
 
         return ConnectTransactionConfirmed(
             self.chain,
@@ -108,7 +108,7 @@ class BloqAddressBalanceSensor(BloqConnectSensor):
     """Wait until an address has so much, counting what has so many confirmations.
 
     Returns a dict: ``address``, ``balance_sat``, ``outputs`` (how many make it up) and ``confirmations``. The
-    arguments of :class:`BloqConnectSensor`, :class:`~airflow_provider_bloq.sensors.base.BloqSensor` and Airflow's
+    arguments of :class:`BloqConnectSensor`, :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's
     own sensors are taken as well; ``confirmations=0`` counts what waits for a block as well.
 
     :param address: The address.
@@ -124,7 +124,7 @@ class BloqAddressBalanceSensor(BloqConnectSensor):
 
     def condition(self) -> Condition:
         """See :meth:`BloqSensor.condition`."""
-        from airflow_provider_bloq.conditions.payments import ConnectBalanceReached
+        from airflow_provider_bloq.connect.conditions import ConnectBalanceReached
 
         return ConnectBalanceReached(
             self.chain,
@@ -140,7 +140,7 @@ class BloqPaymentSensor(BloqConnectSensor):
 
     Returns a dict: ``address``, ``amount_sat``, ``txid``, ``index`` (of the output), ``height``, ``block_hash`` and
     ``confirmations``; of several payments the deepest. The arguments of :class:`BloqConnectSensor`,
-    :class:`~airflow_provider_bloq.sensors.base.BloqSensor` and Airflow's own sensors are taken as well;
+    :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors are taken as well;
     ``confirmations=0`` is content with a transaction that waits for a block.
 
     :param address: The address.
@@ -166,7 +166,7 @@ class BloqPaymentSensor(BloqConnectSensor):
 
     def condition(self) -> Condition:
         """See :meth:`BloqSensor.condition`."""
-        from airflow_provider_bloq.conditions.payments import ConnectPaymentSeen
+        from airflow_provider_bloq.connect.conditions import ConnectPaymentSeen
 
         return ConnectPaymentSeen(
             self.chain,

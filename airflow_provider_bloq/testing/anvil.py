@@ -9,11 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
+from airflow_provider_bloq.testing.anvil_download import ANVIL_VARIABLE, fetched_anvil
 from airflow_provider_bloq.testing.errors import TestingSetupError
-from airflow_provider_bloq.testing.fetch import ANVIL_VARIABLE, fetched_anvil
 from airflow_provider_bloq.testing.process import ChildProcess
 
-__all__ = ["Anvil", "anvil_binary"]
+__all__ = [
+    "Anvil",
+    "anvil_binary",
+]
+
 
 _LISTENING = re.compile(r"^Listening on 127\.0\.0\.1:(\d+)$")
 #: Seconds until anvil listens; half a second on an idle machine.

@@ -1,25 +1,279 @@
-"""A real Bitcoin node on this machine: bitcoind with a chain of its own, nothing left behind."""
+"""Bitcoin transactions that need neither wallet nor keys: each coin is locked by a script that is always true."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
 import shutil
 import socket
+import struct
 import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import requests
 
 from airflow_provider_bloq.exceptions import BloqRpcError
-from airflow_provider_bloq.testing.bitcoin_chain import BitcoinChain
-from airflow_provider_bloq.testing.bitcoind_program import bitcoind_command
+from airflow_provider_bloq.testing.bitcoind_download import bitcoind_command
 from airflow_provider_bloq.testing.errors import TestingSetupError
 from airflow_provider_bloq.testing.process import ChildProcess
 
-__all__ = ["Bitcoind"]
+__all__ = [
+    "ANYONE",
+    "BitcoinChain",
+    "Bitcoind",
+    "Coin",
+    "Payment",
+    "descriptor",
+    "fresh_script",
+    "locking_script",
+    "pay",
+]
+
+
+#: The witness script OP_TRUE: whoever shows it may spend the coin.
+ANYONE = b"\x51"
+#: Signals that the transaction may be replaced (BIP 125), for nodes that ask for the signal.
+_REPLACEABLE = struct.pack("<I", 0xFFFFFFFD)
+_VERSION = struct.pack("<i", 2)
+_LOCK_TIME = bytes(4)
+_SEGWIT = b"\x00\x01"
+
+
+@dataclass(frozen=True, slots=True)
+class Coin:
+    """An output that can be spent.
+
+    :param txid: Id of the transaction that made it.
+    :param index: Its place among that transaction's outputs.
+    :param satoshi: Its value.
+    :param script: Its witness script, which must be true by itself.
+    """
+
+    txid: str
+    index: int
+    satoshi: int
+    script: bytes = ANYONE
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A transaction that can be sent.
+
+    :param txid: Its id.
+    :param raw: The transaction in hexadecimal, as ``sendrawtransaction`` takes it.
+    :param coins: Its outputs.
+    """
+
+    txid: str
+    raw: str
+    coins: tuple[Coin, ...]
+
+
+def locking_script(script: bytes) -> bytes:
+    """Return the output script that pays to a witness script (P2WSH, BIP 141)."""
+    return b"\x00\x20" + hashlib.sha256(script).digest()
+
+
+def fresh_script() -> bytes:
+    """Return a witness script that is true and that nobody had before."""
+    # Pushes these nine bytes, which are true since they are not all zero.
+    return b"\x09" + secrets.token_bytes(8) + b"\x01"
+
+
+def descriptor(script: bytes) -> str:
+    """Return the descriptor by which a node mines to a witness script."""
+    return f"raw({locking_script(script).hex()})"
+
+
+def pay(coins: Sequence[Coin], *, fee: int, outputs: int = 1) -> Payment:
+    """Make a transaction that spends coins into new ones of equal value.
+
+    Spend the same coin again with another fee, and it is another transaction, which conflicts with the first.
+
+    :param coins: What it spends, wholly.
+    :param fee: Satoshi that are left to the miner. A transaction with one coin and one output has a virtual
+        size of 96 bytes, and nodes do not relay it for less than about a satoshi per byte.
+    :param outputs: How many coins it makes, all locked by :data:`ANYONE`. What does not divide by it is
+        left to the miner, too.
+    :raises ValueError: The coins do not suffice.
+    """
+    value = (sum(coin.satoshi for coin in coins) - fee) // outputs
+    if value <= 0:
+        raise ValueError(f"{len(coins)} coin(s) do not suffice for {outputs} output(s) and a fee of {fee}")
+    inputs = b"".join(
+        bytes.fromhex(coin.txid)[::-1] + struct.pack("<I", coin.index) + _sized(b"") + _REPLACEABLE
+        for coin in coins
+    )
+    made = (struct.pack("<q", value) + _sized(locking_script(ANYONE))) * outputs
+    body = _counted(len(coins)) + inputs + _counted(outputs) + made
+    witness = b"".join(_counted(1) + _sized(coin.script) for coin in coins)
+    # The id leaves the witness out.
+    txid = _double_sha256(_VERSION + body + _LOCK_TIME)[::-1].hex()
+    return Payment(
+        txid=txid,
+        raw=(_VERSION + _SEGWIT + body + witness + _LOCK_TIME).hex(),
+        coins=tuple(Coin(txid, index, value) for index in range(outputs)),
+    )
+
+
+def _double_sha256(content: bytes) -> bytes:
+    return hashlib.sha256(hashlib.sha256(content).digest()).digest()
+
+
+def _sized(content: bytes) -> bytes:
+    return _counted(len(content)) + content
+
+
+def _counted(count: int) -> bytes:
+    # Bitcoin's CompactSize.
+    if count < 0xFD:
+        return bytes((count,))
+    if count <= 0xFFFF:
+        return b"\xfd" + struct.pack("<H", count)
+    return b"\xfe" + struct.pack("<I", count)
+
+
+#: Blocks from that of a coinbase to the first that may spend it.
+_MATURITY = 100
+_SATOSHI = 100_000_000
+#: Seconds after which a node has given up on every transaction that is not in a block: two weeks and a day.
+_GIVEN_UP = 15 * 86_400
+
+
+class BitcoinChain(ABC):
+    """A regtest chain whose blocks come when they are asked for. No wallet takes part."""
+
+    def __init__(self) -> None:
+        #: What each branch pays its blocks to, in the order of the branches. Blocks on the same parent that
+        #: are made in the same second would else be one and the same, which the node may have rejected.
+        self._branches: list[bytes] = []
+        #: The height up to which coins were given out.
+        self._given = 0
+
+    @abstractmethod
+    def rpc(self, method: str, *params: Any) -> Any:
+        """Call a method of the node.
+
+        :param method: Such as ``getblockcount``.
+        :param params: Its parameters.
+        :return: The ``result``.
+        :raises BloqRpcError: The node answered with an error.
+        """
+
+    @property
+    def height(self) -> int:
+        """The number of the newest block."""
+        height: int = self.rpc("getblockcount")
+        return height
+
+    def block_hash(self, height: int) -> str:
+        """Return the hash of a block of the best chain.
+
+        :raises BloqRpcError: There is none yet.
+        """
+        found: str = self.rpc("getblockhash", height)
+        return found
+
+    def mine(self, blocks: int = 1) -> list[str]:
+        """Mine blocks with what waits in the mempool and return their hashes."""
+        hashes: list[str] = self.rpc("generatetodescriptor", blocks, self._payee)
+        return hashes
+
+    def mine_only(self, *payments: Payment) -> str:
+        """Mine one block with these payments, in this order, and nothing of the mempool; return its hash.
+
+        They need not have been sent before.
+        """
+        made = self.rpc("generateblock", self._payee, [payment.raw for payment in payments])
+        block: str = made["hash"]
+        return block
+
+    def coin(self) -> Coin:
+        """Return a coin that can be spent now and that was not given out before.
+
+        Mines blocks if it must, with nothing of the mempool in them. One coin can be made into many by
+        :func:`~airflow_provider_bloq.testing.bitcoind.pay`.
+        """
+        while True:
+            self._given += 1
+            while self.height + 1 < self._given + _MATURITY:
+                self.mine_only()
+            coin = self._coinbase(self._given)
+            if coin is not None:
+                return coin
+
+    def send(self, payment: Payment) -> str:
+        """Give a payment to the node, as a wallet would, and return its id. Any fee but none is accepted.
+
+        :raises BloqRpcError: The node does not take it: code -26 if the fee is too low, or too low to
+            replace another; -25 if a coin is spent or unknown.
+        """
+        txid: str = self.rpc("sendrawtransaction", payment.raw, 0)
+        return txid
+
+    def forget_unconfirmed(self) -> None:
+        """Make the node give up on all that waits in its mempool, as it does after two weeks.
+
+        One payment that nobody knows is in the mempool afterwards.
+        """
+        unknown = pay([self.coin()], fee=10_000)
+        self.rpc("setmocktime", int(time.time()) + _GIVEN_UP)
+        try:
+            # The node looks for old transactions when a new one comes.
+            self.send(unknown)
+        finally:
+            self.rpc("setmocktime", 0)
+
+    def fork(self, depth: int) -> list[str]:
+        """Let another branch win: in place of the last blocks come empty ones, and one more.
+
+        What was in the old blocks waits in the mempool again; of blocks deeper than ten it is forgotten.
+
+        :param depth: How many blocks are replaced.
+        :return: The hashes of the new blocks, ``depth + 1`` of them.
+        """
+        self.invalidate(self.block_hash(self.height - depth + 1))
+        return [self.mine_only() for _ in range(depth + 1)]
+
+    def invalidate(self, block: str) -> None:
+        """Have the node reject a block and all that follow it; it goes back to the one before.
+
+        :param block: Hash of the block.
+        """
+        self.rpc("invalidateblock", block)
+        self._branches.append(fresh_script())
+
+    def reconsider(self, block: str) -> None:
+        """Take back :meth:`invalidate`; the branch with more work wins.
+
+        :param block: Hash of the block.
+        """
+        self.rpc("reconsiderblock", block)
+
+    def _begin(self) -> None:
+        """Note that the chain is a fresh one."""
+        self._branches, self._given = [fresh_script()], 0
+
+    @property
+    def _payee(self) -> str:
+        return descriptor(self._branches[-1])
+
+    def _coinbase(self, height: int) -> Coin | None:
+        """Return what the miner of a block got; None if it cannot be spent from here."""
+        transaction = self.rpc("getblock", self.block_hash(height), 2)["tx"][0]
+        output = transaction["vout"][0]
+        for script in self._branches:
+            if output["scriptPubKey"]["hex"] == locking_script(script).hex():
+                return Coin(transaction["txid"], 0, round(output["value"] * _SATOSHI), script)
+        return None
+
 
 _HOST = "127.0.0.1"
 _USER = "bloq"

@@ -9,7 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["CACHE_VARIABLE", "cache_directory", "cached"]
+__all__ = [
+    "CACHE_VARIABLE",
+    "cache_directory",
+    "cached",
+]
+
 
 #: Environment variable that names the folder to keep downloads in.
 CACHE_VARIABLE = "BLOQ_TESTING_CACHE"

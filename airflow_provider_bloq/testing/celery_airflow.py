@@ -9,13 +9,16 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
-from airflow_provider_bloq.testing.airflow_processes import AirflowPart, AirflowProcesses
+from airflow_provider_bloq.testing.airflow import AirflowPart, AirflowProcesses
 from airflow_provider_bloq.testing.errors import TestingSetupError
-from airflow_provider_bloq.testing.ports import free_ports
 from airflow_provider_bloq.testing.postgres import LocalPostgres
+from airflow_provider_bloq.testing.process import free_ports
 from airflow_provider_bloq.testing.redis_server import LocalRedis
 
-__all__ = ["LocalCeleryAirflow"]
+__all__ = [
+    "LocalCeleryAirflow",
+]
+
 
 _MODULES_OF_THE_EXTRA = ("celery", "redis", "psycopg2", "asyncpg")
 _WORKER_READY = re.compile(r"celery@\S+ ready")

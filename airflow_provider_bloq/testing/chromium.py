@@ -9,7 +9,11 @@ from pathlib import Path
 
 from airflow_provider_bloq.testing.debian_programs import Programs, debian_programs
 
-__all__ = ["Browser", "chromium"]
+__all__ = [
+    "Browser",
+    "chromium",
+]
+
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _REMEDY = "Install Chromium, so that chromium is on PATH."

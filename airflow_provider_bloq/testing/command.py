@@ -15,12 +15,15 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from airflow_provider_bloq.testing.extra import EXTRA_REMEDY, missing_of_the_extra
+from airflow_provider_bloq.testing.errors import EXTRA_REMEDY, missing_of_the_extra
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.testing.local import Account, IssuedKeys, LocalBloq
 
-__all__ = ["main"]
+__all__ = [
+    "main",
+]
+
 
 _REMEDY = f"bloq-local needs the extra 'testing': {EXTRA_REMEDY}"
 _MODULES_OF_THE_EXTRA = ("aiohttp", "cryptography", "jwt")

@@ -7,10 +7,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from airflow_provider_bloq.testing.bitcoind_download import machine_archive, unpacked
 from airflow_provider_bloq.testing.cache import cache_directory, cached
-from airflow_provider_bloq.testing.debian import machine_archive, unpacked
 
-__all__ = ["Programs", "debian_programs"]
+__all__ = [
+    "Programs",
+    "debian_programs",
+]
+
 
 #: Not unpacked. The system's own C library must be used, whose loader belongs to it; what compiles
 #: queries, and Perl, which runs when a package is installed, are large and not needed.

@@ -11,13 +11,16 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
+from airflow_provider_bloq.testing.anvil_download import run_tool
 from airflow_provider_bloq.testing.debian_programs import Programs, debian_programs
-from airflow_provider_bloq.testing.npm import run_tool
-from airflow_provider_bloq.testing.ports import LOOPBACK, on_free_port
-from airflow_provider_bloq.testing.process import ChildProcess
+from airflow_provider_bloq.testing.process import LOOPBACK, ChildProcess, on_free_port
 from airflow_provider_bloq.testing.unprivileged import ordinary_user
 
-__all__ = ["LocalPostgres", "postgres_programs"]
+__all__ = [
+    "LocalPostgres",
+    "postgres_programs",
+]
+
 
 _SERVER, _MAKER = "postgres", "initdb"
 _REMEDY = f"Install PostgreSQL 13 or newer, so that {_SERVER} and {_MAKER} are on PATH."

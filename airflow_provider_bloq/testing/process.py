@@ -1,4 +1,9 @@
-"""A child process under supervision: its output is read, its readiness awaited, its end ensured."""
+"""Start processes from one thread that lives as long as this process does.
+
+Linux sends a child its parent-death signal when the *thread* that started it ends, not the process
+(``prctl(2)``, ``PR_SET_PDEATHSIG``). A child started from a worker thread, such as one of
+``asyncio.to_thread``, would be killed when the pool retires that thread; hence this one.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +12,113 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import IO, Self, cast
+from typing import IO, Self, TypeVar, cast
 
 from airflow_provider_bloq.testing import tether
 from airflow_provider_bloq.testing.errors import TestingSetupError
-from airflow_provider_bloq.testing.launcher import launch
 
-__all__ = ["ChildProcess"]
+__all__ = [
+    "LOOPBACK",
+    "ChildProcess",
+    "free_ports",
+    "launch",
+    "on_free_port",
+]
+
+
+_Start = Callable[[], "subprocess.Popen[bytes]"]
+_Job = tuple[_Start, "Future[subprocess.Popen[bytes]]"]
+
+
+class _Launcher:
+    """Owns the thread; made at first use and anew in a forked child, where the thread is missing."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def run(self, start: _Start) -> subprocess.Popen[bytes]:
+        started: Future[subprocess.Popen[bytes]] = Future()
+        with self._lock:
+            if self._thread is None:
+                # A daemon: it must neither hold up the end of the interpreter nor end before it.
+                self._thread = threading.Thread(target=self._serve, name="bloq-launcher", daemon=True)
+                self._thread.start()
+            self._jobs.put((start, started))
+        return started.result()
+
+    def _serve(self) -> None:
+        while True:
+            start, started = self._jobs.get()
+            try:
+                started.set_result(start())
+            except BaseException as error:
+                # Handed over whole, to the thread that asked.
+                started.set_exception(error)
+
+
+_launcher = _Launcher()
+
+
+def _renew_after_fork() -> None:
+    global _launcher
+    _launcher = _Launcher()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)
+
+
+def launch(start: _Start) -> subprocess.Popen[bytes]:
+    """Call ``start`` on the long-living thread and hand back the process that it started.
+
+    :param start: Starts the process; it may be called from any thread.
+    :return: The running process.
+    """
+    return _launcher.run(start)
+
+
+LOOPBACK = "127.0.0.1"
+_ATTEMPTS = 20
+
+Started = TypeVar("Started")
+
+
+def free_ports(count: int) -> list[int]:
+    """Find as many ports that no program listens on, all different."""
+    sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
+    ports = [int(server.getsockname()[1]) for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports
+
+
+def on_free_port(start: Callable[[int], Started], taken: re.Pattern[str], name: str) -> Started:
+    """Start a server on a free port; on another one, if that was taken between the look and the start.
+
+    :param start: Starts the server on a port.
+    :param taken: What the error says if another program listens there already.
+    :param name: What the server is called in messages.
+    :return: What ``start`` returned.
+    :raises TestingSetupError: ``start`` raised another, or found every port taken.
+    """
+    for _ in range(_ATTEMPTS):
+        (port,) = free_ports(1)
+        try:
+            return start(port)
+        except TestingSetupError as error:
+            if not taken.search(str(error)):
+                raise
+    raise TestingSetupError(f"{name} found no free port in {_ATTEMPTS} attempts")
+
 
 #: Lines of output that are kept; a chatty service must not fill the memory of a long test run.
 _KEPT_LINES = 100_000

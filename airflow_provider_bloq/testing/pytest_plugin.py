@@ -19,9 +19,15 @@ import pytest
 if TYPE_CHECKING:
     from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
     from airflow_provider_bloq.testing.openbao import LocalVault
-    from airflow_provider_bloq.testing.team import LocalTeam
+    from airflow_provider_bloq.testing.stack import LocalTeam
 
-__all__ = ["bloq_connection", "bloq_local", "bloq_local_options", "bloq_vault"]
+__all__ = [
+    "bloq_connection",
+    "bloq_local",
+    "bloq_local_options",
+    "bloq_vault",
+]
+
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
@@ -102,7 +108,7 @@ def bloq_connection(
     :raises TestingSetupError: The extra ``testing`` is missing, or one of the two does not start.
     """
     from airflow_provider_bloq.auth.cache import shared_providers
-    from airflow_provider_bloq.testing.team import LocalTeam
+    from airflow_provider_bloq.testing.stack import LocalTeam
 
     for name in _PROXIES:
         monkeypatch.delenv(name, raising=False)
@@ -116,8 +122,7 @@ def bloq_connection(
 
 
 def _need_the_extra() -> None:
-    from airflow_provider_bloq.testing.errors import TestingSetupError
-    from airflow_provider_bloq.testing.extra import EXTRA_REMEDY, missing_of_the_extra
+    from airflow_provider_bloq.testing.errors import EXTRA_REMEDY, TestingSetupError, missing_of_the_extra
 
     if missing := missing_of_the_extra():
         raise TestingSetupError(

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Self
 
 from airflow_provider_bloq.testing.debian_programs import Programs, debian_programs
-from airflow_provider_bloq.testing.ports import LOOPBACK, on_free_port
-from airflow_provider_bloq.testing.process import ChildProcess
+from airflow_provider_bloq.testing.process import LOOPBACK, ChildProcess, on_free_port
 
-__all__ = ["LocalRedis", "redis_programs"]
+__all__ = [
+    "LocalRedis",
+    "redis_programs",
+]
+
 
 _SERVER = "redis-server"
 _REMEDY = f"Install Redis, so that {_SERVER} is on PATH."

@@ -13,7 +13,11 @@ import sys
 import threading
 from types import FrameType
 
-__all__ = ["become", "watch"]
+__all__ = [
+    "become",
+    "watch",
+]
+
 
 #: From ``<sys/prctl.h>``.
 _PR_SET_PDEATHSIG = 1

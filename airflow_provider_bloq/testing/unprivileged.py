@@ -10,7 +10,11 @@ from pathlib import Path
 
 from airflow_provider_bloq.testing.errors import TestingSetupError
 
-__all__ = ["OrdinaryUser", "ordinary_user"]
+__all__ = [
+    "OrdinaryUser",
+    "ordinary_user",
+]
+
 
 _TOOL = "setpriv"
 _NOBODY = "nobody"

@@ -9,12 +9,20 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
+from airflow_provider_bloq.connection.settings import VaultLocation
+from airflow_provider_bloq.exceptions import BloqConfigurationError, FieldProblem
+
 __all__ = [
+    "DatedSecret",
     "KvSecret",
     "LostRace",
     "UnexpectedAnswer",
     "Written",
     "api_path",
+    "pick_client_keys",
+    "pick_text",
+    "read_dated",
     "read_kv",
     "read_kv1",
     "read_kv2",
@@ -22,6 +30,7 @@ __all__ = [
     "write_dated",
     "write_kv2",
 ]
+
 
 #: Vault writes nanoseconds, Python reads microseconds.
 _BEYOND_MICROSECONDS = re.compile(r"(\.\d{6})\d+")
@@ -176,3 +185,118 @@ def _mapping(holder: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise UnexpectedAnswer
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class DatedSecret:
+    """What stood in a KV v2 secret when it was read.
+
+    :param version: Its version; 0 where there is none yet.
+    :param data: Its fields; None where there is no current version, or that was deleted. Left out of the
+        repr.
+    :param age: Seconds since that version was written, up to one second too few: a ``Date`` has no
+        fractions.
+    """
+
+    version: int
+    data: Mapping[str, Any] | None = field(default=None, repr=False)
+    age: float = 0.0
+
+
+def read_dated(client: Any, mount: str, path: str) -> DatedSecret:
+    """Read the current version of a secret of a v2 engine by one request.
+
+    Its age is the ``Date`` of the very answer minus the version's ``created_time``: both are Vault's, if not
+    of the same node.
+
+    :param client: An :class:`hvac.Client` that is logged in.
+    :param mount: Path that the engine is mounted at.
+    :param path: Path of the secret below the mount.
+    :raises hvac.exceptions.VaultError: Vault refuses or fails.
+    :raises OSError: Vault cannot be reached (:class:`requests.RequestException`), or a CA file is missing.
+    :raises UnexpectedAnswer: This is no KV v2 engine, or no Vault.
+    """
+    from hvac.adapters import RawAdapter
+    from hvac.exceptions import InvalidPath
+
+    # The client's own adapter drops the headers.
+    raw = RawAdapter.from_adapter(client.adapter)
+    try:
+        response = raw.get(f"/v1/{api_path(2, mount, path)}")
+    except InvalidPath as absence:
+        return _without_current_version(absence)
+    try:
+        body = response.json()["data"]
+        data, metadata = body["data"], body["metadata"]
+        version, created_time = metadata["version"], metadata["created_time"]
+    except (KeyError, TypeError, ValueError):
+        raise UnexpectedAnswer from None
+    age = seconds_between(created_time, response.headers.get("Date"))
+    if not isinstance(data, Mapping) or not isinstance(version, int) or age is None:
+        raise UnexpectedAnswer
+    return DatedSecret(version, data, age)
+
+
+def _without_current_version(absence: Any) -> DatedSecret:
+    """Tell a secret that is not there (yet, or any more) from an engine that is not there."""
+    if absence.errors:
+        raise absence
+    body = absence.json.get("data") if isinstance(absence.json, Mapping) else None
+    metadata = body.get("metadata") if isinstance(body, Mapping) else None
+    version = metadata.get("version") if isinstance(metadata, Mapping) else None
+    # The next write has to follow the deleted version, too.
+    return DatedSecret(version if isinstance(version, int) else 0)
+
+
+_SHOWN_NAMES = 20
+_SHOWN_CHARACTERS = 40
+
+
+def pick_client_keys(data: Mapping[str, Any], location: VaultLocation, where: str) -> ClientKeys:
+    """Find client ID and client secret among the fields of a secret.
+
+    White space around a value is dropped: files that are put into Vault end with a line break.
+
+    :param data: The fields of the secret.
+    :param location: Names the two fields.
+    :param where: What the secret is called in error messages.
+    :return: The pair.
+    :raises BloqConfigurationError: A field is missing, empty or no text. No value is quoted.
+    """
+    client_id = pick_text(data, location.id_fields, "vault_id_field")
+    client_secret = pick_text(data, location.key_fields, "vault_key_field")
+    problems = [found for found in (client_id, client_secret) if isinstance(found, FieldProblem)]
+    if isinstance(client_id, str) and isinstance(client_secret, str):
+        return ClientKeys(client_id, Secret(client_secret))
+    raise BloqConfigurationError(problems, where)
+
+
+def pick_text(data: Mapping[str, Any], names: tuple[str, ...], setting: str) -> str | FieldProblem:
+    """Find one text among the fields of a secret.
+
+    :param data: The fields of the secret.
+    :param names: Names that it may stand under, the preferred one first.
+    :param setting: The setting that names the field, for the problem.
+    :return: The text without white space around it, or what is wrong. No value is quoted.
+    """
+    name = next((name for name in names if name in data), None)
+    if name is None:
+        return FieldProblem(
+            setting,
+            f"the secret has no field {' or '.join(map(repr, names))}; it has {_listed(data)}",
+            f"Set {setting} to the right name, or add the field to the secret",
+        )
+    value = data[name]
+    if not isinstance(value, str):
+        return FieldProblem(setting, f"the field {name!r} is no text", "Write it into Vault as a string")
+    if not value.strip():
+        return FieldProblem(setting, f"the field {name!r} is empty", "Write its value into Vault")
+    return value.strip()
+
+
+def _listed(data: Mapping[str, Any]) -> str:
+    if not data:
+        return "no fields"
+    names = [repr(name[:_SHOWN_CHARACTERS]) for name in sorted(data)[:_SHOWN_NAMES]]
+    more = len(data) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")

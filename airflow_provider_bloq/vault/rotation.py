@@ -6,17 +6,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_bloq.auth.keys import ClientKeys
-from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
+from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError, FieldProblem
-from airflow_provider_bloq.vault.diagnose import diagnose_read, diagnose_write
-from airflow_provider_bloq.vault.endpoint import VaultEndpoint
-from airflow_provider_bloq.vault.fields import pick_client_keys, pick_text
-from airflow_provider_bloq.vault.kv import KvSecret, UnexpectedAnswer, api_path, read_kv, write_kv2
-from airflow_provider_bloq.vault.location import VaultLocation
-from airflow_provider_bloq.vault.session import VaultSession
+from airflow_provider_bloq.vault.client import VaultSession
+from airflow_provider_bloq.vault.diagnosis import diagnose_read, diagnose_write
+from airflow_provider_bloq.vault.kv import (
+    KvSecret,
+    UnexpectedAnswer,
+    api_path,
+    pick_client_keys,
+    pick_text,
+    read_kv,
+    write_kv2,
+)
+from airflow_provider_bloq.vault.vault_settings import VaultSettings
 
-__all__ = ["AccountLocation", "RotationVault", "StoredKeys"]
+__all__ = [
+    "AccountLocation",
+    "RotationVault",
+    "StoredKeys",
+]
+
 
 #: Names that the account's user is looked for under, in this order, where the location names none.
 DEFAULT_USER_FIELDS = ("user", "username", "email")
@@ -81,7 +92,7 @@ class RotationVault:
         self._timeout = timeout
         self._mask = mask
         self._session: VaultSession | None = None
-        self._keys_at: VaultEndpoint | None = None
+        self._keys_at: VaultSettings | None = None
 
     @property
     def account_description(self) -> str:
@@ -170,7 +181,7 @@ class RotationVault:
     def _path(self) -> str:
         return self._keys.path.strip("/")
 
-    def _opened(self) -> tuple[VaultSession, VaultEndpoint]:
+    def _opened(self) -> tuple[VaultSession, VaultSettings]:
         if self._session is None or self._keys_at is None:
             try:
                 session = VaultSession.open(self._account.vault_conn_id, timeout=self._timeout)
@@ -181,7 +192,7 @@ class RotationVault:
             self._session, self._keys_at = session, keys_at
         return self._session, self._keys_at
 
-    def _require_one_vault(self, own: VaultEndpoint, keys_at: VaultEndpoint) -> None:
+    def _require_one_vault(self, own: VaultSettings, keys_at: VaultSettings) -> None:
         if (own.url, own.namespace) != (keys_at.url, keys_at.namespace):
             raise BloqConfigurationError.of(
                 "account_vault_conn_id",
@@ -209,7 +220,7 @@ class RotationVault:
                 raise _about_account(error) from None
         return session
 
-    def _read(self, session: VaultSession, endpoint: VaultEndpoint, path: str, where: str) -> KvSecret:
+    def _read(self, session: VaultSession, endpoint: VaultSettings, path: str, where: str) -> KvSecret:
         from hvac.exceptions import VaultError
 
         try:

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.testing.airflow import LocalAirflow
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from airflow_provider_bloq.testing.local import LocalBloqOptions
 from airflow_provider_bloq.testing.stack import LocalStack
 from tests.airflow.awaiting import until

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow.sdk import dag, task
 
-from airflow_provider_bloq.operators.address_history import BloqAddressHistoryOperator
+from airflow_provider_bloq.operators.connect import BloqAddressHistoryOperator
 from airflow_provider_bloq.testing.bitcoind import Bitcoind
 from airflow_provider_bloq.testing.stack import LocalStack
 from tests.airflow.test_airflow_connect_examples import EXAMPLES, RunExample, run_example, stack

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from airflow_provider_bloq.auth.keys import ClientKeys
-from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
 from airflow_provider_bloq.testing.airflow import LocalAirflow
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.clients.both_ways import BothWays, opened_clients

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.cache import shared_providers
-from airflow_provider_bloq.clients.models import Machine
 from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.nodes.models import Deployment
 from airflow_provider_bloq.testing.airflow import LocalAirflow
 from airflow_provider_bloq.testing.anvil import Anvil
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
@@ -236,7 +236,7 @@ def deletes(service: LocalBloq) -> int:
     return sum(number for call, number in calls.items() if call.startswith("nodes DELETE /users/me/nodes/"))
 
 
-def credentials_of(machine: Machine) -> dict[str, str]:
+def credentials_of(machine: Deployment) -> dict[str, str]:
     """Name what opens a node or cluster; nothing, if it has no password of its own."""
     auth = machine.auth
     if auth is None or auth.user is None or auth.password is None:

@@ -65,8 +65,8 @@ class NoAirflow:
         if name.partition(".")[0] == "airflow":
             raise ImportError("no Airflow here")
 sys.meta_path.insert(0, NoAirflow())
-import airflow_provider_bloq.auth.ladder, airflow_provider_bloq.clients.jsonrpc
-import airflow_provider_bloq.transport.blocking, airflow_provider_bloq.transport.awaiting
+import airflow_provider_bloq.auth.token_provider, airflow_provider_bloq.rpc.client
+import airflow_provider_bloq.flow.sync_driver, airflow_provider_bloq.flow.async_driver
 assert "airflow" not in sys.modules
 """
 
@@ -108,10 +108,10 @@ def test_what_dag_files_import_loads_no_http_library() -> None:
 
 def test_the_import_test_notices_a_module_that_loads_one() -> None:
     done = run(
-        IMPORT + IN_FORKS, "airflow_provider_bloq.transport.blocking", "airflow_provider_bloq.hooks.bloq"
+        IMPORT + IN_FORKS, "airflow_provider_bloq.flow.sync_driver", "airflow_provider_bloq.hooks.bloq"
     )
     assert done.returncode != 0
-    assert "airflow_provider_bloq.transport.blocking loads ['requests']" in done.stderr
+    assert "airflow_provider_bloq.flow.sync_driver loads ['requests']" in done.stderr
 
 
 def test_the_lower_layers_work_where_airflow_cannot_be_imported() -> None:

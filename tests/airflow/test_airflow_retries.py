@@ -19,7 +19,7 @@ RunDag = Callable[..., Any]
 def by_operator() -> Any:
     from airflow.sdk import DAG
 
-    from airflow_provider_bloq.hooks.retry_policy import BloqRetryPolicy
+    from airflow_provider_bloq.hooks.retries import BloqRetryPolicy
     from airflow_provider_bloq.operators.nodes import BloqListNodesOperator
 
     with DAG("list_by_operator", schedule=None) as dag:

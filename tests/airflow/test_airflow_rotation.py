@@ -57,7 +57,7 @@ def team(bloq: LocalBloq, vault: LocalVault, monkeypatch: pytest.MonkeyPatch) ->
 def rotation_of(team: Team) -> Any:
     from airflow.sdk import DAG
 
-    from airflow_provider_bloq.operators.rotation import BloqRotateClientKeysOperator
+    from airflow_provider_bloq.operators.client_keys import BloqRotateClientKeysOperator
 
     with DAG(f"rotation_of_{team.desk.prefix}", schedule=None) as dag:
         BloqRotateClientKeysOperator(

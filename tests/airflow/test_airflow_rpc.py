@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.hooks.retry_policy import BloqRetryPolicy
+from airflow_provider_bloq.hooks.retries import BloqRetryPolicy
 from airflow_provider_bloq.testing.local import Fault, FaultKind
 from airflow_provider_bloq.testing.stack import LocalStack
 
@@ -35,8 +35,7 @@ def calling_dag(node: Any, folder: Path) -> Any:
     from airflow.sdk import DAG, task
 
     from airflow_provider_bloq.decorators.bloq import bloq_task
-    from airflow_provider_bloq.operators.fan_out import BloqFanOutOperator
-    from airflow_provider_bloq.operators.jsonrpc import BloqJsonRpcOperator
+    from airflow_provider_bloq.operators.jsonrpc import BloqFanOutOperator, BloqJsonRpcOperator
 
     def hooked(**options: Any) -> Callable[[Any], Any]:
         return bloq_task(**options)

@@ -14,7 +14,7 @@ import pytest
 
 from airflow_provider_bloq.auth.cache import shared_providers
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.sensors.base import BloqSensor
+from airflow_provider_bloq.sensors._base import BloqSensor
 from airflow_provider_bloq.sensors.nodes import BloqNodeSensor
 from airflow_provider_bloq.testing.airflow import LocalAirflow
 from airflow_provider_bloq.testing.stack import LocalStack

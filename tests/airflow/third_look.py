@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from airflow_provider_bloq.conditions.condition import Condition, Memory, Met, Target, Verdict, Waiting
-from airflow_provider_bloq.conditions.nodes import NodeList
+from airflow_provider_bloq.nodes.conditions import NodeList
+from airflow_provider_bloq.polling.conditions import Condition, Memory, Met, Target, Verdict, Waiting
 
 __all__ = ["ThirdLook"]
 

@@ -11,12 +11,14 @@ import pytest
 from airflow.sdk import Asset
 
 from airflow_provider_bloq.assets import bloq
-from airflow_provider_bloq.assets.uri import sanitize_uri
+from airflow_provider_bloq.assets.bloq import sanitize_uri
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
-from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
-from airflow_provider_bloq.triggers.chain_events import BloqChainTrigger
-from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
+from airflow_provider_bloq.triggers.chain_events import (
+    BloqAddressTrigger,
+    BloqBlockTrigger,
+    BloqChainTrigger,
+    BloqLogsTrigger,
+)
 
 ADDRESS = "0x" + "ab" * 20
 

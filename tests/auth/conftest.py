@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bloq.accounts.client import AccountsTokenEndpoint
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
-from airflow_provider_bloq.auth.flow import Request, Response
-from airflow_provider_bloq.auth.ladder import TokenProvider
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.shared import SharedTokenProvider
-from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
-from airflow_provider_bloq.clients.retry import RetryPolicy
+from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
+from airflow_provider_bloq.flow.effects import Request, Response
+from airflow_provider_bloq.flow.retry import RetryPolicy
 from tests.support.drivers import blocking_driver
 from tests.support.gated_endpoint import GatedEndpoint, HandClock
 from tests.support.other_loop import OtherLoop
@@ -35,13 +35,13 @@ def source() -> RotatingKeys:
 
 
 @pytest.fixture
-def provider(bloq: ScriptedBloq, source: RotatingKeys) -> TokenProvider:
+def provider(bloq: ScriptedBloq, source: RotatingKeys) -> ClientKeysTokenProvider:
     endpoint = AccountsTokenEndpoint(ACCOUNTS, RetryPolicy())
-    return TokenProvider(endpoint, source, clock=bloq.clock, random=lambda: 0.5)
+    return ClientKeysTokenProvider(endpoint, source, clock=bloq.clock, random=lambda: 0.5)
 
 
 @pytest.fixture
-def bearer(provider: TokenProvider) -> BearerAuth:
+def bearer(provider: ClientKeysTokenProvider) -> BearerAuth:
     return BearerAuth(provider, TrustedOrigins([Origin.of(NODES)]))
 
 
@@ -67,9 +67,9 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def expired(endpoint: GatedEndpoint, clock: HandClock) -> TokenProvider:
+def expired(endpoint: GatedEndpoint, clock: HandClock) -> ClientKeysTokenProvider:
     """A provider that holds a dead token and a refresh token, with the gate shut again."""
-    provider = TokenProvider(endpoint, FixedKeys(), clock=clock)
+    provider = ClientKeysTokenProvider(endpoint, FixedKeys(), clock=clock)
     endpoint.holdup.released.set()
     blocking_driver().run(provider.token())
     endpoint.holdup.released.clear()
@@ -106,7 +106,7 @@ def join(bloq: ScriptedBloq, store: FakeStore) -> Join:
     def joined(source: RotatingKeys | None = None, **options: Any) -> SharedTokenProvider:
         endpoint = AccountsTokenEndpoint(ACCOUNTS, RetryPolicy())
         clocks: dict[str, Any] = {"clock": bloq.clock, "random": lambda: 0.5}
-        minter = TokenProvider(endpoint, source, **clocks) if source is not None else None
+        minter = ClientKeysTokenProvider(endpoint, source, **clocks) if source is not None else None
         return SharedTokenProvider(
             store.shared, ACCOUNTS, minter=minter, patience=PATIENCE, **{**clocks, **options}
         )

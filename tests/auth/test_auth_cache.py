@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from airflow_provider_bloq.accounts.client import AccountsTokenEndpoint
 from airflow_provider_bloq.auth.cache import ProviderCache, credential_key
-from airflow_provider_bloq.auth.ladder import TokenProvider
-from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
-from airflow_provider_bloq.clients.retry import RetryPolicy
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
+from airflow_provider_bloq.flow.retry import RetryPolicy
 from tests.support.scripted_bloq import ACCOUNTS, MINUTE, RotatingKeys, ScriptedBloq
 
 
@@ -20,8 +20,8 @@ def cache() -> ProviderCache:
 
 
 @pytest.fixture
-def make(bloq: ScriptedBloq) -> Callable[[], TokenProvider]:
-    return lambda: TokenProvider(
+def make(bloq: ScriptedBloq) -> Callable[[], ClientKeysTokenProvider]:
+    return lambda: ClientKeysTokenProvider(
         AccountsTokenEndpoint(ACCOUNTS, RetryPolicy()), RotatingKeys(), clock=bloq.clock
     )
 
@@ -44,14 +44,14 @@ def test_a_key_shows_nothing_of_what_it_is_made_of() -> None:
 
 
 def test_who_holds_the_same_credential_holds_the_same_provider(
-    cache: ProviderCache, make: Callable[[], TokenProvider]
+    cache: ProviderCache, make: Callable[[], ClientKeysTokenProvider]
 ) -> None:
     assert cache.hold("a", make) is cache.hold("a", make)
     assert cache.hold("a", make) is not cache.hold("b", make)
 
 
 def test_leases_share_a_provider_which_outlives_the_first_to_end(
-    cache: ProviderCache, make: Callable[[], TokenProvider]
+    cache: ProviderCache, make: Callable[[], ClientKeysTokenProvider]
 ) -> None:
     with cache.lease("a", make) as first:
         with cache.lease("a", make) as second:
@@ -61,7 +61,7 @@ def test_leases_share_a_provider_which_outlives_the_first_to_end(
 
 
 def test_a_provider_without_leases_stays_while_its_token_lives_and_then_goes(
-    cache: ProviderCache, bloq: ScriptedBloq, make: Callable[[], TokenProvider]
+    cache: ProviderCache, bloq: ScriptedBloq, make: Callable[[], ClientKeysTokenProvider]
 ) -> None:
     with cache.lease("a", make) as leased:
         bloq.run(leased.token())
@@ -75,7 +75,7 @@ def test_a_provider_without_leases_stays_while_its_token_lives_and_then_goes(
 
 
 def test_a_leased_provider_stays_though_its_token_is_dead(
-    cache: ProviderCache, bloq: ScriptedBloq, make: Callable[[], TokenProvider]
+    cache: ProviderCache, bloq: ScriptedBloq, make: Callable[[], ClientKeysTokenProvider]
 ) -> None:
     with cache.lease("a", make) as leased:
         bloq.run(leased.token())
@@ -85,7 +85,7 @@ def test_a_leased_provider_stays_though_its_token_is_dead(
 
 
 def test_a_held_provider_stays_for_good(
-    cache: ProviderCache, bloq: ScriptedBloq, make: Callable[[], TokenProvider]
+    cache: ProviderCache, bloq: ScriptedBloq, make: Callable[[], ClientKeysTokenProvider]
 ) -> None:
     held = cache.hold("a", make)
     with cache.lease("a", make) as leased:
@@ -96,7 +96,7 @@ def test_a_held_provider_stays_for_good(
 
 
 def test_a_lease_ends_with_an_error_in_its_block(
-    cache: ProviderCache, make: Callable[[], TokenProvider]
+    cache: ProviderCache, make: Callable[[], ClientKeysTokenProvider]
 ) -> None:
     with pytest.raises(ZeroDivisionError), cache.lease("a", make):
         raise ZeroDivisionError
@@ -110,6 +110,6 @@ def test_a_thousand_leases_cost_one_reading_and_one_mint_per_token_life(
     source = RotatingKeys()
     endpoint = AccountsTokenEndpoint(ACCOUNTS, RetryPolicy())
     for _ in range(1000):
-        with cache.lease("a", lambda: TokenProvider(endpoint, source, clock=bloq.clock)) as leased:
+        with cache.lease("a", lambda: ClientKeysTokenProvider(endpoint, source, clock=bloq.clock)) as leased:
             bloq.run(leased.token())
     assert (source.loads, bloq.mints, bloq.refreshes) == (1, 1, 0)

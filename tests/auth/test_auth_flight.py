@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from airflow_provider_bloq.auth.flight import Landing, SingleFlight
-from airflow_provider_bloq.auth.flow import Flow, Follow, Lead
-from airflow_provider_bloq.auth.ladder import TokenProvider
 from airflow_provider_bloq.auth.token import AccessToken
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
 from airflow_provider_bloq.exceptions import BloqUnavailable
+from airflow_provider_bloq.flow.effects import AwaitShared, Flow, RunShared
+from airflow_provider_bloq.flow.shared_call import SharedOutcome, SingleFlight
 from tests.support.drivers import awaiting_driver, blocking_driver
 from tests.support.gated_endpoint import LONGEST, GatedEndpoint, HandClock
 from tests.support.other_loop import OtherLoop
@@ -25,7 +25,7 @@ def _secrets(tokens: list[AccessToken]) -> set[str]:
 
 
 def test_64_threads_that_find_an_expired_token_cause_one_refresh(
-    endpoint: GatedEndpoint, expired: TokenProvider, pool: ThreadPoolExecutor
+    endpoint: GatedEndpoint, expired: ClientKeysTokenProvider, pool: ThreadPoolExecutor
 ) -> None:
     driver, together = blocking_driver(), threading.Barrier(65)
 
@@ -43,7 +43,7 @@ def test_64_threads_that_find_an_expired_token_cause_one_refresh(
 
 
 async def test_500_coroutines_that_find_an_expired_token_cause_one_refresh(
-    endpoint: GatedEndpoint, expired: TokenProvider
+    endpoint: GatedEndpoint, expired: ClientKeysTokenProvider
 ) -> None:
     driver = awaiting_driver()
     asked = [asyncio.create_task(driver.run(expired.token())) for _ in range(500)]
@@ -57,7 +57,7 @@ async def test_500_coroutines_that_find_an_expired_token_cause_one_refresh(
 @pytest.mark.parametrize("leader", ["thread", "task"])
 async def test_threads_and_tasks_of_two_loops_share_one_refresh(
     endpoint: GatedEndpoint,
-    expired: TokenProvider,
+    expired: ClientKeysTokenProvider,
     pool: ThreadPoolExecutor,
     other_loop: OtherLoop,
     leader: str,
@@ -76,7 +76,7 @@ async def test_threads_and_tasks_of_two_loops_share_one_refresh(
 
 
 def test_an_early_renewal_keeps_nobody_waiting(
-    endpoint: GatedEndpoint, expired: TokenProvider, pool: ThreadPoolExecutor, clock: HandClock
+    endpoint: GatedEndpoint, expired: ClientKeysTokenProvider, pool: ThreadPoolExecutor, clock: HandClock
 ) -> None:
     clock.now = 3500.0
     driver = blocking_driver()
@@ -91,7 +91,7 @@ def test_an_early_renewal_keeps_nobody_waiting(
 def _once_boarded(flow: Flow[AccessToken]) -> Flow[AccessToken]:
     """Bring a flow to where it waits for another's flight; gives what is left of it."""
     effect = flow.send(None)
-    assert isinstance(effect, Follow)
+    assert isinstance(effect, AwaitShared)
 
     def left() -> Flow[AccessToken]:
         landing = yield effect
@@ -106,7 +106,7 @@ def _once_boarded(flow: Flow[AccessToken]) -> Flow[AccessToken]:
 
 
 def test_every_thread_that_waits_gets_the_leader_s_error_and_the_next_call_tries_anew(
-    endpoint: GatedEndpoint, expired: TokenProvider, pool: ThreadPoolExecutor
+    endpoint: GatedEndpoint, expired: ClientKeysTokenProvider, pool: ThreadPoolExecutor
 ) -> None:
     endpoint.holdup.failure = BloqUnavailable("Accounts is away")
     driver = blocking_driver()
@@ -121,7 +121,7 @@ def test_every_thread_that_waits_gets_the_leader_s_error_and_the_next_call_tries
 
 
 async def test_tasks_that_wait_get_the_leader_s_error(
-    endpoint: GatedEndpoint, expired: TokenProvider
+    endpoint: GatedEndpoint, expired: ClientKeysTokenProvider
 ) -> None:
     endpoint.holdup.failure = BloqUnavailable("Accounts is away")
     driver = awaiting_driver()
@@ -134,7 +134,7 @@ async def test_tasks_that_wait_get_the_leader_s_error(
 
 
 async def test_a_blocking_call_on_the_loop_that_leads_does_not_wait_for_itself(
-    endpoint: GatedEndpoint, expired: TokenProvider
+    endpoint: GatedEndpoint, expired: ClientKeysTokenProvider
 ) -> None:
     leader = asyncio.create_task(awaiting_driver().run(expired.token()))
     await asyncio.to_thread(endpoint.holdup.entered.wait, LONGEST)
@@ -147,7 +147,7 @@ async def test_a_blocking_call_on_the_loop_that_leads_does_not_wait_for_itself(
 
 
 def test_a_signal_handler_does_not_wait_for_the_thread_that_it_interrupts(
-    endpoint: GatedEndpoint, expired: TokenProvider
+    endpoint: GatedEndpoint, expired: ClientKeysTokenProvider
 ) -> None:
     driver = blocking_driver()
     inner: list[AccessToken] = []
@@ -176,7 +176,7 @@ def test_a_signal_handler_does_not_wait_for_the_thread_that_it_interrupts(
 
 async def test_the_loop_goes_on_while_the_keys_are_read(endpoint: GatedEndpoint, clock: HandClock) -> None:
     holdup = endpoint.holdup
-    provider = TokenProvider(endpoint, holdup, clock=clock)
+    provider = ClientKeysTokenProvider(endpoint, holdup, clock=clock)
     asked = asyncio.create_task(awaiting_driver().run(provider.token()))
     # Were the source read on the loop, none of this would ever run.
     await asyncio.to_thread(holdup.entered.wait, LONGEST)
@@ -206,13 +206,13 @@ def test_a_waiter_s_error_does_not_hold_the_frames_of_the_others(error: Exceptio
     lead = next(leader)
     waiters = [flight.join(fails) for _ in range(200)]
     follows = [next(waiter) for waiter in waiters]
-    assert isinstance(lead, Lead)
-    assert all(isinstance(follow, Follow) for follow in follows)
+    assert isinstance(lead, RunShared)
+    assert all(isinstance(follow, AwaitShared) for follow in follows)
     lead.ticket.crash(error)
     lengths = set()
     for waiter in waiters:
         with pytest.raises(type(error), match=str(error)) as raised:
-            waiter.send(Landing.ARRIVED)
+            waiter.send(SharedOutcome.ARRIVED)
         assert vars(raised.value) == vars(error)
         lengths.add(len(traceback.format_exception(raised.value)))
     assert len(lengths) == 1

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from airflow_provider_bloq.auth.bearer import BearerAuth
-from airflow_provider_bloq.auth.flow import Response
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.exceptions import BloqTokenRejected, BloqUnavailable
+from airflow_provider_bloq.flow.effects import Response
 from tests.support.scripted_bloq import ScriptedBloq
 
 Call = Callable[..., Response]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.cache import shared_providers
-from airflow_provider_bloq.auth.ladder import TokenProvider
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.transport.blocking import BlockingDriver
+from airflow_provider_bloq.auth.credentials import Secret
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from tests.support.drivers import blocking_driver
 from tests.support.gated_endpoint import LONGEST, GatedEndpoint
 from tests.support.scripted_bloq import RotatingKeys, ScriptedBloq
@@ -48,7 +48,7 @@ def _in_child(check: Callable[[], None]) -> None:
 
 
 def test_a_child_starts_with_an_empty_cache_and_can_mint_by_itself(
-    bloq: ScriptedBloq, source: RotatingKeys, provider: TokenProvider
+    bloq: ScriptedBloq, source: RotatingKeys, provider: ClientKeysTokenProvider
 ) -> None:
     shared_providers.hold("key", lambda: provider)
     parents = bloq.run(provider.token()).secret
@@ -69,7 +69,7 @@ def test_a_child_starts_with_an_empty_cache_and_can_mint_by_itself(
 
 def test_a_child_is_not_held_up_by_a_renewal_of_its_parent() -> None:
     endpoint, source, driver = GatedEndpoint(), RotatingKeys(), blocking_driver()
-    provider = shared_providers.hold("key", lambda: TokenProvider(endpoint, source))
+    provider = shared_providers.hold("key", lambda: ClientKeysTokenProvider(endpoint, source))
     with ThreadPoolExecutor(1) as pool:
         leader = pool.submit(lambda: driver.run(provider.token()))
         assert endpoint.holdup.entered.wait(LONGEST)
@@ -85,7 +85,7 @@ def test_a_child_is_not_held_up_by_a_renewal_of_its_parent() -> None:
 
 @pytest.mark.parametrize("lock_of", ["cache", "provider", "flight"])
 def test_a_child_is_not_held_up_by_a_lock_that_its_parent_held(
-    bloq: ScriptedBloq, provider: TokenProvider, lock_of: str
+    bloq: ScriptedBloq, provider: ClientKeysTokenProvider, lock_of: str
 ) -> None:
     shared_providers.hold("key", lambda: provider)
     locks: dict[str, Any] = {
@@ -125,6 +125,6 @@ def test_a_child_is_not_held_up_by_a_lock_that_its_parent_held(
 
 def test_a_driver_holds_no_lock_that_a_child_could_inherit() -> None:
     driver = blocking_driver()
-    assert isinstance(driver, BlockingDriver)
+    assert isinstance(driver, SyncDriver)
     locks = (type(threading.Lock()), type(threading.RLock()))
     assert not [name for name, part in vars(driver).items() if isinstance(part, locks)]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Response
 from airflow_provider_bloq.exceptions import (
     BloqApiError,
     BloqClientKeysRejected,
@@ -14,6 +13,7 @@ from airflow_provider_bloq.exceptions import (
     BloqRateLimited,
     BloqUnavailable,
 )
+from airflow_provider_bloq.flow.effects import Response
 from tests.support.scripted_bloq import MINUTE, RotatingKeys, ScriptedBloq
 
 Call = Callable[..., Response]

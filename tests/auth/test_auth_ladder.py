@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Response
-from airflow_provider_bloq.auth.ladder import TokenProvider
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
 from airflow_provider_bloq.exceptions import (
     BloqApiError,
     BloqClientKeysRejected,
@@ -16,6 +15,7 @@ from airflow_provider_bloq.exceptions import (
     BloqUnavailable,
     BloqVaultUnavailable,
 )
+from airflow_provider_bloq.flow.effects import Response
 from tests.support.scripted_bloq import MINUTE, RotatingKeys, ScriptedBloq
 
 Call = Callable[..., Response]
@@ -142,7 +142,7 @@ def test_rotated_keys_cost_one_more_reading_and_one_more_mint(
     bloq: ScriptedBloq,
     source: RotatingKeys,
     call: Call,
-    provider: TokenProvider,
+    provider: ClientKeysTokenProvider,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -14,19 +14,18 @@ from functools import partial
 
 import pytest
 
+from airflow_provider_bloq.accounts.client import AccountsTokenEndpoint
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
 from airflow_provider_bloq.auth.cache import ProviderCache, credential_key
-from airflow_provider_bloq.auth.flow import Request, Response
-from airflow_provider_bloq.auth.keys import KeyReading
-from airflow_provider_bloq.auth.ladder import TokenProvider
+from airflow_provider_bloq.auth.credentials import KeyReading, Secret
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.secret import Secret
 from airflow_provider_bloq.auth.token import AccessToken, TokenReply
-from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
-from airflow_provider_bloq.clients.retry import RetryPolicy
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
 from airflow_provider_bloq.exceptions import BloqError, BloqUnavailable
-from airflow_provider_bloq.transport.awaiting import AwaitingDriver
-from airflow_provider_bloq.transport.network import Network
+from airflow_provider_bloq.flow.async_driver import AsyncDriver
+from airflow_provider_bloq.flow.effects import Request, Response
+from airflow_provider_bloq.flow.network import Network
+from airflow_provider_bloq.flow.retry import RetryPolicy
 from tests.support.drivers import DRIVERS, DriverKind, blocking_driver, run_to_end
 from tests.support.gated_endpoint import LONGEST, GatedEndpoint
 from tests.support.raw_server import RawConnection, RawServer, SeenRequest, answering
@@ -66,7 +65,9 @@ def test_both_drivers_run_the_same_ladder() -> None:
     seen: dict[DriverKind, list[tuple[str, str | None, bytes]]] = {}
     for kind in DRIVERS:
         with RawServer(_accounts_and_a_service_that_refuses_once()) as server:
-            provider = TokenProvider(AccountsTokenEndpoint(server.url, RetryPolicy()), RotatingKeys())
+            provider = ClientKeysTokenProvider(
+                AccountsTokenEndpoint(server.url, RetryPolicy()), RotatingKeys()
+            )
             bearer = BearerAuth(provider, TrustedOrigins([Origin.of(server.url)]))
             run_to_end(kind, partial(bearer.send, Request("POST", f"{server.url}/call", body=b"{}")))
             seen[kind] = [(one.target, one.authorization, one.body) for one in server.requests]
@@ -89,7 +90,7 @@ def _accounts_and_a_service_that_refuses_once() -> Callable[[RawConnection, Seen
 
 # Issue 34968, astronomer-providers 1342: the token of before the deferral was dead after it.
 def test_no_token_survives_being_carried_to_another_process(
-    bloq: ScriptedBloq, provider: TokenProvider
+    bloq: ScriptedBloq, provider: ClientKeysTokenProvider
 ) -> None:
     token = bloq.run(provider.token())
     carried = pickle.loads(pickle.dumps(token.secret))
@@ -127,8 +128,10 @@ def test_polls_share_a_token_and_fill_no_log(
 def test_a_refused_token_leaves_the_cache_at_once(bloq: ScriptedBloq, source: RotatingKeys) -> None:
     cache = ProviderCache()
 
-    def make() -> TokenProvider:
-        return TokenProvider(AccountsTokenEndpoint(ACCOUNTS, RetryPolicy()), source, clock=bloq.clock)
+    def make() -> ClientKeysTokenProvider:
+        return ClientKeysTokenProvider(
+            AccountsTokenEndpoint(ACCOUNTS, RetryPolicy()), source, clock=bloq.clock
+        )
 
     key = credential_key(ACCOUNTS, source.identity)
     one, other = (BearerAuth(cache.hold(key, make), TrustedOrigins([Origin.of(NODES)])) for _ in range(2))
@@ -152,7 +155,7 @@ def test_two_clients_of_one_accounts_service_share_no_token(bloq: ScriptedBloq) 
         endpoint = AccountsTokenEndpoint(ACCOUNTS, RetryPolicy())
         provider = cache.hold(
             credential_key(ACCOUNTS, source.identity),
-            lambda: TokenProvider(endpoint, source, clock=bloq.clock),
+            lambda: ClientKeysTokenProvider(endpoint, source, clock=bloq.clock),
         )
         token: AccessToken = bloq.run(provider.token())
         return token.secret
@@ -166,7 +169,7 @@ def test_many_workers_that_are_told_to_wait_do_not_come_back_as_one(bloq: Script
     pauses = set()
     for _ in range(20):
         bloq.accounts_answers.append(Response(429, {"retry-after": "3"}))
-        provider = TokenProvider(AccountsTokenEndpoint(ACCOUNTS, RetryPolicy()), RotatingKeys())
+        provider = ClientKeysTokenProvider(AccountsTokenEndpoint(ACCOUNTS, RetryPolicy()), RotatingKeys())
         bloq.slept.clear()
         bloq.run(provider.token())
         pauses.update(bloq.slept)
@@ -178,7 +181,10 @@ def test_many_workers_that_are_told_to_wait_do_not_come_back_as_one(bloq: Script
 def test_tasks_whose_logins_end_each_other_s_tokens_work_all_the_same(bloq: ScriptedBloq) -> None:
     trusted = TrustedOrigins([Origin.of(NODES)])
     endpoint = AccountsTokenEndpoint(ACCOUNTS, RetryPolicy())
-    tasks = [BearerAuth(TokenProvider(endpoint, RotatingKeys(), clock=bloq.clock), trusted) for _ in range(3)]
+    tasks = [
+        BearerAuth(ClientKeysTokenProvider(endpoint, RotatingKeys(), clock=bloq.clock), trusted)
+        for _ in range(3)
+    ]
     for _ in range(3):
         for task in tasks:
             mints = bloq.mints
@@ -190,7 +196,7 @@ def test_tasks_whose_logins_end_each_other_s_tokens_work_all_the_same(bloq: Scri
 
 
 # dograh 612, open-chat-studio 3786: who had waited for the lock renewed once more.
-def test_who_comes_late_finds_the_new_token(bloq: ScriptedBloq, provider: TokenProvider) -> None:
+def test_who_comes_late_finds_the_new_token(bloq: ScriptedBloq, provider: ClientKeysTokenProvider) -> None:
     late = provider._climb()
     bloq.run(provider.token())
     assert bloq.run(late).secret == bloq.run(provider.token()).secret
@@ -201,7 +207,9 @@ def test_who_comes_late_finds_the_new_token(bloq: ScriptedBloq, provider: TokenP
 def test_a_rotating_refresh_token_is_never_shown_twice() -> None:
     endpoint = GatedEndpoint()
     endpoint.holdup.released.set()
-    provider = TokenProvider(endpoint, FixedKeys(), clock=iter([0.0] * 3 + [4000.0] * 10_000).__next__)
+    provider = ClientKeysTokenProvider(
+        endpoint, FixedKeys(), clock=iter([0.0] * 3 + [4000.0] * 10_000).__next__
+    )
     driver = blocking_driver()
     driver.run(provider.token())
     with ThreadPoolExecutor(16) as pool:
@@ -223,7 +231,7 @@ def test_the_newest_refresh_token_is_the_one_that_is_shown(bloq: ScriptedBloq, c
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_a_page_instead_of_a_token_is_told_with_url_status_and_kind(kind: DriverKind) -> None:
     with RawServer(answering(200, b"<html>Sign in</html>", Content_Type="text/html")) as server:
-        provider = TokenProvider(AccountsTokenEndpoint(server.url, RetryPolicy()), RotatingKeys())
+        provider = ClientKeysTokenProvider(AccountsTokenEndpoint(server.url, RetryPolicy()), RotatingKeys())
         with pytest.raises(BloqUnavailable, match=rf"{server.url}/auth/token answered 200.*text/html"):
             run_to_end(kind, provider.token)
 
@@ -255,8 +263,8 @@ async def test_on_an_event_loop_secrets_are_masked_by_awaiting_only() -> None:
             return FixedKeys.load(self)
 
     with RawServer(answering(200, b'{"accessToken": "one", "refreshToken": "two"}')) as server:
-        provider = TokenProvider(AccountsTokenEndpoint(server.url, RetryPolicy()), Keys())
-        driver = AwaitingDriver(Network(), mask=amask)
+        provider = ClientKeysTokenProvider(AccountsTokenEndpoint(server.url, RetryPolicy()), Keys())
+        driver = AsyncDriver(Network(), mask=amask)
         assert (await driver.run(provider.token())).secret.reveal() == "one"
         await driver.close()
     assert masked == ["secret", "one", "two"]

@@ -7,16 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from airflow_provider_bloq.auth.flight import SingleFlight
-from airflow_provider_bloq.auth.flow import Flow, Lead
-from airflow_provider_bloq.auth.ladder import TokenProvider
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
+from airflow_provider_bloq.flow.effects import Flow, RunShared
+from airflow_provider_bloq.flow.shared_call import SingleFlight
 from tests.support.drivers import awaiting_driver, blocking_driver
 from tests.support.gated_endpoint import LONGEST, GatedEndpoint
 from tests.support.other_loop import OtherLoop
 
 
 async def test_a_cancelled_leader_takes_the_token_from_nobody(
-    endpoint: GatedEndpoint, expired: TokenProvider
+    endpoint: GatedEndpoint, expired: ClientKeysTokenProvider
 ) -> None:
     driver = awaiting_driver()
     leader = asyncio.create_task(driver.run(expired.token()))
@@ -32,7 +32,7 @@ async def test_a_cancelled_leader_takes_the_token_from_nobody(
 
 
 async def test_a_cancelled_follower_leaves_the_flight_alone(
-    endpoint: GatedEndpoint, expired: TokenProvider
+    endpoint: GatedEndpoint, expired: ClientKeysTokenProvider
 ) -> None:
     driver = awaiting_driver()
     leader, follower = (asyncio.create_task(driver.run(expired.token())) for _ in range(2))
@@ -50,7 +50,7 @@ class TaskTimeout(BaseException):
 
 
 def test_when_a_leader_is_killed_another_leads(
-    endpoint: GatedEndpoint, expired: TokenProvider, pool: ThreadPoolExecutor
+    endpoint: GatedEndpoint, expired: ClientKeysTokenProvider, pool: ThreadPoolExecutor
 ) -> None:
     endpoint.holdup.failure = TaskTimeout()
     driver = blocking_driver()
@@ -72,7 +72,7 @@ def test_a_leader_that_is_killed_before_it_took_off_leaves_no_flight_behind() ->
         return 7
 
     grounded = flight.join(renewal)
-    assert isinstance(grounded.send(None), Lead)
+    assert isinstance(grounded.send(None), RunShared)
     before = flight.in_air
     grounded.close()
     assert (before, flight.in_air) == (True, False)
@@ -81,7 +81,7 @@ def test_a_leader_that_is_killed_before_it_took_off_leaves_no_flight_behind() ->
 
 @pytest.mark.parametrize("end", ["stop", "close"])
 def test_when_the_leader_s_loop_ends_a_waiting_thread_leads(
-    endpoint: GatedEndpoint, expired: TokenProvider, pool: ThreadPoolExecutor, end: str
+    endpoint: GatedEndpoint, expired: ClientKeysTokenProvider, pool: ThreadPoolExecutor, end: str
 ) -> None:
     other = OtherLoop()
     other.start(lambda: awaiting_driver().run(expired.token()))
@@ -98,7 +98,7 @@ def test_when_the_leader_s_loop_ends_a_waiting_thread_leads(
 
 
 async def test_when_the_leader_s_loop_ends_a_waiting_task_leads(
-    endpoint: GatedEndpoint, expired: TokenProvider
+    endpoint: GatedEndpoint, expired: ClientKeysTokenProvider
 ) -> None:
     other = OtherLoop()
     other.start(lambda: awaiting_driver().run(expired.token()))

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from airflow_provider_bloq.auth.bearer import CLIMBS, BearerAuth, TrustedOrigins, is_auth_refusal
-from airflow_provider_bloq.auth.flow import Flow, Request, Response, send
-from airflow_provider_bloq.auth.ladder import TokenProvider
+from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
 from airflow_provider_bloq.exceptions import BloqTokenRejected
+from airflow_provider_bloq.flow.effects import Flow, Request, Response, send
 from tests.support.scripted_bloq import MINUTE, NODES, RotatingKeys, ScriptedBloq
 
 Call = Callable[..., Response]
@@ -105,7 +105,7 @@ def test_no_other_status_does(status: int) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_a_refused_request_is_sent_again_with_another_token_and_the_same_body(
-    bloq: ScriptedBloq, provider: TokenProvider, call: Call, method: str
+    bloq: ScriptedBloq, provider: ClientKeysTokenProvider, call: Call, method: str
 ) -> None:
     first = bloq.run(provider.token()).secret
     bloq.revoked.add(first.reveal())
@@ -198,7 +198,7 @@ def test_an_error_of_the_second_answer_that_is_no_refusal_comes_through(
 
 
 def test_a_refused_token_that_was_replaced_meanwhile_costs_no_refresh(
-    bloq: ScriptedBloq, bearer: BearerAuth, provider: TokenProvider
+    bloq: ScriptedBloq, bearer: BearerAuth, provider: ClientKeysTokenProvider
 ) -> None:
     request = Request("GET", NODES)
     old = bloq.run(bearer.sign(request))
@@ -209,7 +209,9 @@ def test_a_refused_token_that_was_replaced_meanwhile_costs_no_refresh(
     assert bloq.refreshes == 1
 
 
-def test_only_the_current_token_is_replaced(bloq: ScriptedBloq, provider: TokenProvider, call: Call) -> None:
+def test_only_the_current_token_is_replaced(
+    bloq: ScriptedBloq, provider: ClientKeysTokenProvider, call: Call
+) -> None:
     call()
     held = bloq.run(provider.token())
     assert bloq.run(provider.another(Secret("another"))) is held
@@ -234,7 +236,7 @@ def test_another_origin_gets_no_token_and_its_401_no_answer(bloq: ScriptedBloq, 
 
 
 def test_an_origin_is_trusted_in_any_spelling_once_it_was_named(
-    bloq: ScriptedBloq, provider: TokenProvider
+    bloq: ScriptedBloq, provider: ClientKeysTokenProvider
 ) -> None:
     origins = TrustedOrigins([])
     bearer = BearerAuth(provider, origins)

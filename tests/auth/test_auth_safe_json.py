@@ -8,23 +8,23 @@ import sys
 
 import pytest
 
-from airflow_provider_bloq.auth import safe_json
+from airflow_provider_bloq.flow import responses
 
 
 @pytest.mark.parametrize("text", ["{}", '[1, {"a": ["]]]", "{{{"]}]', '"text"', "null", b'{"a": 1}'])
 def test_ordinary_json_is_read_as_ever(text: str | bytes) -> None:
-    assert safe_json.loads(text) == json.loads(text)
+    assert responses.parse_json(text) == json.loads(text)
 
 
 def test_a_large_answer_of_ordinary_depth_is_read() -> None:
     blocks = [{"logs": [{"topics": [[], ["]"]]}], "n": n} for n in range(5000)]
-    assert safe_json.loads(json.dumps(blocks)) == blocks
+    assert responses.parse_json(json.dumps(blocks)) == blocks
 
 
 @pytest.mark.parametrize("text", ["", "{", "<html>", b"\xff\xfe\xfa", "[" * 500])
 def test_what_is_no_json_is_a_value_error(text: str | bytes) -> None:
     with pytest.raises(ValueError):
-        safe_json.loads(text)
+        responses.parse_json(text)
 
 
 @pytest.mark.parametrize("shape", ['"[" * 300000', '"[" * 300000 + "]" * 300000', "'{\"a\":' * 300000"])
@@ -32,9 +32,9 @@ def test_absurd_depth_is_refused_and_the_process_lives(shape: str) -> None:
     code = f"""
 import sys
 sys.setrecursionlimit(10**6)
-from airflow_provider_bloq.auth import safe_json
+from airflow_provider_bloq.flow.responses import parse_json
 try:
-    safe_json.loads({shape})
+    parse_json({shape})
 except ValueError as refusal:
     print(refusal)
 """

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
-from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
 from airflow_provider_bloq.auth.token import AccessToken, TokenReply
 
 HUSH = "hush-hush"

@@ -12,18 +12,17 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bloq.accounts.client import AccountsTokenEndpoint
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
-from airflow_provider_bloq.auth.flow import Flow
-from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
-from airflow_provider_bloq.auth.ladder import TokenProvider
+from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
-from airflow_provider_bloq.clients.nodes import NodesApi
-from airflow_provider_bloq.clients.retry import RetryPolicy
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
 from airflow_provider_bloq.exceptions import BloqClientKeysRejected, BloqUnavailable
+from airflow_provider_bloq.flow.effects import Flow
+from airflow_provider_bloq.flow.network import Network
+from airflow_provider_bloq.flow.retry import RetryPolicy
+from airflow_provider_bloq.nodes.client import NodesApi
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, LocalBloqOptions
-from airflow_provider_bloq.transport.network import Network
 from tests.support.drivers import (
     DRIVERS,
     PATIENT,
@@ -60,7 +59,7 @@ class Tenant:
 
     bloq: LocalBloq
     source: RotatingKeys
-    provider: TokenProvider
+    provider: ClientKeysTokenProvider
     account_id: str
 
     @property
@@ -103,7 +102,9 @@ def settle() -> Iterator[Settle]:
             account = bloq.create_account("ann@example.com", "a fine password")
             source = RotatingKeys(reading=_new_keys(bloq, account.id, 7))
             endpoint = AccountsTokenEndpoint(bloq.accounts_url, HASTY)
-            return Tenant(bloq, source, TokenProvider(endpoint, source, clock=provider_clock), account.id)
+            return Tenant(
+                bloq, source, ClientKeysTokenProvider(endpoint, source, clock=provider_clock), account.id
+            )
 
         yield settled
 

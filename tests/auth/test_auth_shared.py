@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Response
-from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
-from airflow_provider_bloq.auth.lease import CLOCKS_APART, LEASE_SECONDS, Lease
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.auth.shared import SharedTokenProvider
-from airflow_provider_bloq.auth.supply import EARLY_RETRY_PAUSE
+from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
+from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
+from airflow_provider_bloq.auth.shared_store import CLOCKS_APART, LEASE_SECONDS, Lease
+from airflow_provider_bloq.auth.token_provider import EARLY_RETRY_PAUSE
 from airflow_provider_bloq.exceptions import (
     BloqClientKeysRejected,
     BloqConfigurationError,
@@ -20,6 +18,7 @@ from airflow_provider_bloq.exceptions import (
     BloqUnavailable,
     BloqVaultUnavailable,
 )
+from airflow_provider_bloq.flow.effects import Response
 from tests.support.scripted_bloq import ACCOUNTS, MINUTE, RotatingKeys, ScriptedBloq
 from tests.support.shared_calls import PATIENCE, Join, calling
 from tests.support.shared_slots import FakeStore

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Flow, Response
-from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.auth.shared import SharedTokenProvider
+from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
+from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
 from airflow_provider_bloq.auth.token import AccessToken
 from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.flow.effects import Flow, Response
 from tests.support.scripted_bloq import MINUTE, RotatingKeys, ScriptedBloq
 from tests.support.shared_calls import Join, calling
 from tests.support.shared_slots import FakeStore

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
-from airflow_provider_bloq.auth.flow import Flow, Lead, Request, Response, send
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.shared import SharedTokenProvider
+from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
 from airflow_provider_bloq.exceptions import BloqSharedTokenStale, BloqTokenRejected
+from airflow_provider_bloq.flow.effects import Flow, Request, Response, RunShared, send
 from tests.support.scripted_bloq import NODES, RotatingKeys, ScriptedBloq
 from tests.support.shared_calls import PATIENCE, Join, calling
 from tests.support.shared_slots import FakeStore
@@ -68,7 +68,7 @@ def test_while_a_reader_s_call_waits_for_another_token_all_others_go_on(
         answer: Any = None
         while True:
             effect = flow.send(answer)
-            if isinstance(effect, Lead):
+            if isinstance(effect, RunShared):
                 return meanwhile(effect.flow)
             others.append(calling(bloq, reader, reading).status)
             answer = bloq._perform(effect)

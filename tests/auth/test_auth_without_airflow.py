@@ -28,22 +28,22 @@ else:
     sys.exit("airflow can be imported")
 
 imported = []
-for layer in ("auth", "clients", "transport"):
+for layer in ("auth", "flow", "accounts", "nodes", "rpc"):
     package = importlib.import_module(f"airflow_provider_bloq.{layer}")
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         imported.append(importlib.import_module(module.name).__name__)
 
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
-from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
-from airflow_provider_bloq.auth.ladder import TokenProvider
+from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
-from airflow_provider_bloq.clients.nodes import AsyncNodesClient, NodesClient
-from airflow_provider_bloq.clients.retry import RetryPolicy
-from airflow_provider_bloq.transport.awaiting import AwaitingDriver
-from airflow_provider_bloq.transport.blocking import BlockingDriver
-from airflow_provider_bloq.transport.network import Network
+from airflow_provider_bloq.auth.credentials import Secret
+from airflow_provider_bloq.accounts.client import AccountsTokenEndpoint
+from airflow_provider_bloq.nodes.client import AsyncNodesClient, NodesClient
+from airflow_provider_bloq.flow.retry import RetryPolicy
+from airflow_provider_bloq.flow.async_driver import AsyncDriver
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
+from airflow_provider_bloq.flow.network import Network
 
 told = json.load(sys.stdin)
 
@@ -62,18 +62,18 @@ class Keys:
 
 policy = RetryPolicy()
 bearer = BearerAuth(
-    TokenProvider(AccountsTokenEndpoint(told["accounts"], policy), Keys()),
+    ClientKeysTokenProvider(AccountsTokenEndpoint(told["accounts"], policy), Keys()),
     TrustedOrigins([Origin.of(told["nodes"])]),
 )
 service = {"url": told["nodes"], "bearer": bearer, "policy": policy}
-blocking = BlockingDriver(Network(), mask=lambda secret: None)
+blocking = SyncDriver(Network(), mask=lambda secret: None)
 found = {"blocking": NodesClient(run=blocking.run, **service).list()}
 
 async def mask(secret):
     pass
 
 async def awaited():
-    driver = AwaitingDriver(Network(), mask=mask)
+    driver = AsyncDriver(Network(), mask=mask)
     try:
         return await AsyncNodesClient(run=driver.run, **service).list()
     finally:

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from airflow_provider_bloq.auth.keys import ClientKeys
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
+from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
+from airflow_provider_bloq.chains.conditions import RpcSubject
 from airflow_provider_bloq.testing.bitcoind import Bitcoind
-from airflow_provider_bloq.testing.bitcoind_program import bitcoind_command
+from airflow_provider_bloq.testing.bitcoind_download import bitcoind_command
 from airflow_provider_bloq.testing.errors import TestingSetupError
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.anvil.conftest import lifeline, repository, run_script

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.exceptions import BloqRpcError
-from airflow_provider_bloq.testing.bitcoin_transactions import Payment, pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, Payment, pay
 
 pytestmark = pytest.mark.bitcoind
 

@@ -9,18 +9,21 @@ from dataclasses import asdict
 
 import pytest
 
-from airflow_provider_bloq.conditions.blocks import BlockReached, ChainHead
-from airflow_provider_bloq.conditions.condition import Verdict
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
-from airflow_provider_bloq.conditions.synced import NodeSynced
-from airflow_provider_bloq.conditions.transactions import TransactionConfirmed, Transactions
+from airflow_provider_bloq.chains.conditions import (
+    BlockReached,
+    ChainHead,
+    NodeSynced,
+    RpcSubject,
+    TransactionConfirmed,
+    Transactions,
+)
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqTransactionDropped,
     BloqTransactionReplaced,
 )
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.polling.conditions import Verdict
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.bitcoin.conftest import account_of, subject_of
 from tests.clients.both_ways import BothWays

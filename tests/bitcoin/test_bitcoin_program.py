@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_bloq.testing import debian
-from airflow_provider_bloq.testing.apt_sources import DebianArchive
-from airflow_provider_bloq.testing.bitcoind_program import bitcoind_command
-from airflow_provider_bloq.testing.debian import machine_archive, unpacked
+from airflow_provider_bloq.testing import bitcoind_download
+from airflow_provider_bloq.testing.bitcoind_download import (
+    DebianArchive,
+    bitcoind_command,
+    machine_archive,
+    unpacked,
+)
 from airflow_provider_bloq.testing.errors import TestingSetupError
 
 Program = Callable[[str], Path]
@@ -111,7 +114,7 @@ def test_sources_that_do_not_name_debian_are_told(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         platform, "freedesktop_os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "bookworm"}
     )
-    monkeypatch.setattr(debian, "_CONFIGURATION", tmp_path)
+    monkeypatch.setattr(bitcoind_download, "_CONFIGURATION", tmp_path)
     with pytest.raises(TestingSetupError, match="name no archive of Debian bookworm"):
         machine_archive("a remedy")
 

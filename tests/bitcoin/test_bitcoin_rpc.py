@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_bloq.clients.models import Node
 from airflow_provider_bloq.exceptions import BloqRpcError
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.nodes.models import Node
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.hooks.conftest import Connect, new_keys
 from tests.local_service.service_caller import Caller, call

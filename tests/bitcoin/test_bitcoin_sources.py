@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_bloq.testing.apt_sources import DebianArchive, debian_archive
+from airflow_provider_bloq.testing.bitcoind_download import DebianArchive, debian_archive
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 

@@ -6,16 +6,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.chains.bitcoin_transfers import bitcoin_transfers
-from airflow_provider_bloq.chains.families import Family
-from airflow_provider_bloq.chains.headers import Header, read_headers
-from airflow_provider_bloq.chains.shared_reads import SharedReads
-from airflow_provider_bloq.chains.transfers import TransferFilter
-from airflow_provider_bloq.clients.jsonrpc import RpcApi
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
+from airflow_provider_bloq.chains.blocks import Header, read_headers
+from airflow_provider_bloq.chains.conditions import RpcSubject
+from airflow_provider_bloq.chains.queries import Family, SharedReads
+from airflow_provider_bloq.chains.transfers import TransferFilter, bitcoin_transfers
 from airflow_provider_bloq.exceptions import BloqReorg
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.rpc.client import RpcApi
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from tests.clients.both_ways import BothWays
 from tests.conditions.looking import AccountReader
 

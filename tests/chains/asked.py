@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_bloq.chains.evm_logs import LogFilter, read_logs
+from airflow_provider_bloq.chains.logs import LogFilter, read_logs
 from tests.chains.evm_node import EvmNode
 from tests.clients.scripted_node import ScriptedNode, StartNode
 

@@ -6,8 +6,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from airflow_provider_bloq.auth.flow import Flow
-from airflow_provider_bloq.chains.headers import Header
+from airflow_provider_bloq.chains.blocks import Header
+from airflow_provider_bloq.flow.effects import Flow
 
 __all__ = ["ChainModel", "Follower", "ended"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_bloq.chains.headers import Header
+from airflow_provider_bloq.chains.blocks import Header
 
 __all__ = ["EvmNode", "log_of", "long_hash"]
 

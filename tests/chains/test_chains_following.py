@@ -10,27 +10,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_bloq.chains.following import WINDOW, Advance, Cursor, Reorg, next_step
+from airflow_provider_bloq.chains.cursor import WINDOW, Advance, ChainCursor, Reorg, next_step
 from tests.chains.chain_model import ChainModel, Follower, ended
 
 
 def step(
-    chain: ChainModel, cursor: Cursor, *, confirmations: int = 1, last: int | None = None
+    chain: ChainModel, cursor: ChainCursor, *, confirmations: int = 1, last: int | None = None
 ) -> Advance | Reorg | None:
     final = chain.final(confirmations)
     return ended(next_step(chain.read, cursor, final, final.height if last is None else last))
 
 
-def followed(chain: ChainModel, start: int = 1) -> Cursor:
+def followed(chain: ChainModel, start: int = 1) -> ChainCursor:
     """Return the cursor of somebody who has followed the chain to its head."""
-    found = step(chain, Cursor.before(start))
+    found = step(chain, ChainCursor.before(start))
     assert isinstance(found, Advance)
     return found.cursor
 
 
 def test_new_blocks_come_in_order_and_the_cursor_is_after_them() -> None:
     chain = ChainModel(5)
-    cursor = Cursor.after(chain.blocks[2])
+    cursor = ChainCursor.after(chain.blocks[2])
     found = step(chain, cursor)
     assert found == Advance(tuple(chain.blocks[3:]), cursor.past(chain.blocks[3:]))
     assert found.cursor.height == 4
@@ -40,7 +40,7 @@ def test_new_blocks_come_in_order_and_the_cursor_is_after_them() -> None:
 
 def test_nothing_comes_of_blocks_that_are_not_final() -> None:
     chain = ChainModel(5)
-    cursor = Cursor.after(chain.blocks[2])
+    cursor = ChainCursor.after(chain.blocks[2])
     assert step(chain, cursor, confirmations=3) is None
     found = step(chain, cursor, confirmations=2)
     assert isinstance(found, Advance)
@@ -49,14 +49,14 @@ def test_nothing_comes_of_blocks_that_are_not_final() -> None:
 
 def test_no_more_comes_than_is_wanted() -> None:
     chain = ChainModel(10)
-    found = step(chain, Cursor.after(chain.blocks[2]), last=5)
+    found = step(chain, ChainCursor.after(chain.blocks[2]), last=5)
     assert isinstance(found, Advance)
     assert [header.height for header in found.headers] == [3, 4, 5]
 
 
 def test_the_first_block_can_be_the_genesis_block() -> None:
     chain = ChainModel(3)
-    found = step(chain, Cursor.before(0))
+    found = step(chain, ChainCursor.before(0))
     assert isinstance(found, Advance)
     assert [header.height for header in found.headers] == [0, 1, 2]
 
@@ -117,7 +117,7 @@ def test_a_reorg_reaches_no_further_than_what_was_told() -> None:
 
 def test_of_a_replaced_block_that_nobody_was_told_of_nothing_is_said() -> None:
     chain = ChainModel(50)
-    cursor = Cursor.after(chain.blocks[-1])
+    cursor = ChainCursor.after(chain.blocks[-1])
     chain.reorg(3, 5)
     found = step(chain, cursor)
     assert isinstance(found, Advance)
@@ -129,7 +129,7 @@ def test_of_a_replaced_block_that_nobody_was_told_of_nothing_is_said() -> None:
 
 def test_a_reorg_between_two_readings_is_looked_at_again() -> None:
     chain = ChainModel(10)
-    cursor = Cursor.after(chain.blocks[2])
+    cursor = ChainCursor.after(chain.blocks[2])
     final = chain.final(1)
     chain.reorg(3, 4)
     assert ended(next_step(chain.read, cursor, final, 9)) is None
@@ -147,15 +147,15 @@ def test_headers_of_two_branches_are_not_taken_for_one() -> None:
         middle = (first + last) // 2
         return chain.blocks[first:middle] + other.blocks[middle : last + 1]
 
-    assert ended(next_step(torn, Cursor.after(chain.blocks[2]), chain.final(1), 8)) is None
+    assert ended(next_step(torn, ChainCursor.after(chain.blocks[2]), chain.final(1), 8)) is None
 
 
 def test_a_cursor_survives_json_and_stays_small() -> None:
     chain = ChainModel(1_000)
     cursor = followed(chain)
     assert len(cursor.hashes) == WINDOW
-    assert Cursor.from_json(json.loads(json.dumps(cursor.to_json()))) == cursor
-    real = Cursor(0, 999, tuple(f"0x{number:064x}" for number in range(WINDOW)))
+    assert ChainCursor.from_json(json.loads(json.dumps(cursor.to_json()))) == cursor
+    real = ChainCursor(0, 999, tuple(f"0x{number:064x}" for number in range(WINDOW)))
     assert len(json.dumps(real.to_json())) < 5_000
 
 
@@ -164,7 +164,7 @@ def test_a_cursor_survives_json_and_stays_small() -> None:
 def test_whatever_the_chain_does_a_follower_has_it_right(seed: int, confirmations: int, start: int) -> None:
     dice = random.Random(seed)
     chain = ChainModel(10)
-    cursor, follower = Cursor.before(start), Follower(start - 1)
+    cursor, follower = ChainCursor.before(start), Follower(start - 1)
     for _ in range(40):
         if dice.random() < 0.3:
             depth = dice.randint(1, min(len(chain.blocks) - 1, 10))
@@ -176,7 +176,7 @@ def test_whatever_the_chain_does_a_follower_has_it_right(seed: int, confirmation
             final = chain.final(confirmations)
             found = ended(next_step(chain.read, cursor, final, min(final.height, cursor.height + 7)))
             cursor = told(found, follower, cursor)
-            cursor = Cursor.from_json(json.loads(json.dumps(cursor.to_json())))
+            cursor = ChainCursor.from_json(json.loads(json.dumps(cursor.to_json())))
     chain.mine(WINDOW)
     final = chain.final(confirmations)
     for _ in range(WINDOW):
@@ -189,7 +189,7 @@ def test_whatever_the_chain_does_a_follower_has_it_right(seed: int, confirmation
 def test_reorgs_that_are_not_deeper_than_finality_go_unnoticed(seed: int, confirmations: int) -> None:
     dice = random.Random(seed)
     chain = ChainModel(10)
-    cursor, follower = Cursor.before(1), Follower(0)
+    cursor, follower = ChainCursor.before(1), Follower(0)
     for _ in range(60):
         if dice.random() < 0.4:
             depth = dice.randint(1, confirmations - 1)
@@ -204,7 +204,7 @@ def test_reorgs_that_are_not_deeper_than_finality_go_unnoticed(seed: int, confir
     assert set(Counter(follower.told).values()) == {1}
 
 
-def told(found: Advance | Reorg | None, follower: Follower, cursor: Cursor) -> Cursor:
+def told(found: Advance | Reorg | None, follower: Follower, cursor: ChainCursor) -> ChainCursor:
     match found:
         case Reorg(first=first, last=last):
             assert found.is_complete

@@ -6,17 +6,16 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.chains.evm_logs import read_logs
-from airflow_provider_bloq.chains.families import Family
-from airflow_provider_bloq.chains.finality import Finality
-from airflow_provider_bloq.chains.head import Head
-from airflow_provider_bloq.chains.headers import (
+from airflow_provider_bloq.chains.blocks import (
+    Finality,
+    Head,
     Header,
     read_final_by_confirmations,
     read_final_by_tag,
     read_headers,
 )
-from airflow_provider_bloq.chains.shared_reads import SharedReads
+from airflow_provider_bloq.chains.logs import read_logs
+from airflow_provider_bloq.chains.queries import Family, SharedReads
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg, BloqRpcError, BloqUnavailable
 from tests.chains.asked import ANY, Asked
 from tests.chains.evm_node import log_of, long_hash

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.chains.evm_logs import LogFilter
-from airflow_provider_bloq.chains.finality import Finality
-from airflow_provider_bloq.chains.source import ChainSource
-from airflow_provider_bloq.chains.tellings import EVENTS_AT_ONCE, Blocks, to_tell_at_once
+from airflow_provider_bloq.chains.blocks import Finality
+from airflow_provider_bloq.chains.events import EVENTS_AT_ONCE, Blocks, to_tell_at_once
+from airflow_provider_bloq.chains.logs import LogFilter
+from airflow_provider_bloq.chains.sources import ChainSource
 from airflow_provider_bloq.chains.transfers import TransferFilter
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from tests.chains.chain_model import ChainModel, ended

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.cache import shared_providers
-from airflow_provider_bloq.cli.script import main
+from airflow_provider_bloq.cli.commands import main
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.testing.anvil import Anvil
 from airflow_provider_bloq.testing.local import LocalBloqOptions

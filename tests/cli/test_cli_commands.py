@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from airflow_provider_bloq.cli.rpc import params_of
+from airflow_provider_bloq.cli.actions import params_of
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.testing.stack import LocalStack
 from tests.cli.conftest import Call, Connect

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_provider_bloq.hooks.check import examine
+from airflow_provider_bloq.doctor.checks import examine
 from airflow_provider_bloq.testing.local import Fault, FaultKind
-from airflow_provider_bloq.testing.ports import free_ports
+from airflow_provider_bloq.testing.process import free_ports
 from airflow_provider_bloq.testing.stack import KEYS_PATH, LocalStack
 from tests.cli.conftest import Call, Connect
 

@@ -8,23 +8,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_bloq.accounts.client import AccountsTokenEndpoint
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
-from airflow_provider_bloq.auth.flow import Flow
-from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
-from airflow_provider_bloq.auth.ladder import TokenProvider
+from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
-from airflow_provider_bloq.clients.clusters import AsyncClustersClient, ClustersClient
-from airflow_provider_bloq.clients.jsonrpc import AsyncRpcClient, RpcClient
-from airflow_provider_bloq.clients.models import Cluster, Node
-from airflow_provider_bloq.clients.node_tls import NodeTls
-from airflow_provider_bloq.clients.nodes import AsyncNodesClient, NodesClient
-from airflow_provider_bloq.clients.retry import RetryPolicy
-from airflow_provider_bloq.clients.rpc_target import RpcLocator, TlsRules
-from airflow_provider_bloq.transport.awaiting import AwaitingDriver
-from airflow_provider_bloq.transport.blocking import BlockingDriver
-from airflow_provider_bloq.transport.network import Network
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
+from airflow_provider_bloq.flow.async_driver import AsyncDriver
+from airflow_provider_bloq.flow.effects import Flow
+from airflow_provider_bloq.flow.network import Network
+from airflow_provider_bloq.flow.retry import RetryPolicy
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
+from airflow_provider_bloq.nodes.client import (
+    AsyncClustersClient,
+    AsyncNodesClient,
+    ClustersClient,
+    NodesClient,
+)
+from airflow_provider_bloq.nodes.models import Cluster, Node
+from airflow_provider_bloq.rpc.certificates import NodeTls
+from airflow_provider_bloq.rpc.client import AsyncRpcClient, RpcClient
+from airflow_provider_bloq.rpc.endpoint import RpcLocator, TlsRules
 from tests.support.drivers import PATIENT, DriverKind
 
 __all__ = ["FULL_JITTER", "BothWays", "OpenClients", "opened_clients"]
@@ -68,7 +71,7 @@ class BothWays:
 
     nodes: Any
     clusters: Any
-    provider: TokenProvider
+    provider: ClientKeysTokenProvider
     origins: TrustedOrigins
     run: Callable[[Flow[Any]], Any]
     make_rpc: Callable[[RpcLocator], Any]
@@ -134,7 +137,7 @@ def opened_clients(
 ) -> Iterator[BothWays]:
     """Open the clients of one account; see :class:`BothWays`."""
     source = InlineKeys(keys or ClientKeys("client-id", Secret("client-secret")))
-    provider = TokenProvider(AccountsTokenEndpoint(accounts_url, policy), source)
+    provider = ClientKeysTokenProvider(AccountsTokenEndpoint(accounts_url, policy), source)
     origins = TrustedOrigins([Origin.of(nodes_url)])
     bearer = BearerAuth(provider, origins)
     description = {"url": nodes_url, "bearer": bearer, "policy": policy}
@@ -153,7 +156,7 @@ def opened_clients(
         masked.append(secret)
 
     if kind == "blocking":
-        driver = BlockingDriver(network, mask=masked.append, sleep=pause)
+        driver = SyncDriver(network, mask=masked.append, sleep=pause)
         made.append(
             BothWays(
                 Plain(NodesClient(driver.run, **description)),
@@ -170,7 +173,7 @@ def opened_clients(
         driver.close()
         return
     with asyncio.Runner() as runner:
-        adriver = AwaitingDriver(network, mask=amask, sleep=apause)
+        adriver = AsyncDriver(network, mask=amask, sleep=apause)
         made.append(
             BothWays(
                 Called(AsyncNodesClient(adriver.run, **description), runner),

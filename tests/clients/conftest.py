@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.keys import ClientKeys
-from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.clients.both_ways import BothWays, OpenClients, opened_clients
 from tests.clients.scripted_node import NOWHERE, Answer, ScriptedNode, StartNode, answering_by

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.clients.addresses import rpc_port, rpc_url, rpc_version
-from airflow_provider_bloq.clients.models import Cluster, Machine, Node
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqNotFound,
     BloqUnavailable,
     BloqUnsafeAddress,
 )
+from airflow_provider_bloq.nodes.models import Cluster, Deployment, Node
+from airflow_provider_bloq.rpc.endpoint import rpc_port, rpc_url, rpc_version
 
 
 def node(ip: str | None, chain: str = "eth", network: str = "mainnet", **more: Any) -> Node:
@@ -222,7 +222,7 @@ def test_a_node_without_address_is_not_ready() -> None:
 
 
 @pytest.mark.parametrize("machine", [node("192.0.2.1", state="stopped"), node(None, state="stopped")])
-def test_the_address_of_a_deleted_node_is_not_called(machine: Machine) -> None:
+def test_the_address_of_a_deleted_node_is_not_called(machine: Deployment) -> None:
     with pytest.raises(BloqNotFound, match="was deleted"):
         rpc_url(machine, local=False)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.clients.attempts import (
+from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.nodes.creation import (
     SERVICE_SKEW,
     WORKER_SKEW,
     Made,
@@ -17,8 +18,7 @@ from airflow_provider_bloq.clients.attempts import (
     attempt_to_json,
     candidates,
 )
-from airflow_provider_bloq.clients.models import Node
-from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.nodes.models import Node
 
 NOW = 1_700_000_000.0
 SENT = Sent(

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.clients.client_keys import (
+from airflow_provider_bloq.accounts.client import (
     AccountLogin,
     AsyncClientKeysClient,
     ClientKeysClient,
     KeyListing,
     ListedKeys,
 )
-from airflow_provider_bloq.clients.retry import IMPATIENT
+from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.exceptions import BloqUnavailable
-from airflow_provider_bloq.transport.awaiting import AwaitingDriver
-from airflow_provider_bloq.transport.blocking import BlockingDriver
+from airflow_provider_bloq.flow.async_driver import AsyncDriver
+from airflow_provider_bloq.flow.retry import IMPATIENT
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from tests.support.drivers import PATIENT, DriverKind
 from tests.support.raw_server import RawConnection, RawServer, SeenRequest, Serve
 
@@ -40,7 +40,7 @@ def listed(kind: DriverKind, url: str) -> KeyListing:
     login = AccountLogin("ann@example.com", Secret("a fine password"), "a test")
     told: dict[str, Any] = {"url": url, "login": login, "policy": IMPATIENT}
     if kind == "blocking":
-        driver = BlockingDriver(PATIENT, mask=lambda secret: None)
+        driver = SyncDriver(PATIENT, mask=lambda secret: None)
         try:
             return ClientKeysClient(driver.run, **told).list()
         finally:
@@ -50,7 +50,7 @@ def listed(kind: DriverKind, url: str) -> KeyListing:
         """Nothing here is shown."""
 
     async def awaited() -> KeyListing:
-        adriver = AwaitingDriver(PATIENT, mask=mask)
+        adriver = AsyncDriver(PATIENT, mask=mask)
         try:
             return await AsyncClientKeysClient(adriver.run, **told).list()
         finally:

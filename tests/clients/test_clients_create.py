@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.keys import ClientKeys
+from airflow_provider_bloq.auth.credentials import ClientKeys
 from airflow_provider_bloq.exceptions import (
     BloqAmbiguousCreate,
     BloqNotFound,

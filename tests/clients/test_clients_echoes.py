@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.clients.connect_rpc import PathKeyLocator
-from airflow_provider_bloq.clients.node_tls import NodeTls
+from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.exceptions import BloqApiError, BloqError, BloqRpcError, BloqUnavailable
+from airflow_provider_bloq.rpc.certificates import NodeTls
+from airflow_provider_bloq.rpc.endpoint import PathKeyLocator
 from airflow_provider_bloq.testing.local.certificates import self_signed, server_context
 from tests.clients.both_ways import OpenClients
 from tests.support.raw_server import RawConnection, SeenRequest, Serve

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.keys import ClientKeys
+from airflow_provider_bloq.auth.credentials import ClientKeys
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqNotFound
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.clients.both_ways import BothWays, OpenClients

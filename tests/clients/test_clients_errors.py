@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.clients.retry import IMPATIENT
 from airflow_provider_bloq.exceptions import (
     BloqApiError,
     BloqNotFound,
@@ -18,6 +17,7 @@ from airflow_provider_bloq.exceptions import (
     BloqTokenRejected,
     BloqUnavailable,
 )
+from airflow_provider_bloq.flow.retry import IMPATIENT
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, LocalBloqOptions
 from tests.clients.both_ways import BothWays, OpenClients
 from tests.support.raw_server import RawConnection, SeenRequest, Serve

@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.keys import ClientKeys
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.auth.shared_token import SharedToken
-from airflow_provider_bloq.auth.slot import Record
-from airflow_provider_bloq.clients.client_keys import AccountLogin, ClientKeysApi
-from airflow_provider_bloq.clients.connect_rpc import PathKeyLocator
-from airflow_provider_bloq.clients.retry import IMPATIENT
+from airflow_provider_bloq.accounts.client import AccountLogin, ClientKeysApi
+from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
+from airflow_provider_bloq.auth.shared_store import Record, SharedToken
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqError, BloqUnavailable
+from airflow_provider_bloq.flow.retry import IMPATIENT
+from airflow_provider_bloq.rpc.endpoint import PathKeyLocator
 from tests.clients.both_ways import BothWays, OpenClients
 from tests.support.drivers import DriverKind, run_to_end
 from tests.support.frames import chain_of, everything_in

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.clients.models import Cluster, Machine, Node, NodeAuth, Offer
+from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.exceptions import BloqUnavailable
+from airflow_provider_bloq.nodes.models import Cluster, Deployment, Node, NodeAuth, Offer
 
 SECRETS = (
     "the-user",
@@ -47,7 +47,7 @@ FULL = {
 }
 
 
-def dumps(machine: Machine) -> dict[str, str]:
+def dumps(machine: Deployment) -> dict[str, str]:
     """Give all ways in which a value leaves a task by accident."""
     return {
         "repr": repr(machine),
@@ -62,7 +62,7 @@ def dumps(machine: Machine) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", [Node, Cluster])
-def test_no_way_out_shows_user_or_password(kind: type[Machine]) -> None:
+def test_no_way_out_shows_user_or_password(kind: type[Deployment]) -> None:
     machine = kind.from_json(FULL)
     shown = dumps(machine)
     assert {(way, secret) for way, text in shown.items() for secret in SECRETS if secret in text} == set()

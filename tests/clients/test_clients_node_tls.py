@@ -6,11 +6,11 @@ import logging
 
 import pytest
 
-from airflow_provider_bloq.clients.models import Node
-from airflow_provider_bloq.clients.node_tls import NodeTls
 from airflow_provider_bloq.exceptions import BloqCertificateError, BloqConfigurationError, BloqUnavailable
+from airflow_provider_bloq.flow.network import Network
+from airflow_provider_bloq.nodes.models import Node
+from airflow_provider_bloq.rpc.certificates import NodeTls
 from airflow_provider_bloq.testing.local import LocalBloq
-from airflow_provider_bloq.transport.network import Network
 from tests.clients.both_ways import BothWays, OpenClients
 
 pytestmark = pytest.mark.anvil

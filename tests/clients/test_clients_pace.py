@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Flow, Request, Response, send
-from airflow_provider_bloq.clients.pace import LONGEST_HOLD, Pace, PaceBook, shared_paces
-from airflow_provider_bloq.clients.retry import RetryPolicy, sent_with_retries
 from airflow_provider_bloq.exceptions import BloqRateLimited
+from airflow_provider_bloq.flow.effects import Flow, Request, Response, send
+from airflow_provider_bloq.flow.rate_limit import (
+    LONGEST_HOLD,
+    RateLimiter,
+    RateLimiters,
+    shared_rate_limiters,
+)
+from airflow_provider_bloq.flow.retry import RetryPolicy, sent_with_retries
 from airflow_provider_bloq.hooks.auth import BloqAuth
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
@@ -27,11 +32,11 @@ def bloq() -> ScriptedBloq:
     return ScriptedBloq()
 
 
-def paced(bloq: ScriptedBloq, rate: float) -> Pace:
-    return Pace(rate, clock=bloq.clock)
+def paced(bloq: ScriptedBloq, rate: float) -> RateLimiter:
+    return RateLimiter(rate, clock=bloq.clock)
 
 
-def sent_at(bloq: ScriptedBloq, pace: Pace, count: int) -> list[float]:
+def sent_at(bloq: ScriptedBloq, pace: RateLimiter, count: int) -> list[float]:
     """Send requests one after the other; returns when each was sent, in seconds from now."""
     begun, times = bloq.time, []
     for _ in range(count):
@@ -134,18 +139,18 @@ def test_a_flow_that_is_given_up_is_closed(bloq: ScriptedBloq) -> None:
 
 
 def test_a_connection_has_one_pace_in_a_process_and_a_new_one_for_a_new_rate() -> None:
-    book = PaceBook()
+    book = RateLimiters()
     assert book.of("a", 1.0) is book.of("a", 1.0)
     assert book.of("a", 1.0) is not book.of("b", 1.0)
     assert book.of("a", 1.0) is not book.of("a", 2.0)
 
 
 def test_a_forked_child_has_turns_of_its_own() -> None:
-    pace = shared_paces.of("forked", 0.01)
+    pace = shared_rate_limiters.of("forked", 0.01)
     assert list(pace.admit()) == []
     pid = os.fork()
     if pid == 0:
-        waits = [list(pace.admit()), list(shared_paces.of("forked", 0.01).admit())]
+        waits = [list(pace.admit()), list(shared_rate_limiters.of("forked", 0.01).admit())]
         os._exit(0 if waits == [[], []] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
@@ -166,11 +171,11 @@ class TestHooks:
         }
         monkeypatch.setenv("AIRFLOW_CONN_BLOQ_PACED", json.dumps(connection))
         yield
-        shared_paces.forget()
+        shared_rate_limiters.forget()
 
     def turns(self) -> float:
         """Tell how much of the connection's pace is used up; one that is never used has no end."""
-        return shared_paces.of("bloq_paced", 1000.0)._full_at
+        return shared_rate_limiters.of("bloq_paced", 1000.0)._full_at
 
     def test_clients_and_sessions(self, service: LocalBloq) -> None:
         import requests

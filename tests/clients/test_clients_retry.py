@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Flow, Request, Response, Send, Sleep
-from airflow_provider_bloq.clients.retry import RetryPolicy, http_date, retry_after, sent_with_retries
 from airflow_provider_bloq.exceptions import BloqRateLimited, BloqUnavailable
+from airflow_provider_bloq.flow.effects import Flow, Request, Response, Send, Sleep
+from airflow_provider_bloq.flow.retry import RetryPolicy, http_date, retry_after, sent_with_retries
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, LocalBloqOptions
 from tests.clients.both_ways import FULL_JITTER, BothWays, OpenClients
 from tests.support.raw_server import RawConnection, RawServer, SeenRequest, Serve, answering

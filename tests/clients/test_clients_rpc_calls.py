@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.clients.jsonrpc import RpcCall
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqUnavailable
+from airflow_provider_bloq.rpc.client import RpcCall
 from tests.clients.both_ways import OpenClients
 from tests.clients.scripted_node import NOWHERE, ScriptedNode, StartNode, echo_all
 from tests.support.raw_server import RawConnection, SeenRequest, Serve

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_provider_bloq.clients.models import Node
-from airflow_provider_bloq.clients.retry import IMPATIENT
-from airflow_provider_bloq.clients.started import first_fingerprint
+from airflow_provider_bloq.flow.retry import IMPATIENT
+from airflow_provider_bloq.nodes.models import Node
+from airflow_provider_bloq.rpc.endpoint import first_fingerprint
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.clients.both_ways import BothWays, OpenClients
 

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import redact
 from airflow_provider_bloq.exceptions import BloqClientKeysRejected
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.testing.team import LocalTeam
+from airflow_provider_bloq.testing.stack import LocalTeam
 
 pytestmark = pytest.mark.compat
 

@@ -73,7 +73,7 @@ def test_airflow_has_the_commands(run_python: Run) -> None:
 
 
 def test_the_console_script_has_the_commands(run_python: Run) -> None:
-    assert "doctor" in run_python("-m", "airflow_provider_bloq.cli.script", "--help")
+    assert "doctor" in run_python("-m", "airflow_provider_bloq.cli.commands", "--help")
 
 
 def test_every_example_is_parsed_and_written_down(run_python: Run) -> None:

@@ -8,7 +8,7 @@ import threading
 import pytest
 from asgiref.sync import async_to_sync
 
-from airflow_provider_bloq.transport.threads import in_thread
+from airflow_provider_bloq.flow.threads import in_thread
 
 pytestmark = pytest.mark.compat
 

@@ -8,9 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from airflow_provider_bloq.auth.keys import ClientKeys
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
+from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
+from airflow_provider_bloq.chains.conditions import RpcSubject
 from airflow_provider_bloq.testing.anvil import Anvil
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.clients.both_ways import BothWays, opened_clients

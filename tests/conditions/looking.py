@@ -6,19 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_bloq.clients.clusters import ClustersApi
-from airflow_provider_bloq.clients.connect import ConnectApi
-from airflow_provider_bloq.clients.jsonrpc import RpcApi
-from airflow_provider_bloq.clients.nodes import NodesApi
-from airflow_provider_bloq.conditions.condition import (
-    Condition,
-    Failed,
-    Met,
-    Observer,
-    Target,
-    Verdict,
-    Waiting,
-)
+from airflow_provider_bloq.connect.client import ConnectApi
+from airflow_provider_bloq.nodes.client import ClustersApi, NodesApi
+from airflow_provider_bloq.polling.conditions import Condition, Failed, Met, Reading, Target, Verdict, Waiting
+from airflow_provider_bloq.rpc.client import RpcApi
 from tests.clients.both_ways import BothWays
 
 __all__ = ["AccountReader", "Looking", "failure_of", "reason_of", "result_of"]
@@ -79,7 +70,7 @@ class Looking:
 
     def begin_anew(self) -> None:
         """Go on as another process does, which has nothing but the memory."""
-        self._observe: Observer = self._target.observer(self.reader)
+        self._observe: Reading = self._target.observer(self.reader)
         self._interest = self.condition.interest_after(self.memory)
 
     def look(self) -> Verdict:

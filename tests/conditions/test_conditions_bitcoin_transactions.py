@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
-from airflow_provider_bloq.conditions.transactions import TransactionConfirmed
+from airflow_provider_bloq.chains.conditions import RpcSubject, TransactionConfirmed
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqRpcError,

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.chains.head import Head
-from airflow_provider_bloq.conditions.blocks import BlockReached
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
+from airflow_provider_bloq.chains.blocks import Head
+from airflow_provider_bloq.chains.conditions import BlockReached, RpcSubject
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqUnavailable
 from tests.clients.both_ways import BothWays
 from tests.clients.scripted_node import answering_by, echo

@@ -12,11 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_bloq.auth.cache import shared_providers
-from airflow_provider_bloq.conditions.blocks import BlockReached
-from airflow_provider_bloq.conditions.clusters import ClusterState
-from airflow_provider_bloq.conditions.condition import Condition
-from airflow_provider_bloq.conditions.nodes import NodeState
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
+from airflow_provider_bloq.chains.conditions import BlockReached, RpcSubject
 from airflow_provider_bloq.exceptions import (
     BloqError,
     BloqTransactionDropped,
@@ -25,9 +21,11 @@ from airflow_provider_bloq.exceptions import (
     BloqTransactionReverted,
     BloqUpdateNotDone,
 )
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.hooks.failures import failing_at_once
+from airflow_provider_bloq.nodes.conditions import ClusterState, NodeState
+from airflow_provider_bloq.polling.conditions import Condition
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.conditions.evm_chain import EvmChain
 from tests.conditions.looking import result_of
@@ -83,7 +81,7 @@ def test_both_hooks_read_for_every_target(connected: LocalBloq, chain: EvmChain)
     ids=lambda value: type(value).__name__,
 )
 def test_only_what_cannot_come_back_fails_the_task_at_once(error: BloqError, for_good: bool) -> None:
-    with pytest.raises(type(error)) as raised, failing_at_once():
+    with pytest.raises(type(error)) as raised, raise_as_fail_exception():
         raise error
     assert isinstance(raised.value, AirflowFailException) is for_good
     assert vars(raised.value) == vars(error)

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.clients.models import Cluster
-from airflow_provider_bloq.conditions.clusters import ClusterHealth, ClusterState, ClusterUpdated
-from airflow_provider_bloq.conditions.condition import Condition, Failed, Met, Verdict, Waiting
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqNotFound,
     BloqNotStarted,
     BloqUpdateNotDone,
 )
+from airflow_provider_bloq.nodes.conditions import ClusterHealth, ClusterState, ClusterUpdated
+from airflow_provider_bloq.nodes.models import Cluster
+from airflow_provider_bloq.polling.conditions import Condition, Failed, Met, Verdict, Waiting
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.clients.both_ways import BothWays
 from tests.conditions.looking import AccountReader, Looking, failure_of, reason_of, result_of

@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.conditions.condition import Verdict
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
-from airflow_provider_bloq.conditions.transactions import TransactionConfirmed, Transactions
+from airflow_provider_bloq.chains.conditions import RpcSubject, TransactionConfirmed, Transactions
 from airflow_provider_bloq.exceptions import (
     BloqTransactionDropped,
     BloqTransactionReplaced,
     BloqTransactionReverted,
 )
+from airflow_provider_bloq.polling.conditions import Verdict
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.clients.both_ways import BothWays
 from tests.conditions.evm_chain import EvmChain

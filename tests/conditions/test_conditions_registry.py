@@ -6,18 +6,18 @@ import json
 
 import pytest
 
-from airflow_provider_bloq.conditions import registry
-from airflow_provider_bloq.conditions.blocks import BlockReached
-from airflow_provider_bloq.conditions.clusters import ClusterHealth, ClusterState, ClusterUpdated
-from airflow_provider_bloq.conditions.condition import Condition
-from airflow_provider_bloq.conditions.connect import ConnectBlockReached, ConnectTransactionConfirmed
-from airflow_provider_bloq.conditions.nodes import NodeState
-from airflow_provider_bloq.conditions.payments import ConnectBalanceReached, ConnectPaymentSeen
-from airflow_provider_bloq.conditions.registry import condition_from_json, condition_to_json
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
-from airflow_provider_bloq.conditions.synced import NodeSynced
-from airflow_provider_bloq.conditions.transactions import TransactionConfirmed
+from airflow_provider_bloq.chains.conditions import BlockReached, NodeSynced, RpcSubject, TransactionConfirmed
+from airflow_provider_bloq.connect.conditions import (
+    ConnectBalanceReached,
+    ConnectBlockReached,
+    ConnectPaymentSeen,
+    ConnectTransactionConfirmed,
+)
 from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.nodes.conditions import ClusterHealth, ClusterState, ClusterUpdated, NodeState
+from airflow_provider_bloq.polling import serialization
+from airflow_provider_bloq.polling.conditions import Condition
+from airflow_provider_bloq.polling.serialization import condition_from_json, condition_to_json
 
 SUBJECT = RpcSubject("node-1", "ab" * 32, 8545, "/rpc", "evm")
 HASH = f"0x{'ab' * 32}"
@@ -60,12 +60,12 @@ def test_a_condition_comes_back_as_it_was(condition: Condition) -> None:
 
 
 def test_every_kind_is_tried_here() -> None:
-    assert {condition.kind for condition in CONDITIONS} == set(registry._KINDS)
+    assert {condition.kind for condition in CONDITIONS} == set(serialization._KINDS)
 
 
 def test_the_kinds_keep_their_names() -> None:
     # A trigger that waits during an upgrade has them in its kwargs.
-    assert set(registry._KINDS) == {
+    assert set(serialization._KINDS) == {
         "block_reached",
         "cluster_health",
         "cluster_state",

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.chains.head import Head
-from airflow_provider_bloq.chains.sync import SyncState
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
-from airflow_provider_bloq.conditions.synced import NodeSync, NodeSynced
+from airflow_provider_bloq.chains.blocks import Head, SyncState
+from airflow_provider_bloq.chains.conditions import NodeSync, NodeSynced, RpcSubject
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqRpcError, BloqUnavailable
 from tests.clients.both_ways import BothWays
 from tests.clients.scripted_node import answering_by

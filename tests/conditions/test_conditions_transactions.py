@@ -6,17 +6,16 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.chains.head import Head
-from airflow_provider_bloq.chains.standing import Mined, Standing, Standings
-from airflow_provider_bloq.conditions.condition import Waiting
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
-from airflow_provider_bloq.conditions.transactions import TransactionConfirmed, TransactionInterest
+from airflow_provider_bloq.chains.blocks import Head
+from airflow_provider_bloq.chains.conditions import RpcSubject, TransactionConfirmed, TransactionInterest
+from airflow_provider_bloq.chains.transactions import Mined, TransactionStatus, TransactionStatuses
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqTransactionDropped,
     BloqTransactionReplaced,
     BloqTransactionReverted,
 )
+from airflow_provider_bloq.polling.conditions import Waiting
 from tests.conditions.looking import failure_of, reason_of, result_of
 
 HASH = f"0x{'ab' * 32}"
@@ -25,12 +24,12 @@ USES = (("0xsender", 7),)
 NOW = 1000.0
 
 
-def mined(confirmations: int, *, reverted: bool = False) -> Standing:
-    return Standing(mined=Mined(100, f"0x{'cd' * 32}", confirmations, reverted), uses=USES)
+def mined(confirmations: int, *, reverted: bool = False) -> TransactionStatus:
+    return TransactionStatus(mined=Mined(100, f"0x{'cd' * 32}", confirmations, reverted), uses=USES)
 
 
-def seen(standing: Standing, *, height: int = 100, now: float = NOW) -> Standings:
-    return Standings(now, Head(height, f"0x{'ef' * 32}", 0.0), {HASH: standing})
+def seen(standing: TransactionStatus, *, height: int = 100, now: float = NOW) -> TransactionStatuses:
+    return TransactionStatuses(now, Head(height, f"0x{'ef' * 32}", 0.0), {HASH: standing})
 
 
 def memory(**past: Any) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def test_a_replacement_counts_when_it_is_as_deep(
 ) -> None:
     condition = TransactionConfirmed(SUBJECT, HASH, 3)
     verdict = condition.judge(
-        seen(Standing(uses=USES, overtaken=True), height=height), memory(overtaken_at=overtaken_at)
+        seen(TransactionStatus(uses=USES, overtaken=True), height=height), memory(overtaken_at=overtaken_at)
     )
     if replaced:
         assert isinstance(failure_of(verdict), BloqTransactionReplaced)
@@ -75,7 +74,7 @@ def test_a_replacement_counts_when_it_is_as_deep(
 def test_a_first_look_at_a_replacement_never_ends_the_wait() -> None:
     # What is mined between two questions of one look is seen as overtaken.
     condition = TransactionConfirmed(SUBJECT, HASH, 1)
-    first = condition.judge(seen(Standing(pending=True, uses=USES, overtaken=True)), memory())
+    first = condition.judge(seen(TransactionStatus(pending=True, uses=USES, overtaken=True)), memory())
     assert isinstance(first, Waiting)
     assert result_of(condition.judge(seen(mined(1)), first.memory))["height"] == 100
 
@@ -85,7 +84,7 @@ def test_a_first_look_at_a_replacement_never_ends_the_wait() -> None:
 def test_unknown_for_so_long_is_dropped(elapsed: float, was_seen: bool) -> None:
     condition = TransactionConfirmed(SUBJECT, HASH, unseen_for=60.0)
     past = memory(unknown_since=NOW) if was_seen else memory(unknown_since=NOW, uses=[])
-    verdict = condition.judge(seen(Standing(), now=NOW + elapsed), past)
+    verdict = condition.judge(seen(TransactionStatus(), now=NOW + elapsed), past)
     if elapsed >= 60:
         error = failure_of(verdict)
         assert isinstance(error, BloqTransactionDropped)
@@ -97,32 +96,34 @@ def test_unknown_for_so_long_is_dropped(elapsed: float, was_seen: bool) -> None:
 
 def test_the_first_unknown_look_begins_the_time_and_a_known_one_ends_it() -> None:
     condition = TransactionConfirmed(SUBJECT, HASH)
-    unknown = condition.judge(seen(Standing()), None)
+    unknown = condition.judge(seen(TransactionStatus()), None)
     assert isinstance(unknown, Waiting)
     assert unknown.memory == memory(uses=[], unknown_since=NOW)
-    pending = condition.judge(seen(Standing(pending=True, uses=USES)), unknown.memory)
+    pending = condition.judge(seen(TransactionStatus(pending=True, uses=USES)), unknown.memory)
     assert pending == Waiting(f"{HASH} is pending", memory())
 
 
 def test_no_longer_overtaken_begins_to_count_anew() -> None:
     verdict = TransactionConfirmed(SUBJECT, HASH).judge(
-        seen(Standing(pending=True, uses=USES)), memory(overtaken_at=5)
+        seen(TransactionStatus(pending=True, uses=USES)), memory(overtaken_at=5)
     )
     assert verdict == Waiting(f"{HASH} is pending", memory())
 
 
 @pytest.mark.parametrize(
     ("standing", "state"),
-    [(Standing(pending=True, uses=USES), "pending"), (Standing(), "not known to the node")],
+    [(TransactionStatus(pending=True, uses=USES), "pending"), (TransactionStatus(), "not known to the node")],
 )
-def test_a_reorg_is_told(standing: Standing, state: str) -> None:
+def test_a_reorg_is_told(standing: TransactionStatus, state: str) -> None:
     verdict = TransactionConfirmed(SUBJECT, HASH, 3).judge(seen(standing), memory(mined_at=99))
     assert reason_of(verdict) == f"{HASH} is {state}, since a reorg took it out of block 99"
 
 
 def test_a_look_that_did_not_ask_for_it_changes_nothing() -> None:
     past = memory(unknown_since=1.0)
-    verdict = TransactionConfirmed(SUBJECT, HASH).judge(Standings(NOW, Head(1, "00", 0.0), {}), past)
+    verdict = TransactionConfirmed(SUBJECT, HASH).judge(
+        TransactionStatuses(NOW, Head(1, "00", 0.0), {}), past
+    )
     assert isinstance(verdict, Waiting)
     assert verdict.memory == past
 

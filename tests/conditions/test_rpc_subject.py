@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.chains.families import Family, family_of
-from airflow_provider_bloq.clients.models import Cluster, Node
-from airflow_provider_bloq.conditions.blocks import BlockReached, ChainHead
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
+from airflow_provider_bloq.chains.conditions import BlockReached, ChainHead, RpcSubject
+from airflow_provider_bloq.chains.queries import Family, family_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError
+from airflow_provider_bloq.nodes.models import Cluster, Node
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.clients.both_ways import BothWays
 from tests.conditions.bitcoin_node import BitcoinNode

@@ -14,8 +14,7 @@ import requests
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.testing.anvil import Anvil
-from airflow_provider_bloq.testing.bitcoin_transactions import Payment, pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, Payment, pay
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.bitcoin.conftest import bitcoin, bitcoind, shared_bitcoin
 from tests.hooks.conftest import Connect, connect, new_keys, no_tokens_of_others, serve

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.clients.bitcoin_addresses import is_address, require_address, same_address
-from airflow_provider_bloq.clients.bitcoin_raw import RawTransaction
-from airflow_provider_bloq.clients.connect_fields import satoshi_of
-from airflow_provider_bloq.clients.connect_models import Address, Unspent
+from airflow_provider_bloq.connect.addresses import is_address, require_address, same_address
+from airflow_provider_bloq.connect.models import Address, Unspent, satoshi_of
+from airflow_provider_bloq.connect.raw_transactions import RawTransaction
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqUnavailable
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from tests.connect.conftest import asker

@@ -11,16 +11,15 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_bloq.assets.bloq import addresses, blocks, logs
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
+from airflow_provider_bloq.chains.conditions import RpcSubject
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.operators.fan_out import BloqFanOutOperator
-from airflow_provider_bloq.operators.jsonrpc import BloqJsonRpcOperator
-from airflow_provider_bloq.operators.lineage import DatasetName, node_dataset
+from airflow_provider_bloq.operators._lineage import DatasetName, node_dataset
+from airflow_provider_bloq.operators.jsonrpc import BloqFanOutOperator, BloqJsonRpcOperator
 from airflow_provider_bloq.sensors.chains import BloqBlockSensor
 from airflow_provider_bloq.testing.local import LocalBloq
-from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
+from airflow_provider_bloq.triggers.chain_events import BloqBlockTrigger
 from tests.clients.scripted_node import NOWHERE
 from tests.connect.conftest import connected
 from tests.hooks.conftest import Connect

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.exceptions import BloqNotFound
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from tests.connect.conftest import Ask, address_of, fresh_payment
 

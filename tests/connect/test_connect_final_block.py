@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from airflow_provider_bloq.chains.finality import Finality
+from airflow_provider_bloq.chains.blocks import Finality
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.triggers.final_connect_block import FinalConnectBlock
+from airflow_provider_bloq.polling.watcher import FinalConnectBlock
 from tests.hooks.conftest import Connect
 from tests.support.raw_server import RawConnection, SeenRequest, Serve
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.clients.connect_history import REREAD_BLOCKS
+from airflow_provider_bloq.connect.history import REREAD_BLOCKS
 from airflow_provider_bloq.exceptions import BloqApiError, BloqNotFound, BloqReorg, BloqUnavailable
-from airflow_provider_bloq.operators.address_history import BloqAddressHistoryOperator
-from airflow_provider_bloq.testing.bitcoin_transactions import Coin, pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.operators.connect import BloqAddressHistoryOperator
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, Coin, pay
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.connect.conftest import Changing, address_of, asker, fresh_payment
 from tests.support.drivers import DriverKind

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.operators.address_history import BloqAddressHistoryOperator
-from airflow_provider_bloq.sensors.base import BloqSensor
+from airflow_provider_bloq.operators.connect import BloqAddressHistoryOperator
+from airflow_provider_bloq.sensors._base import BloqSensor
 from airflow_provider_bloq.sensors.connect import (
     BloqAddressBalanceSensor,
     BloqConnectBlockSensor,

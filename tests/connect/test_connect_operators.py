@@ -10,10 +10,8 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqResultTooLarge
-from airflow_provider_bloq.operators.address_history import BloqAddressHistoryOperator
-from airflow_provider_bloq.operators.connect import BloqConnectOperator
-from airflow_provider_bloq.testing.bitcoin_transactions import Payment, pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.operators.connect import BloqAddressHistoryOperator, BloqConnectOperator
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, Payment, pay
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.connect.conftest import address_of, as_json, fresh_payment
 from tests.hooks.conftest import Connect

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Request
-from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.exceptions import BloqAuthError, BloqConfigurationError, BloqError, BloqUnavailable
+from airflow_provider_bloq.flow.effects import Request
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.testing.local import LocalBloq

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from airflow_provider_bloq.clients.connect_sending import Sending, sent
+from airflow_provider_bloq.connect.client import Sending, sent
 from airflow_provider_bloq.exceptions import BloqApiError, BloqTransactionRefused
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from tests.connect.conftest import Ask, asker
@@ -49,7 +49,7 @@ def ask(kind: DriverKind) -> Ask:
 
 
 def send() -> Sending:
-    from airflow_provider_bloq.clients.bitcoin_raw import RawTransaction
+    from airflow_provider_bloq.connect.raw_transactions import RawTransaction
 
     client = BloqHook().connect("btc")
     return client.run(sent(client, RawTransaction.read(RAW)))

@@ -14,15 +14,10 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.io import attach
 from fsspec import AbstractFileSystem
 
-from airflow_provider_bloq.clients.bitcoin_raw import RawTransaction
-from airflow_provider_bloq.exceptions import (
-    BloqConfigurationError,
-    BloqTransactionRefused,
-    BloqUnavailable,
-)
-from airflow_provider_bloq.operators.sending import BloqSendTransactionOperator
-from airflow_provider_bloq.testing.bitcoin_transactions import Payment, pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.connect.raw_transactions import RawTransaction
+from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqTransactionRefused, BloqUnavailable
+from airflow_provider_bloq.operators.connect import BloqSendTransactionOperator
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, Payment, pay
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from tests.connect.conftest import Ask, fresh_payment
 from tests.hooks.conftest import Connect

@@ -9,18 +9,17 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_bloq.conditions.registry import condition_to_json
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqTransactionDropped
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.sensors.base import BloqSensor
+from airflow_provider_bloq.polling.serialization import condition_to_json
+from airflow_provider_bloq.sensors._base import BloqSensor
 from airflow_provider_bloq.sensors.connect import (
     BloqAddressBalanceSensor,
     BloqConnectBlockSensor,
     BloqConnectTransactionSensor,
     BloqPaymentSensor,
 )
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.connect.conftest import address_of, as_json, fresh_payment
 from tests.sensors.conftest import context_of

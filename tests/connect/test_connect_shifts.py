@@ -6,11 +6,10 @@ from itertools import islice
 
 import pytest
 
-from airflow_provider_bloq.clients.connect import ConnectClient
+from airflow_provider_bloq.connect.client import ConnectClient
 from airflow_provider_bloq.exceptions import BloqListShifted
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.connect.conftest import address_of, fresh_payment
 

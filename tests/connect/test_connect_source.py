@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_bloq.chains.connect_source import ConnectSource
-from airflow_provider_bloq.chains.evm_logs import LogFilter
-from airflow_provider_bloq.chains.headers import Header
-from airflow_provider_bloq.chains.shared_reads import SharedReads
+from airflow_provider_bloq.chains.blocks import Header
+from airflow_provider_bloq.chains.logs import LogFilter
+from airflow_provider_bloq.chains.queries import SharedReads
 from airflow_provider_bloq.chains.transfers import TransferFilter
-from airflow_provider_bloq.clients.connect import ConnectClient
+from airflow_provider_bloq.connect.client import ConnectClient
+from airflow_provider_bloq.connect.source import ConnectSource
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.connect.conftest import address_of, fresh_payment
 

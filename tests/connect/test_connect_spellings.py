@@ -6,17 +6,18 @@ import json
 
 import pytest
 
-from airflow_provider_bloq.clients.bitcoin_addresses import (
+from airflow_provider_bloq.connect.addresses import (
     bare_address,
+    cash_content,
+    cash_spelling,
     is_address,
     require_address,
     same_address,
 )
-from airflow_provider_bloq.clients.cash_address import cash_content, cash_spelling
-from airflow_provider_bloq.clients.connect_models import Unspent
-from airflow_provider_bloq.conditions.condition import Met
-from airflow_provider_bloq.conditions.payments import AddressCoins, ConnectBalanceReached
+from airflow_provider_bloq.connect.conditions import AddressCoins, ConnectBalanceReached
+from airflow_provider_bloq.connect.models import Unspent
 from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.polling.conditions import Met
 from tests.hooks.conftest import Connect
 from tests.support.raw_server import RawConnection, SeenRequest, Serve
 

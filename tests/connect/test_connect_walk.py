@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Flow, sleep
-from airflow_provider_bloq.clients.walking import Part, Walk
+from airflow_provider_bloq.connect.paging import Part, Walk
 from airflow_provider_bloq.exceptions import BloqListShifted
+from airflow_provider_bloq.flow.effects import Flow, sleep
 from tests.support.scripted_bloq import ScriptedBloq
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bloq.hooks._connect import HookConnectClient
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.hooks.connect_stream import HookConnectClient
 from airflow_provider_bloq.testing.bitcoind import Bitcoind
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.bitcoin.conftest import bitcoin, bitcoind, shared_bitcoin

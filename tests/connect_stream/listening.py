@@ -8,11 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_bloq.clients.payments import Payment, PaymentEvent, PaymentMoved
-from airflow_provider_bloq.hooks.payment_feed import PaymentFeed
-from airflow_provider_bloq.hooks.retry_advice import Pace
-from airflow_provider_bloq.testing.bitcoin_transactions import Coin, pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.connect.payments import Payment, PaymentEvent, PaymentFeed, PaymentMoved
+from airflow_provider_bloq.flow.backoff import BackoffSettings
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, Coin, pay
 from airflow_provider_bloq.testing.local import LocalBloq
 
 __all__ = [
@@ -32,7 +30,7 @@ __all__ = [
 #: Seconds after which a test is stuck, however slow the machine.
 PATIENCE = 60.0
 #: Connects again so fast that no test has to wait for it.
-EAGER = Pace(first=0.01, cap=0.05)
+EAGER = BackoffSettings(first=0.01, cap=0.05)
 FEE = 2_000
 #: Longer than any test: what only the interval would find is not found.
 NEVER = 86_400.0

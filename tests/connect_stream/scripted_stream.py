@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import WSMsgType, web
 
-from airflow_provider_bloq.transport.stream import StreamDoor
+from airflow_provider_bloq.connect.stream import StreamEndpoint
 from tests.support.drivers import PATIENT, awaiting_driver
 
 __all__ = ["HANDSHAKE", "WELCOME", "Conversation", "Script", "scripted_stream", "welcomed"]
@@ -59,7 +59,7 @@ async def welcomed(conversation: Conversation, handshake: str = HANDSHAKE) -> No
 @asynccontextmanager
 async def scripted_stream(
     script: Script, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep, timeout: float = 30.0
-) -> AsyncIterator[StreamDoor]:
+) -> AsyncIterator[StreamEndpoint]:
     """Serve a script, and give the door that leads to it."""
 
     async def serve(request: web.Request) -> web.WebSocketResponse:
@@ -72,7 +72,7 @@ async def scripted_stream(
     async with serving(serve) as url:
         driver = awaiting_driver(PATIENT)
         try:
-            yield StreamDoor(driver, url, None, timeout, sleep)
+            yield StreamEndpoint(driver, url, None, timeout, sleep)
         finally:
             await driver.close()
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.clients.connect_models import Transaction, TxOutput
-from airflow_provider_bloq.clients.payments import Payment, PaymentBook, PaymentMoved, payments_in
+from airflow_provider_bloq.connect.models import Transaction, TxOutput
+from airflow_provider_bloq.connect.payments import Payment, PaymentBook, PaymentMoved, payments_in
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
 

@@ -8,13 +8,12 @@ from contextlib import suppress
 
 import pytest
 
-from airflow_provider_bloq.clients.payments import Payment
+from airflow_provider_bloq.connect.payments import Payment
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg
+from airflow_provider_bloq.hooks._connect import HookConnectClient
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.hooks.connect_stream import HookConnectClient
-from airflow_provider_bloq.testing.bitcoin_transactions import Payment as Transfer
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
+from airflow_provider_bloq.testing.bitcoind import Payment as Transfer
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from tests.connect_stream.conftest import Serve, eager
 from tests.connect_stream.listening import (

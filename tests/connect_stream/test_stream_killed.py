@@ -9,12 +9,10 @@ from collections import Counter
 
 import pytest
 
-from airflow_provider_bloq.clients.payments import Payment
-from airflow_provider_bloq.hooks.connect_stream import HookConnectClient
-from airflow_provider_bloq.hooks.payment_feed import PaymentFeed
-from airflow_provider_bloq.testing.bitcoin_transactions import Payment as Sent
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.connect.payments import Payment, PaymentFeed
+from airflow_provider_bloq.hooks._connect import HookConnectClient
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
+from airflow_provider_bloq.testing.bitcoind import Payment as Sent
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.connect_stream.listening import FEE, NEVER, coins, paid_address
 

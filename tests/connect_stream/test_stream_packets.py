@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_bloq.clients.stream_events import is_block, txid_in
-from airflow_provider_bloq.clients.stream_packets import (
-    Event,
-    Handshake,
-    Refusal,
-    Sign,
+from airflow_provider_bloq.connect.stream_packets import (
+    Signal,
+    StreamEvent,
+    StreamHandshake,
+    StreamRefusal,
     ends_token,
+    is_block,
     read_packet,
+    txid_in,
 )
 
 TXID = "ab" * 32
@@ -20,28 +21,28 @@ TXID = "ab" * 32
 @pytest.mark.parametrize(
     ("text", "packet"),
     [
-        ('0{"sid":"s","pingInterval":25000,"pingTimeout":5000}', Handshake(25.0, 5.0)),
-        ('0{"sid":"s"}', Handshake(25.0, 5.0)),
-        ('0{"pingInterval":true,"pingTimeout":"5"}', Handshake(25.0, 5.0)),
+        ('0{"sid":"s","pingInterval":25000,"pingTimeout":5000}', StreamHandshake(25.0, 5.0)),
+        ('0{"sid":"s"}', StreamHandshake(25.0, 5.0)),
+        ('0{"pingInterval":true,"pingTimeout":"5"}', StreamHandshake(25.0, 5.0)),
         # Neither a busy loop nor an eternal wait.
-        ('0{"pingInterval":0,"pingTimeout":1e300}', Handshake(0.05, 600.0)),
-        ("1", Sign.CLOSED),
-        ("2", Sign.OTHER),
-        ("3", Sign.PONG),
-        ("3probe", Sign.PONG),
-        ("6", Sign.OTHER),
-        ("40", Sign.CONNECTED),
-        ("40/elsewhere", Sign.OTHER),
-        ("41", Sign.DISCONNECTED),
-        ("41/elsewhere", Sign.OTHER),
-        ('42["block","a"]', Event("block", ("a",))),
-        ('4217["block"]', Event("block", ())),
-        ('42/elsewhere,["block","a"]', Sign.OTHER),
-        ("430[]", Sign.OTHER),
-        ('44"jwt expired"', Refusal(is_about_token=True)),
-        ('44"full"', Refusal(is_about_token=False)),
-        ('44/elsewhere,"jwt expired"', Sign.OTHER),
-        ("451-[]", Sign.OTHER),
+        ('0{"pingInterval":0,"pingTimeout":1e300}', StreamHandshake(0.05, 600.0)),
+        ("1", Signal.CLOSED),
+        ("2", Signal.OTHER),
+        ("3", Signal.PONG),
+        ("3probe", Signal.PONG),
+        ("6", Signal.OTHER),
+        ("40", Signal.CONNECTED),
+        ("40/elsewhere", Signal.OTHER),
+        ("41", Signal.DISCONNECTED),
+        ("41/elsewhere", Signal.OTHER),
+        ('42["block","a"]', StreamEvent("block", ("a",))),
+        ('4217["block"]', StreamEvent("block", ())),
+        ('42/elsewhere,["block","a"]', Signal.OTHER),
+        ("430[]", Signal.OTHER),
+        ('44"jwt expired"', StreamRefusal(is_about_token=True)),
+        ('44"full"', StreamRefusal(is_about_token=False)),
+        ('44/elsewhere,"jwt expired"', Signal.OTHER),
+        ("451-[]", Signal.OTHER),
     ],
 )
 def test_a_packet_is_read(text: str, packet: object) -> None:
@@ -61,24 +62,24 @@ def test_what_is_no_packet_is_refused_and_not_quoted(text: str) -> None:
 @pytest.mark.parametrize(
     ("event", "txid"),
     [
-        (Event("bcrt1qaddress", (TXID,)), TXID),
-        (Event("bcrt1qaddress", (TXID.upper(),)), TXID),
-        (Event("bcrt1qaddress", ({"address": "bcrt1qaddress", "txid": TXID},)), TXID),
-        (Event("bitcoind/addresstxid", ({"address": "bcrt1qaddress", "txid": TXID},)), TXID),
-        (Event("bcrt1qaddress", ()), None),
-        (Event("bcrt1qaddress", ("short",)), None),
-        (Event("bcrt1qaddress", ({"txid": 1},)), None),
-        (Event("tx", ({"txid": TXID},)), None),
-        (Event("block", (TXID,)), None),
+        (StreamEvent("bcrt1qaddress", (TXID,)), TXID),
+        (StreamEvent("bcrt1qaddress", (TXID.upper(),)), TXID),
+        (StreamEvent("bcrt1qaddress", ({"address": "bcrt1qaddress", "txid": TXID},)), TXID),
+        (StreamEvent("bitcoind/addresstxid", ({"address": "bcrt1qaddress", "txid": TXID},)), TXID),
+        (StreamEvent("bcrt1qaddress", ()), None),
+        (StreamEvent("bcrt1qaddress", ("short",)), None),
+        (StreamEvent("bcrt1qaddress", ({"txid": 1},)), None),
+        (StreamEvent("tx", ({"txid": TXID},)), None),
+        (StreamEvent("block", (TXID,)), None),
     ],
 )
-def test_a_transaction_is_read_from_the_events_of_addresses(event: Event, txid: str | None) -> None:
+def test_a_transaction_is_read_from_the_events_of_addresses(event: StreamEvent, txid: str | None) -> None:
     assert txid_in(event) == txid
 
 
 def test_blocks_and_farewells_are_known_by_their_names() -> None:
-    assert is_block(Event("block", (TXID,)))
-    assert not is_block(Event("tx", (TXID,)))
-    assert ends_token(Event("disconnect", ("jwt expired",)))
-    assert not ends_token(Event("disconnect", ("ping timeout",)))
-    assert not ends_token(Event("block", ("jwt expired",)))
+    assert is_block(StreamEvent("block", (TXID,)))
+    assert not is_block(StreamEvent("tx", (TXID,)))
+    assert ends_token(StreamEvent("disconnect", ("jwt expired",)))
+    assert not ends_token(StreamEvent("disconnect", ("ping timeout",)))
+    assert not ends_token(StreamEvent("block", ("jwt expired",)))

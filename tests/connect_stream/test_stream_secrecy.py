@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.credentials import Secret
+from airflow_provider_bloq.connect.stream import StreamEndpoint
 from airflow_provider_bloq.exceptions import BloqApiError
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.testing.bitcoind import Bitcoind
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
-from airflow_provider_bloq.transport.stream import StreamDoor
 from tests.connect_stream.conftest import Serve, eager
 from tests.connect_stream.listening import NEVER, PATIENCE, paid_address, until, until_joined
 
@@ -49,7 +49,7 @@ def has_struck(bloq: LocalBloq, fault: str) -> bool:
     return bloq.faults_struck()[fault] > 0
 
 
-async def error_of(door: StreamDoor, token: str) -> BloqApiError:
+async def error_of(door: StreamEndpoint, token: str) -> BloqApiError:
     with pytest.raises(BloqApiError) as refused:
         async with asyncio.timeout(PATIENCE), door.session(Secret(token), []):
             raise AssertionError("it was let in")

@@ -8,10 +8,10 @@ import json
 import pytest
 from aiohttp import web
 
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.clients.stream_events import subscriptions
+from airflow_provider_bloq.auth.credentials import Secret
+from airflow_provider_bloq.connect.stream import StreamEnded, StreamEndpoint
+from airflow_provider_bloq.connect.stream_packets import subscriptions
 from airflow_provider_bloq.exceptions import BloqApiError, BloqNotFound, BloqRateLimited, BloqUnavailable
-from airflow_provider_bloq.transport.stream import StreamDoor, StreamEnded
 from tests.connect_stream.listening import PATIENCE
 from tests.connect_stream.scripted_stream import (
     HANDSHAKE,
@@ -36,7 +36,7 @@ async def ended(script: Script) -> StreamEnded:
         return end.value
 
 
-async def heard_to_the_end(door: StreamDoor) -> None:
+async def heard_to_the_end(door: StreamEndpoint) -> None:
     async with door.session(TOKEN, subscriptions([])) as session:
         async for _ in session.events():
             pass
@@ -230,7 +230,7 @@ async def refused(url: str) -> BloqApiError:
     driver = awaiting_driver(PATIENT)
     try:
         with pytest.raises(BloqApiError) as error:
-            async with StreamDoor(driver, url, None, PATIENCE).session(TOKEN, subscriptions([])):
+            async with StreamEndpoint(driver, url, None, PATIENCE).session(TOKEN, subscriptions([])):
                 raise AssertionError("it was let in")
         return error.value
     finally:

@@ -10,14 +10,11 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from airflow_provider_bloq.clients.stream_record import STEADY, StreamRecord
+from airflow_provider_bloq.connect.stream import SELDOM, STEADY, ChainNews, StreamRecord
 from airflow_provider_bloq.exceptions import BloqUnsafeAddress
+from airflow_provider_bloq.hooks._connect import HookConnectClient
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.hooks.connect_stream import HookConnectClient
-from airflow_provider_bloq.hooks.stream_life import SELDOM
-from airflow_provider_bloq.hooks.stream_news import News
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from tests.connect_stream.conftest import Serve, eager
 from tests.connect_stream.listening import (
@@ -49,7 +46,7 @@ class Naps:
         await asyncio.Event().wait()
 
 
-async def next_news(news: News) -> None:
+async def next_news(news: ChainNews) -> None:
     assert await news.wait(PATIENCE)
 
 

@@ -18,7 +18,7 @@ from airflow_provider_bloq.decorators.bloq import bloq_task
 from airflow_provider_bloq.exceptions import BloqClientKeysRejected, BloqConfigurationError, BloqNotFound
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.hooks.retry_policy import BloqRetryPolicy
+from airflow_provider_bloq.hooks.retries import BloqRetryPolicy
 from airflow_provider_bloq.testing.local import IssuedKeys, LocalBloq
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from hvac.exceptions import InvalidRequest
 
+from airflow_provider_bloq.connection.fields import EXTRA_FIELDS
+from airflow_provider_bloq.connection.settings import BloqSettings
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.settings.connection import BloqSettings
-from airflow_provider_bloq.settings.fields import EXTRA_FIELDS
 from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.testing.policies import member_policy, reader_policy, worker_policy
+from airflow_provider_bloq.testing.stack import member_policy, reader_policy, worker_policy
 from tests.docs.markdown import Block, anchors, blocks, links
 from tests.docs.public_classes import public_names
 from tests.docs.running import run

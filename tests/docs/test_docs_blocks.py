@@ -13,8 +13,8 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from airflow.sdk.configuration import conf
 
-from airflow_provider_bloq.settings.connection import BloqSettings
-from airflow_provider_bloq.vault.endpoint import read_endpoint
+from airflow_provider_bloq.connection.settings import BloqSettings
+from airflow_provider_bloq.vault.vault_settings import read_vault_settings
 from tests.docs.markdown import Block, blocks
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +102,7 @@ def test_connections_of_the_config_map_are_right_and_hold_no_secret() -> None:
     assert settings.conn_id == "bloq_default"
     assert bloq["extra"]["vault_conn_id"] in given
     fields = dict.fromkeys(("login", "password", "schema", "port")) | vault | {"extra_dejson": vault["extra"]}
-    endpoint = read_endpoint(SimpleNamespace(**fields), "vault_bloq")
+    endpoint = read_vault_settings(SimpleNamespace(**fields), "vault_bloq")
     assert endpoint.url.startswith("https://")
     assert endpoint.auth_type == "kubernetes"
     assert not any({"login", "password"} & set(connection) for connection in given.values())

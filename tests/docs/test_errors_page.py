@@ -14,8 +14,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 import airflow_provider_bloq
 from airflow_provider_bloq import exceptions
 from airflow_provider_bloq.exceptions import BloqError
-from airflow_provider_bloq.hooks import failures
-from airflow_provider_bloq.hooks.retry_advice import Pace, advice_on
+from airflow_provider_bloq.flow.backoff import BackoffSettings, advice_on
+from airflow_provider_bloq.hooks import _failures
 
 PAGE = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
 ROWS = [
@@ -61,13 +61,13 @@ def test_the_fields_of_an_error_are_told(name: str) -> None:
 def test_what_the_retry_policy_decides_is_told(name: str) -> None:
     error = KINDS[name].__new__(KINDS[name])
     error.__dict__.update(status=None, code=None, retry_after=None)
-    advice = advice_on(error, 1, 0.5, Pace())
+    advice = advice_on(error, 1, 0.5, BackoffSettings())
     words = "as `retries` say" if advice is None else "fails at once" if advice.pause is None else "backs off"
     assert words in ERRORS[name][2]
 
 
 def test_which_errors_airflow_never_retries_is_told() -> None:
-    twins = {getattr(failures, name) for name in failures.__all__ if name.endswith("Failure")}
+    twins = {getattr(_failures, name) for name in _failures.__all__ if name.endswith("Failure")}
     final = {base.__name__ for twin in twins for base in twin.__bases__ if base is not AirflowFailException}
     assert {name for name, cells in ERRORS.items() if cells[3].startswith("yes")} == final
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_bloq.settings.environment import Environment
+from airflow_provider_bloq.connection.fields import Environment
 from airflow_provider_bloq.testing.command import main
 from tests.docs.markdown import blocks
 from tests.docs.walkthrough import file_of, script

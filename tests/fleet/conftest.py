@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.cache import shared_providers
-from airflow_provider_bloq.clients.pace import shared_paces
+from airflow_provider_bloq.flow.rate_limit import shared_rate_limiters
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from airflow_provider_bloq.testing.openbao import LocalVault
 from tests.support.real_fleet import RealFleet
@@ -37,7 +37,7 @@ def fleet(
     for name in [name for name in os.environ if name.startswith("VAULT_")]:
         monkeypatch.delenv(name)
     shared_providers.forget()
-    shared_paces.forget()
+    shared_rate_limiters.forget()
     fleet_service.reset_counters()
     fleet = RealFleet(fleet_service, fleet_vault, f"fleet-{secrets.token_hex(4)}")
     for conn_id, connection in fleet.connections().items():

@@ -17,13 +17,13 @@ import traceback
 from collections.abc import Callable
 from typing import TextIO
 
-from airflow_provider_bloq.auth.lease import Lease
-from airflow_provider_bloq.auth.shared import SharedStore, SharedTokenProvider
-from airflow_provider_bloq.clients.retry import RetryPolicy
+from airflow_provider_bloq.auth.shared_provider import SharedStore, SharedTokenProvider
+from airflow_provider_bloq.auth.shared_store import Lease
+from airflow_provider_bloq.connection.masking import mask
+from airflow_provider_bloq.connection.reading import read_settings
+from airflow_provider_bloq.flow.retry import RetryPolicy
+from airflow_provider_bloq.hooks._account import Account
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.connection import read_settings
-from airflow_provider_bloq.hooks.masking import mask
-from airflow_provider_bloq.hooks.wiring import Account
 from tests.support.drivers import blocking_driver
 
 #: Nothing takes this long; it only keeps a child from outliving a test that failed, in seconds.

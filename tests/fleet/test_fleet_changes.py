@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_bloq.auth.cache import shared_providers
 from airflow_provider_bloq.exceptions import BloqTokenRejected
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.operators.token_broker import BloqTokenBrokerOperator
+from airflow_provider_bloq.operators.client_keys import BloqTokenBrokerOperator
 from airflow_provider_bloq.testing.local import Fault, FaultKind
 from tests.support.real_fleet import RealFleet
 

@@ -8,14 +8,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from airflow_provider_bloq.accounts.client import AccountsTokenEndpoint
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
-from airflow_provider_bloq.auth.flow import Flow, Request, Response, send
-from airflow_provider_bloq.auth.ladder import TokenProvider
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.shared import SharedTokenProvider
-from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
-from airflow_provider_bloq.clients.retry import RetryPolicy
+from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
 from airflow_provider_bloq.exceptions import BloqError, BloqVaultUnavailable
+from airflow_provider_bloq.flow.effects import Flow, Request, Response, send
+from airflow_provider_bloq.flow.retry import RetryPolicy
 from tests.support.scripted_bloq import ACCOUNTS, NODES, RotatingKeys, ScriptedBloq
 from tests.support.shared_slots import FakeStore
 
@@ -52,8 +52,8 @@ class SimulatedProcess:
 
     bloq: ScriptedBloq
     behind: float = 0.0
-    minter: TokenProvider | None = None
-    supply: TokenProvider | SharedTokenProvider = field(init=False)
+    minter: ClientKeysTokenProvider | None = None
+    supply: ClientKeysTokenProvider | SharedTokenProvider = field(init=False)
 
     def clock(self) -> float:
         return self.bloq.time - self.behind
@@ -167,7 +167,7 @@ class Fleet(RuleBasedStateMachine):
         process = SimulatedProcess(self.bloq)
         if role == "member":
             endpoint = AccountsTokenEndpoint(ACCOUNTS, RetryPolicy())
-            process.minter = TokenProvider(endpoint, self.source, clock=process.clock)
+            process.minter = ClientKeysTokenProvider(endpoint, self.source, clock=process.clock)
         if self.shares:
             process.supply = SharedTokenProvider(
                 self.store.shared, ACCOUNTS, minter=process.minter, patience=50.0, clock=process.clock

@@ -12,21 +12,21 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_bloq.auth.cache import shared_providers
-from airflow_provider_bloq.auth.lease import Lease
-from airflow_provider_bloq.auth.shared import SharedTokenProvider
-from airflow_provider_bloq.clients.retry import RetryPolicy
+from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
+from airflow_provider_bloq.auth.shared_store import Lease
+from airflow_provider_bloq.connection.masking import mask
+from airflow_provider_bloq.connection.reading import read_settings
+from airflow_provider_bloq.doctor.checks import check_connection
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqSharedTokenStale,
     BloqVaultUnavailable,
 )
+from airflow_provider_bloq.flow.retry import RetryPolicy
+from airflow_provider_bloq.hooks._account import Account
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.hooks.check import check_connection
-from airflow_provider_bloq.hooks.connection import read_settings
-from airflow_provider_bloq.hooks.masking import mask
-from airflow_provider_bloq.hooks.wiring import Account
-from airflow_provider_bloq.operators.token_broker import BloqTokenBrokerOperator
+from airflow_provider_bloq.operators.client_keys import BloqTokenBrokerOperator
 from airflow_provider_bloq.testing.local import Fault, FaultKind
 from airflow_provider_bloq.testing.openbao import SeenRequest
 from tests.support.drivers import blocking_driver

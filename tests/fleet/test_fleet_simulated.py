@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.auth.lease import LEASE_SECONDS, Lease
-from airflow_provider_bloq.auth.shared import Kept
-from airflow_provider_bloq.auth.supply import TokenSupply
+from airflow_provider_bloq.auth.shared_provider import Kept
+from airflow_provider_bloq.auth.shared_store import LEASE_SECONDS, Lease
+from airflow_provider_bloq.auth.token_provider import TokenProvider
 from airflow_provider_bloq.exceptions import BloqSharedTokenStale
 from tests.support.scripted_bloq import MINUTE
 from tests.support.simulated_fleet import PATIENCE, Process, SimulatedFleet
@@ -22,7 +22,7 @@ def fleet() -> SimulatedFleet:
     return SimulatedFleet()
 
 
-def hour_of_tasks(fleet: SimulatedFleet, supply: Callable[[], TokenSupply]) -> None:
+def hour_of_tasks(fleet: SimulatedFleet, supply: Callable[[], TokenProvider]) -> None:
     """Start ten thousand tasks over an hour, in waves and between them, of three calls each."""
     begin = fleet.bloq.time
     for number in range(TASKS):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_bloq.testing.airflow_processes import AirflowProcesses
-from airflow_provider_bloq.testing.local.counters import CounterSnapshot
+from airflow_provider_bloq.testing.airflow import AirflowProcesses
+from airflow_provider_bloq.testing.local.backend import CounterSnapshot
 from airflow_provider_bloq.testing.stack import LocalStack
 
 pytestmark = pytest.mark.slow

@@ -35,8 +35,8 @@ from airflow_provider_bloq.exceptions import (
     BloqUpdateNotDone,
     FieldProblem,
 )
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.failures import failing_at_once
 from airflow_provider_bloq.testing.local import Fault, FaultKind, IssuedKeys, LocalBloq
 from tests.hooks.conftest import Connect
 
@@ -94,7 +94,7 @@ def every_error() -> list[BloqError]:
 
 
 def raised_by_a_hook(error: BloqError) -> BloqError:
-    with pytest.raises(BloqError) as raised, failing_at_once():
+    with pytest.raises(BloqError) as raised, raise_as_fail_exception():
         raise error
     return raised.value
 
@@ -133,7 +133,7 @@ def test_only_what_no_retry_can_help_fails_at_once(error: BloqError) -> None:
 
 def test_the_cause_of_a_failure_is_kept() -> None:
     cause = BloqUnavailable("the answer was lost")
-    with pytest.raises(AirflowFailException) as failure, failing_at_once():
+    with pytest.raises(AirflowFailException) as failure, raise_as_fail_exception():
         raise BloqAmbiguousCreate("which?") from cause
     assert failure.value.__cause__ is cause
     assert [entry.name for entry in failure.traceback][-1] == "test_the_cause_of_a_failure_is_kept"

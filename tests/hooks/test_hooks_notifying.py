@@ -20,13 +20,13 @@ from airflow_provider_bloq.exceptions import (
     BloqRpcError,
     BloqTransactionRefused,
 )
-from airflow_provider_bloq.hooks.failures import failing_at_once
-from airflow_provider_bloq.hooks.notifying import summary_of
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.hooks.notifications import summary_of
 
 
 def twin_of(error: BloqError) -> BloqError:
     """Return the kind of an error that operators raise in its place."""
-    with pytest.raises(BloqError) as raised, failing_at_once():
+    with pytest.raises(BloqError) as raised, raise_as_fail_exception():
         raise error
     return raised.value
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from airflow.sdk.serde import serialize
 
-from airflow_provider_bloq.clients.models import Node
 from airflow_provider_bloq.exceptions import BloqCertificateError, BloqConfigurationError
 from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.nodes.models import Node
 from airflow_provider_bloq.testing.local import IssuedKeys, LocalBloq
 from tests.hooks.conftest import Connect
 

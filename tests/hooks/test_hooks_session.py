@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from airflow.providers.common.compat.sdk import redact
 
-from airflow_provider_bloq.clients.models import Node
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
+from airflow_provider_bloq.nodes.models import Node
 from airflow_provider_bloq.testing.local import Fault, FaultKind, IssuedKeys, LocalBloq
 from tests.hooks.conftest import Connect, new_keys
 from tests.support.raw_server import RawConnection, SeenRequest, Serve

@@ -14,11 +14,11 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_bloq import exceptions as errors
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqRateLimited, BloqUnavailable
-from airflow_provider_bloq.hooks.retry_advice import Advice, Pace, advice_on
-from airflow_provider_bloq.hooks.retry_policy import BloqRetryPolicy
+from airflow_provider_bloq.flow.backoff import Advice, BackoffSettings, advice_on
+from airflow_provider_bloq.hooks.retries import BloqRetryPolicy
 from airflow_provider_bloq.operators.nodes import BloqDeleteNodeOperator, BloqListNodesOperator
 
-PACE = Pace(first=10.0, cap=100.0, longest_told=1000.0)
+PACE = BackoffSettings(first=10.0, cap=100.0, longest_told=1000.0)
 
 NO_HELP = [
     errors.BloqClientKeysRejected("refused"),
@@ -171,7 +171,7 @@ import airflow.sdk
 for name in ("RetryPolicy", "RetryDecision"):
     del vars(airflow.sdk)["__lazy_imports"][name]
 from airflow.sdk import DAG
-from airflow_provider_bloq.hooks.retry_policy import DEFAULT_POLICY, BloqRetryPolicy, policy_argument
+from airflow_provider_bloq.hooks.retries import DEFAULT_POLICY, BloqRetryPolicy, policy_argument
 from airflow_provider_bloq.operators.nodes import BloqListNodesOperator
 assert DEFAULT_POLICY is None
 assert policy_argument(None) == {}

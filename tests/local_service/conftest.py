@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.testing.bitcoind import Bitcoind
-from airflow_provider_bloq.testing.bitcoind_program import bitcoind_command
+from airflow_provider_bloq.testing.bitcoind_download import bitcoind_command
 from airflow_provider_bloq.testing.errors import TestingSetupError
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.local_service.connect_caller import ConnectCaller

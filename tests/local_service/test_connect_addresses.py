@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.testing.bitcoin_transactions import Payment, pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, Payment, pay
 from tests.local_service.connect_caller import ConnectCaller
 from tests.local_service.replayed_chain import ReplayedChain, Sums, replay
 

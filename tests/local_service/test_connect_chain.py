@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from airflow_provider_bloq.testing.local import Fault, FaultKind
 from tests.local_service.conftest import Start
 from tests.local_service.connect_caller import ConnectCaller

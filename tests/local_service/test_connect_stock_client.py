@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.anvil_download import npm_command, run_tool
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from airflow_provider_bloq.testing.errors import TestingSetupError
 from airflow_provider_bloq.testing.local import LocalBloq
-from airflow_provider_bloq.testing.npm import npm_command, run_tool
 from tests.local_service.connect_caller import ConnectCaller
 from tests.support.shared_chain import SharedChain
 

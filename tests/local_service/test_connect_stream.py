@@ -11,8 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from airflow_provider_bloq.testing.bitcoin_transactions import Payment, pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, Payment, pay
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from tests.local_service.connect_caller import ConnectCaller
 from tests.local_service.engine_io_client import PATIENCE, Transport, engine_client

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from airflow_provider_bloq.testing.local.addresses import NoFreeAddress, Place, bind, bind_place
+from airflow_provider_bloq.testing.local.listener import NoFreeAddress, Place, bind, bind_place
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[s
     return [
         record.getMessage()
         for record in caplog.records
-        if record.name.startswith("airflow_provider_bloq.auth") and record.levelno >= level
+        if record.name.startswith("airflow_provider_bloq.flow.events") and record.levelno >= level
     ]
 
 

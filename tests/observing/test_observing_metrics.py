@@ -12,15 +12,14 @@ from typing import Any
 import pytest
 from airflow.sdk.observability import stats
 
-from airflow_provider_bloq.auth.events import HeldBack, Looked
-from airflow_provider_bloq.conditions.nodes import NodeList
+from airflow_provider_bloq.flow.events import HeldBack, Looked
+from airflow_provider_bloq.hooks._telemetry import COUNTED, ServiceNames, measure
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.hooks.metrics import COUNTED, measure
-from airflow_provider_bloq.hooks.services import ServiceNames
+from airflow_provider_bloq.nodes.conditions import NodeList
+from airflow_provider_bloq.polling.shared_polls import shared_polls
 from airflow_provider_bloq.testing.local import Fault, FaultKind
 from airflow_provider_bloq.testing.stack import LocalStack
-from airflow_provider_bloq.triggers.polls import shared_polls
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "metrics.md"
 

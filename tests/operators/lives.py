@@ -10,10 +10,10 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
-from airflow_provider_bloq.auth.flow import Block, Effect, Flow, Send, Sleep
+from airflow_provider_bloq.flow.effects import Effect, Flow, RunBlocking, Send, Sleep
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
+from airflow_provider_bloq.hooks._account import network_of
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.wiring import network_of
-from airflow_provider_bloq.transport.blocking import BlockingDriver
 
 __all__ = ["POINTS", "FakeRun", "FakeTime", "Killed", "Point", "TaskLife"]
 
@@ -39,9 +39,9 @@ class Point:
 POINTS = (
     Point("before the POST", Send),
     Point("after the POST, before its answer", Send, after=True),
-    Point("after the answer, before anything is saved", Block),
-    Point("after the answer, before the state is saved", Block, number=2),
-    Point("after the state is saved", Block, number=2, after=True),
+    Point("after the answer, before anything is saved", RunBlocking),
+    Point("after the answer, before the state is saved", RunBlocking, number=2),
+    Point("after the state is saved", RunBlocking, number=2, after=True),
     Point("while waiting", Sleep),
 )
 
@@ -101,8 +101,8 @@ class MortalHook(BloqHook):
         self._has_created = False
 
     @cached_property
-    def _driver(self) -> BlockingDriver:
-        return BlockingDriver(network_of(self.settings), mask=lambda _: None, sleep=self._time.sleep)
+    def _driver(self) -> SyncDriver:
+        return SyncDriver(network_of(self.settings), mask=lambda _: None, sleep=self._time.sleep)
 
     def run(self, flow: Flow[Any], /) -> Any:
         return super().run(flow if self._point is None else self._mortal(flow, self._point))

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_bloq.auth.flow import Flow, block
 from airflow_provider_bloq.exceptions import BloqNotStarted
+from airflow_provider_bloq.flow.effects import Flow, run_blocking
 from airflow_provider_bloq.operators.nodes import BloqCreateNodeOperator
+from airflow_provider_bloq.polling.serialization import timeout_event
 from airflow_provider_bloq.testing.local import Fault, FaultKind
-from airflow_provider_bloq.triggers.cancelling import CancellingTrigger
-from airflow_provider_bloq.triggers.outcome import timeout_event
+from airflow_provider_bloq.triggers.wait import CancellingTrigger
 from tests.operators.creates import Account
 from tests.operators.lives import POINTS, Killed, TaskLife
 
@@ -110,7 +110,7 @@ def test_what_cannot_be_undone_for_a_lock_does_not_hold_the_kill_up(account: Acc
         kill_budget = 0.1
 
         def cancellation(self, service: dict[str, Any]) -> Flow[Any]:
-            return block(held.wait)
+            return run_blocking(held.wait)
 
     operator = Stuck(task_id="create", service_id=account.service_id, cancel_on_kill=True)
     operator.on_kill()

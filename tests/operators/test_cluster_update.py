@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_bloq.auth.flow import Send, Sleep
-from airflow_provider_bloq.clients.cluster_update import abort_update
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqNotFound,
     BloqUpdateNotDone,
     BloqWaitTimeout,
 )
+from airflow_provider_bloq.flow.effects import Send, Sleep
 from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.nodes.client import abort_update
 from airflow_provider_bloq.operators.clusters import BloqAbortClusterUpdateOperator, BloqUpdateClusterOperator
+from airflow_provider_bloq.polling.serialization import failed_event
 from airflow_provider_bloq.testing.local import LocalBloq
-from airflow_provider_bloq.triggers.outcome import failed_event
 from tests.operators.lives import Killed, Point, TaskLife
 
 

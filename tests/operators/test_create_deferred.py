@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_bloq.exceptions import (
-    BloqForeignEvent,
-    BloqNotFound,
-    BloqNotStarted,
+from airflow_provider_bloq.exceptions import BloqForeignEvent, BloqNotFound, BloqNotStarted
+from airflow_provider_bloq.polling.serialization import failed_event, met_event, timeout_event
+from airflow_provider_bloq.triggers.wait import (
+    BloqClusterStartTrigger,
+    BloqNodeStartTrigger,
+    CancellingTrigger,
 )
-from airflow_provider_bloq.triggers.cancelling import CancellingTrigger
-from airflow_provider_bloq.triggers.creation import BloqClusterStartTrigger, BloqNodeStartTrigger
-from airflow_provider_bloq.triggers.outcome import failed_event, met_event, timeout_event
 from tests.operators.creates import Account
 from tests.operators.lives import POINTS, Killed, TaskLife
 

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_bloq.auth.flow import Block, Send
-from airflow_provider_bloq.clients.attempts import SERVICE_SKEW
 from airflow_provider_bloq.exceptions import (
     BloqAmbiguousCreate,
     BloqConfigurationError,
@@ -17,6 +15,8 @@ from airflow_provider_bloq.exceptions import (
     BloqQuotaExceeded,
     BloqUnavailable,
 )
+from airflow_provider_bloq.flow.effects import RunBlocking, Send
+from airflow_provider_bloq.nodes.creation import SERVICE_SKEW
 from airflow_provider_bloq.testing.local import Fault, FaultKind
 from tests.operators.creates import Account
 from tests.operators.lives import POINTS, FakeRun, Killed, Point
@@ -43,9 +43,9 @@ def test_a_worker_that_dies_leaves_exactly_one_after_the_retry(account: Account,
 @pytest.mark.parametrize(
     "point",
     [
-        Point("while it reads the note", Block, 1, counted_from_create=False),
+        Point("while it reads the note", RunBlocking, 1, counted_from_create=False),
         Point("while it looks for it", Send, 1, after=True, counted_from_create=False),
-        Point("before it claims it anew", Block, 2, counted_from_create=False),
+        Point("before it claims it anew", RunBlocking, 2, counted_from_create=False),
     ],
     ids=lambda point: point.name,
 )

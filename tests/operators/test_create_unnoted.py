@@ -8,13 +8,13 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
-from airflow_provider_bloq.auth.flow import Block
 from airflow_provider_bloq.exceptions import (
     BloqAmbiguousCreate,
     BloqConfigurationError,
     BloqNotStarted,
     BloqUnavailable,
 )
+from airflow_provider_bloq.flow.effects import RunBlocking
 from airflow_provider_bloq.testing.local import Fault, FaultKind
 from tests.operators.creates import Account
 from tests.operators.lives import POINTS, Killed, Point, TaskLife
@@ -74,7 +74,7 @@ def test_an_end_between_the_request_and_its_answer_fails_it_for_good(
 def test_an_end_right_after_the_answer_has_the_id(account: Account) -> None:
     task = account.task(durable=False)
     with pytest.raises(BloqNotStarted) as failure:
-        task.attempt(Point("before the XCom", Block))
+        task.attempt(Point("before the XCom", RunBlocking))
     assert isinstance(failure.value, AirflowFailException)
     assert set(account.listed()) == {failure.value.node_id}
 

@@ -14,7 +14,6 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import ObjectStoragePath
 
-from airflow_provider_bloq.clients.jsonrpc import RpcCall
 from airflow_provider_bloq.exceptions import (
     BloqApiError,
     BloqCallsFailed,
@@ -22,11 +21,11 @@ from airflow_provider_bloq.exceptions import (
     BloqResultTooLarge,
     BloqRpcError,
 )
-from airflow_provider_bloq.hooks import lacking, retry_policy
+from airflow_provider_bloq.hooks import _compat, retries
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.operators.fan_out import BloqFanOutOperator
-from airflow_provider_bloq.operators.many_calls import outcomes_of_all
+from airflow_provider_bloq.operators.jsonrpc import BloqFanOutOperator, outcomes_of_all
+from airflow_provider_bloq.rpc.client import RpcCall
 from airflow_provider_bloq.testing.anvil import Anvil
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from airflow_provider_bloq.testing.local.faults import Fault, FaultKind
@@ -353,9 +352,9 @@ AN_OLDER_CORE = """
 import airflow.sdk
 from datetime import timedelta
 del vars(airflow.sdk)["__lazy_imports"]["BaseAsyncOperator"]
-from airflow_provider_bloq.operators.async_base import BaseAsyncOperator
-from airflow_provider_bloq.operators.fan_out import BloqFanOutOperator
-assert BaseAsyncOperator.__module__ == "airflow_provider_bloq.operators.async_base"
+from airflow_provider_bloq.operators._base import BaseAsyncOperator
+from airflow_provider_bloq.operators.jsonrpc import BloqFanOutOperator
+assert BaseAsyncOperator.__module__ == "airflow_provider_bloq.operators._base"
 class Squares(BloqFanOutOperator):
     async def aexecute(self, context):
         return [number ** 2 for number in context["numbers"]]
@@ -378,8 +377,8 @@ def test_where_the_core_has_no_retry_policies_a_task_with_retries_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     operator = fan_out(serve_node(square_all), [3], retries=2)
-    monkeypatch.setattr(retry_policy, "CORE_HAS_POLICIES", False)
-    monkeypatch.setattr(lacking, "_told", set())
+    monkeypatch.setattr(retries, "CORE_HAS_POLICIES", False)
+    monkeypatch.setattr(_compat, "_told", set())
     operator.execute(context)
     operator.execute(context)
     assert caplog.text.count("has no retry policies") == 1

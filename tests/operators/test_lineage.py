@@ -14,17 +14,15 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.operators.connect import BloqConnectOperator
-from airflow_provider_bloq.operators.fan_out import BloqFanOutOperator
-from airflow_provider_bloq.operators.jsonrpc import BloqJsonRpcOperator
-from airflow_provider_bloq.operators.lineage import (
+from airflow_provider_bloq.operators._lineage import (
     DatasetName,
     StoredFile,
     distinct,
     node_dataset,
     operator_lineage,
 )
-from airflow_provider_bloq.operators.sending import BloqSendTransactionOperator
+from airflow_provider_bloq.operators.connect import BloqConnectOperator, BloqSendTransactionOperator
+from airflow_provider_bloq.operators.jsonrpc import BloqFanOutOperator, BloqJsonRpcOperator
 from tests.clients.scripted_node import NOWHERE, echo_all
 from tests.hooks.conftest import Connect
 from tests.operators.conftest import ServeNode

@@ -14,8 +14,8 @@ from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqResultTooLarge
+from airflow_provider_bloq.operators._results import RESULT_LIMIT, returned
 from airflow_provider_bloq.operators.jsonrpc import BloqJsonRpcOperator
-from airflow_provider_bloq.operators.results import RESULT_LIMIT, returned
 from tests.operators.conftest import ServeNode, context_of
 from tests.support.raw_server import RawServer
 
@@ -96,7 +96,7 @@ def test_another_try_replaces_the_file(tmp_path: Path) -> None:
 A_FULL_DISK = """
 import resource, sys
 from airflow.sdk import ObjectStoragePath
-from airflow_provider_bloq.operators.results import returned
+from airflow_provider_bloq.operators._results import returned
 file = ObjectStoragePath(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

@@ -7,9 +7,7 @@ from airflow.providers.common.messaging.triggers import msg_queue
 from airflow.providers.common.messaging.triggers.msg_queue import MessageQueueTrigger
 
 from airflow_provider_bloq.queues.bloq import BloqAddressQueue, BloqBlockQueue, BloqLogsQueue
-from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
-from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
-from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
+from airflow_provider_bloq.triggers.chain_events import BloqAddressTrigger, BloqBlockTrigger, BloqLogsTrigger
 
 ADDRESS = "0x" + "ab" * 20
 

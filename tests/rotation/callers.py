@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import importlib
 
+from airflow_provider_bloq.accounts.client import AccountsTokenEndpoint
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
-from airflow_provider_bloq.auth.ladder import TokenProvider
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
-from airflow_provider_bloq.clients.nodes import NodesClient
-from airflow_provider_bloq.clients.retry import RetryPolicy
-from airflow_provider_bloq.transport.blocking import BlockingDriver
-from airflow_provider_bloq.vault.location import VaultLocation
-from airflow_provider_bloq.vault.source import VaultKeySource
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
+from airflow_provider_bloq.connection.settings import VaultLocation
+from airflow_provider_bloq.flow.retry import RetryPolicy
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
+from airflow_provider_bloq.nodes.client import NodesClient
+from airflow_provider_bloq.vault.key_source import VaultKeySource
 from tests.support.drivers import PATIENT
 
 __all__ = ["Caller"]
@@ -24,14 +24,14 @@ class Caller:
     def __init__(self, accounts_url: str, nodes_url: str, conn_id: str, path: str) -> None:
         self._urls = (accounts_url, nodes_url)
         self._location = VaultLocation(conn_id, path)
-        self._driver = BlockingDriver(PATIENT, mask=lambda _: None)
+        self._driver = SyncDriver(PATIENT, mask=lambda _: None)
         self.start_anew()
 
     def start_anew(self) -> None:
         """Be another task: with nothing in hand."""
         accounts_url, nodes_url = self._urls
         self._source = VaultKeySource(self._location, timeout=30.0)
-        provider = TokenProvider(AccountsTokenEndpoint(accounts_url, RetryPolicy()), self._source)
+        provider = ClientKeysTokenProvider(AccountsTokenEndpoint(accounts_url, RetryPolicy()), self._source)
         bearer = BearerAuth(provider, TrustedOrigins([Origin.of(accounts_url), Origin.of(nodes_url)]))
         self._nodes = NodesClient(self._driver.run, url=nodes_url, bearer=bearer, policy=RetryPolicy())
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_bloq.rotation.parties import Parties
+from airflow_provider_bloq.accounts.rotation import RotationContext
 from tests.rotation.team import MemoryJournal
 
 __all__ = ["before_create", "end_grace", "overtake"]
@@ -17,7 +17,7 @@ def end_grace(journal: MemoryJournal) -> None:
     journal.value = json.dumps(journal.read() | {"grace_until": 0.0})
 
 
-def overtake(parties: Parties, act: Callable[[], Any]) -> None:
+def overtake(parties: RotationContext, act: Callable[[], Any]) -> None:
     """Do something in the moment before the secret is written, once."""
     write, pending = parties.vault.write_keys, [act]
 
@@ -29,7 +29,7 @@ def overtake(parties: Parties, act: Callable[[], Any]) -> None:
     parties.vault.write_keys = written  # type: ignore[assignment]
 
 
-def before_create(parties: Parties, act: Callable[[], Any]) -> None:
+def before_create(parties: RotationContext, act: Callable[[], Any]) -> None:
     """Do something in the moment before the pair is made, once."""
     create = parties.create_keys
 

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from airflow_provider_bloq.auth.flow import Block, Effect, Flow, Mask, Send
+from airflow_provider_bloq.accounts.rotation import RotationOutcome, advance
 from airflow_provider_bloq.exceptions import BloqError
-from airflow_provider_bloq.rotation.completion import Outcome
-from airflow_provider_bloq.rotation.machine import advance
-from airflow_provider_bloq.transport.blocking import BlockingDriver
+from airflow_provider_bloq.flow.effects import Effect, Flow, Mask, RunBlocking, Send
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from tests.rotation.team import desk_for
 from tests.support.drivers import PATIENT
 
@@ -72,7 +71,7 @@ def told(effect: Effect) -> str:
     match effect:
         case Send(request):
             return f"{request.method} {request.url.rpartition('/')[2]}"
-        case Block(call):
+        case RunBlocking(call):
             return getattr(call, "func", call).__qualname__
         case Mask():
             return "Mask"
@@ -82,13 +81,13 @@ def told(effect: Effect) -> str:
 def rotate(order: dict[str, Any]) -> dict[str, Any]:
     os.environ.update(order["environment"])
     steps: list[str] = []
-    driver = BlockingDriver(PATIENT, mask=lambda _: None, sleep=lambda _: None)
+    driver = SyncDriver(PATIENT, mask=lambda _: None, sleep=lambda _: None)
     parties = desk_for(order["desk"]).parties(FileJournal(Path(order["journal"])), grace=order["grace"])
     try:
         reached = driver.run(mortal(advance(parties), order["dies_after"], steps))
     except BloqError as error:
         return {"error": f"{type(error).__name__}: {error}", "steps": steps}
-    done = isinstance(reached, Outcome)
+    done = isinstance(reached, RotationOutcome)
     return {"reached": "the end" if done else "the grace period", "steps": steps}
 
 

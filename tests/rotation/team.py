@@ -12,21 +12,22 @@ from typing import Any, TypeVar
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Flow
-from airflow_provider_bloq.auth.keys import ClientKeys
-from airflow_provider_bloq.auth.ladder import GrantRefused
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
-from airflow_provider_bloq.clients.client_keys import AccountLogin, ClientKeysClient
-from airflow_provider_bloq.clients.retry import IMPATIENT, RetryPolicy
-from airflow_provider_bloq.rotation.completion import Outcome
-from airflow_provider_bloq.rotation.machine import Grace, advance
-from airflow_provider_bloq.rotation.parties import Parties, Rules
+from airflow_provider_bloq.accounts.client import AccountLogin, AccountsTokenEndpoint, ClientKeysClient
+from airflow_provider_bloq.accounts.rotation import (
+    Grace,
+    RotationContext,
+    RotationOptions,
+    RotationOutcome,
+    advance,
+)
+from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
+from airflow_provider_bloq.auth.token_provider import GrantRefused
+from airflow_provider_bloq.connection.settings import VaultLocation
+from airflow_provider_bloq.flow.effects import Flow
+from airflow_provider_bloq.flow.retry import IMPATIENT, RetryPolicy
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local import IssuedKeys, LocalBloq
-from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.testing.openbao_admin import AppRole
-from airflow_provider_bloq.transport.blocking import BlockingDriver
-from airflow_provider_bloq.vault.location import VaultLocation
+from airflow_provider_bloq.testing.openbao import AppRole, LocalVault
 from airflow_provider_bloq.vault.rotation import AccountLocation, RotationVault
 from tests.support.drivers import PATIENT
 
@@ -81,15 +82,15 @@ class Desk:
 
     def parties(
         self, journal: Any, *, grace: float = 0.0, era: int = 0, policy: RetryPolicy | None = None
-    ) -> Parties:
+    ) -> RotationContext:
         vault = RotationVault(
             VaultLocation(f"{self.prefix}_worker", self.path, *self.names),
             AccountLocation(f"{self.prefix}_account", self.account_path),
             timeout=30.0,
             mask=lambda _: None,
         )
-        rules = Rules(grace=grace, patience=PATIENCE, era=era, policy=policy or RetryPolicy())
-        return Parties(accounts_url=self.accounts_url, vault=vault, journal=journal, rules=rules)
+        rules = RotationOptions(grace=grace, patience=PATIENCE, era=era, policy=policy or RetryPolicy())
+        return RotationContext(accounts_url=self.accounts_url, vault=vault, journal=journal, rules=rules)
 
 
 def desk_for(fields: Mapping[str, Any]) -> Desk:
@@ -116,7 +117,7 @@ class Team:
         self.keys = bloq.create_client_keys(self.account.id)
         self.others = {"owner": name, "spare": "a value that must survive"}
         self.desk = Desk(bloq.accounts_url, f"{name}/keys", account_path or f"{name}/account", names, name)
-        self.driver = BlockingDriver(PATIENT, mask=lambda _: None, sleep=lambda _: None)
+        self.driver = SyncDriver(PATIENT, mask=lambda _: None, sleep=lambda _: None)
         vault.put(
             self.desk.path,
             {names[0]: self.keys.client_id, names[1]: self.keys.client_secret, **self.others},
@@ -149,14 +150,14 @@ class Team:
         for conn_id, connection in self.connections(port=port).items():
             monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
 
-    def advance(self, journal: Any, **options: Any) -> Grace | Outcome:
+    def advance(self, journal: Any, **options: Any) -> Grace | RotationOutcome:
         """Take the rotation further in this process."""
         return self.driver.run(advance(self.desk.parties(journal, **options)))
 
-    def rotate(self, journal: Any = None, **options: Any) -> Outcome:
+    def rotate(self, journal: Any = None, **options: Any) -> RotationOutcome:
         """Rotate to the end."""
         reached = self.advance(journal or MemoryJournal(), **options)
-        assert isinstance(reached, Outcome)
+        assert isinstance(reached, RotationOutcome)
         return reached
 
     def run(self, flow: Flow[T]) -> T:

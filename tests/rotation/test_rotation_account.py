@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.clients.client_keys import AccountLogin, AsyncClientKeysClient, ClientKeysClient
-from airflow_provider_bloq.clients.retry import IMPATIENT, RetryPolicy
+from airflow_provider_bloq.accounts.client import AccountLogin, AsyncClientKeysClient, ClientKeysClient
+from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.exceptions import BloqAccountRejected, BloqApiError, BloqUnavailable
+from airflow_provider_bloq.flow.retry import IMPATIENT, RetryPolicy
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
-from airflow_provider_bloq.transport.blocking import BlockingDriver
 from tests.rotation.team import Team
 from tests.support.drivers import PATIENT, awaiting_driver
 
@@ -26,21 +26,21 @@ def masked() -> list[str]:
 
 
 @pytest.fixture
-def driver(masked: list[str]) -> Iterator[BlockingDriver]:
-    made = BlockingDriver(PATIENT, mask=masked.append, sleep=lambda _: None)
+def driver(masked: list[str]) -> Iterator[SyncDriver]:
+    made = SyncDriver(PATIENT, mask=masked.append, sleep=lambda _: None)
     yield made
     made.close()
 
 
 def client_of(
-    team: Team, driver: BlockingDriver, *, password: str | None = None, policy: RetryPolicy = IMPATIENT
+    team: Team, driver: SyncDriver, *, password: str | None = None, policy: RetryPolicy = IMPATIENT
 ) -> ClientKeysClient:
     login = AccountLogin(team.account.email, Secret(password or team.password), "Vault path 'bloq/account'")
     return ClientKeysClient(driver.run, url=team.bloq.accounts_url, login=login, policy=policy)
 
 
 def test_pairs_are_made_listed_and_deleted_with_one_login(
-    team: Team, driver: BlockingDriver, bloq: LocalBloq
+    team: Team, driver: SyncDriver, bloq: LocalBloq
 ) -> None:
     bloq.reset_counters()
     client = client_of(team, driver)
@@ -57,7 +57,7 @@ def test_pairs_are_made_listed_and_deleted_with_one_login(
 
 
 def test_everything_secret_is_masked_and_the_token_is_shown_to_accounts_only(
-    team: Team, driver: BlockingDriver, masked: list[str], bloq: LocalBloq
+    team: Team, driver: SyncDriver, masked: list[str], bloq: LocalBloq
 ) -> None:
     made = client_of(team, driver).create()
     basic = base64.b64encode(f"{team.account.email}:{team.password}".encode()).decode()
@@ -80,7 +80,7 @@ def test_an_event_loop_does_the_same(team: Team) -> None:
     assert listed == {team.keys.client_id, made}
 
 
-def test_a_wrong_password_is_told_with_its_place_and_remedy(team: Team, driver: BlockingDriver) -> None:
+def test_a_wrong_password_is_told_with_its_place_and_remedy(team: Team, driver: SyncDriver) -> None:
     with pytest.raises(BloqAccountRejected) as refused:
         client_of(team, driver, password="wrong-password-5f1c").list()
     told = str(refused.value)
@@ -91,7 +91,7 @@ def test_a_wrong_password_is_told_with_its_place_and_remedy(team: Team, driver: 
 
 @pytest.mark.parametrize("status", [201, 204, 302])
 def test_a_login_that_is_not_200_is_none(
-    team: Team, driver: BlockingDriver, bloq: LocalBloq, status: int
+    team: Team, driver: SyncDriver, bloq: LocalBloq, status: int
 ) -> None:
     bloq.add_fault(Fault(kind=FaultKind.HTML, status=status, service="accounts", path="/auth"))
     with pytest.raises(BloqApiError) as failure:
@@ -100,7 +100,7 @@ def test_a_login_that_is_not_200_is_none(
 
 
 def test_a_token_that_ended_is_replaced_and_the_call_goes_on(
-    team: Team, driver: BlockingDriver, bloq: LocalBloq
+    team: Team, driver: SyncDriver, bloq: LocalBloq
 ) -> None:
     client = client_of(team, driver)
     client.list()
@@ -111,7 +111,7 @@ def test_a_token_that_ended_is_replaced_and_the_call_goes_on(
 
 
 def test_an_account_that_may_not_manage_keys_is_told_so(
-    team: Team, driver: BlockingDriver, bloq: LocalBloq
+    team: Team, driver: SyncDriver, bloq: LocalBloq
 ) -> None:
     bloq.add_fault(Fault(kind=FaultKind.UNAUTHORIZED, service="accounts", path=KEYS_PATH, times=None))
     with pytest.raises(BloqAccountRejected, match="May this account manage client keys"):
@@ -119,7 +119,7 @@ def test_an_account_that_may_not_manage_keys_is_told_so(
     assert bloq.counters().logins == 2
 
 
-def test_a_create_is_sent_once_whatever_happens(team: Team, driver: BlockingDriver, bloq: LocalBloq) -> None:
+def test_a_create_is_sent_once_whatever_happens(team: Team, driver: SyncDriver, bloq: LocalBloq) -> None:
     client = client_of(team, driver, policy=RetryPolicy(attempts=5))
     for kind in (FaultKind.LOST_RESPONSE, FaultKind.TRUNCATED_JSON, FaultKind.STATUS):
         before = len(client.list().keys)
@@ -136,7 +136,7 @@ def test_a_create_is_sent_once_whatever_happens(team: Team, driver: BlockingDriv
 
 @pytest.mark.parametrize("status", [200, 201, 202])
 def test_a_delete_that_is_not_204_is_none(
-    team: Team, driver: BlockingDriver, bloq: LocalBloq, status: int
+    team: Team, driver: SyncDriver, bloq: LocalBloq, status: int
 ) -> None:
     bloq.add_fault(Fault(kind=FaultKind.HTML, status=status, service="accounts", method="DELETE", path="*"))
     with pytest.raises(BloqApiError) as failure:
@@ -145,7 +145,7 @@ def test_a_delete_that_is_not_204_is_none(
     assert team.pairs() == {team.keys.client_id}
 
 
-def test_a_list_that_is_none_is_refused(team: Team, driver: BlockingDriver, bloq: LocalBloq) -> None:
+def test_a_list_that_is_none_is_refused(team: Team, driver: SyncDriver, bloq: LocalBloq) -> None:
     bloq.add_fault(Fault(kind=FaultKind.HTML, status=200, service="accounts", method="GET", path=KEYS_PATH))
     with pytest.raises(BloqUnavailable, match="no JSON"):
         client_of(team, driver).list()

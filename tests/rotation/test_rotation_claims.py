@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from airflow_provider_bloq.clients.client_keys import KeyListing, ListedKeys
-from airflow_provider_bloq.rotation.claim import SKEW, Claim, claimed
+from airflow_provider_bloq.accounts.client import KeyListing, ListedKeys
+from airflow_provider_bloq.accounts.rotation import SKEW, Attribution, attribute_key
 
 BEGUN = 1_000_000.0
 PATIENCE = 60.0
@@ -21,27 +21,27 @@ def pair(client_id: str, after: float | None = 1.0) -> ListedKeys:
     return ListedKeys(client_id, moment.replace("+00:00", "Z"))
 
 
-def judged(*pairs: ListedKeys, in_vault: str = "old") -> Claim:
-    return claimed(
+def judged(*pairs: ListedKeys, in_vault: str = "old") -> Attribution:
+    return attribute_key(
         KeyListing(pairs), known={"old", "other"}, in_vault=in_vault, begun_at=BEGUN, patience=PATIENCE
     )
 
 
 def test_with_nothing_new_there_is_nothing_to_claim() -> None:
-    assert judged(pair("old"), pair("other")) == Claim()
+    assert judged(pair("old"), pair("other")) == Attribution()
 
 
 def test_a_lone_new_pair_is_own() -> None:
-    assert judged(pair("old"), pair("new")) == Claim(own=pair("new"))
+    assert judged(pair("old"), pair("new")) == Attribution(own=pair("new"))
 
 
 def test_two_new_pairs_are_both_in_question() -> None:
-    assert judged(pair("a"), pair("b")) == Claim(candidates=(pair("a"), pair("b")))
+    assert judged(pair("a"), pair("b")) == Attribution(candidates=(pair("a"), pair("b")))
 
 
 def test_what_vault_holds_is_never_own() -> None:
-    assert judged(pair("new"), in_vault="new") == Claim()
-    assert judged(pair("new"), pair("b"), in_vault="new") == Claim(own=pair("b"))
+    assert judged(pair("new"), in_vault="new") == Attribution()
+    assert judged(pair("new"), pair("b"), in_vault="new") == Attribution(own=pair("b"))
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def test_what_vault_holds_is_never_own() -> None:
 )
 def test_a_pair_of_another_time_is_somebody_elses(after: float, is_own: bool) -> None:
     found = judged(pair("new", after))
-    assert found == (Claim(own=pair("new", after)) if is_own else Claim())
+    assert found == (Attribution(own=pair("new", after)) if is_own else Attribution())
 
 
 def test_a_pair_of_unknown_time_is_in_question() -> None:
-    assert judged(pair("new", None)) == Claim(candidates=(pair("new", None),))
+    assert judged(pair("new", None)) == Attribution(candidates=(pair("new", None),))
     assert judged(pair("a"), pair("b", None)).own is None
 
 

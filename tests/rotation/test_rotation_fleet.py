@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import pytest
 
-from airflow_provider_bloq.rotation.machine import Grace
+from airflow_provider_bloq.accounts.rotation import Grace
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from airflow_provider_bloq.testing.openbao import LocalVault
 from tests.rotation.callers import Caller

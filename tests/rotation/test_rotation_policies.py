@@ -8,10 +8,10 @@ import hvac
 import pytest
 from hvac.exceptions import Forbidden
 
+from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.vault.location import VaultLocation
+from airflow_provider_bloq.vault.key_source import VaultKeySource
 from airflow_provider_bloq.vault.rotation import AccountLocation, RotationVault
-from airflow_provider_bloq.vault.source import VaultKeySource
 from tests.rotation.team import MemoryJournal, Team
 
 

@@ -9,14 +9,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.exceptions import (
-    BloqConfigurationError,
-    BloqRotationHalted,
-)
-from airflow_provider_bloq.rotation.completion import Outcome
-from airflow_provider_bloq.rotation.machine import Grace, advance, plan
+from airflow_provider_bloq.accounts.rotation import Grace, RotationOutcome, advance, plan
+from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqRotationHalted
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local import LocalBloq
-from airflow_provider_bloq.transport.blocking import BlockingDriver
 from tests.rotation.team import MemoryJournal, Team
 from tests.support.drivers import PATIENT, awaiting_driver
 
@@ -38,7 +34,7 @@ def test_the_pair_is_exchanged_and_nothing_else(new_team: NewTeam, names: tuple[
     outcome = team.rotate()
 
     after, _ = team.stored()
-    assert outcome == Outcome(team.keys.client_id, after[names[0]], version, version + 1)
+    assert outcome == RotationOutcome(team.keys.client_id, after[names[0]], version, version + 1)
     assert set(after) == set(before)
     assert after[names[0]] != before[names[0]]
     assert after[names[1]] != before[names[1]]
@@ -53,7 +49,7 @@ def test_an_event_loop_rotates_alike(team: Team) -> None:
         finally:
             await driver.close()
 
-    assert isinstance(asyncio.run(rotate()), Outcome)
+    assert isinstance(asyncio.run(rotate()), RotationOutcome)
     team.check()
 
 
@@ -69,7 +65,7 @@ def test_within_the_grace_period_both_pairs_work(team: Team) -> None:
 def test_the_journal_and_the_masks_are_right(team: Team) -> None:
     masked: list[str] = []
     journal = MemoryJournal()
-    driver = BlockingDriver(PATIENT, mask=masked.append)
+    driver = SyncDriver(PATIENT, mask=masked.append)
     driver.run(advance(team.desk.parties(journal)))
     driver.close()
 

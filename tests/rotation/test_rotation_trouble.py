@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.clients.retry import RetryPolicy
+from airflow_provider_bloq.accounts.rotation import advance
 from airflow_provider_bloq.exceptions import (
     BloqRotationDisputed,
     BloqRotationError,
@@ -15,10 +15,10 @@ from airflow_provider_bloq.exceptions import (
     BloqUnavailable,
     BloqVaultUnavailable,
 )
-from airflow_provider_bloq.rotation.machine import advance
+from airflow_provider_bloq.flow.retry import RetryPolicy
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.transport.blocking import BlockingDriver
 from tests.rotation.interference import before_create, end_grace, overtake
 from tests.rotation.team import PATIENCE, MemoryJournal, Team
 from tests.support.drivers import PATIENT
@@ -179,7 +179,7 @@ def test_a_pair_that_accounts_accepts_only_after_a_while_is_waited_for(team: Tea
 def test_a_vault_that_is_away_for_a_moment_is_waited_for(team: Team, vault: LocalVault) -> None:
     parties = team.desk.parties(MemoryJournal())
     overtake(parties, vault.seal)
-    driver = BlockingDriver(PATIENT, mask=lambda _: None, sleep=lambda _: vault.unseal())
+    driver = SyncDriver(PATIENT, mask=lambda _: None, sleep=lambda _: vault.unseal())
     try:
         driver.run(advance(parties))
     finally:
@@ -205,7 +205,7 @@ def test_a_window_that_has_not_passed_is_waited_out_before_a_pair_is_judged(
     team: Team, bloq: LocalBloq
 ) -> None:
     slept: list[float] = []
-    driver = BlockingDriver(PATIENT, mask=lambda _: None, sleep=slept.append)
+    driver = SyncDriver(PATIENT, mask=lambda _: None, sleep=slept.append)
     bloq.add_fault(Fault(kind=FaultKind.LOST_RESPONSE, service="accounts", method="POST", path=KEYS_PATH))
     with pytest.raises(BloqUnavailable):
         driver.run(advance(team.desk.parties(MemoryJournal())))

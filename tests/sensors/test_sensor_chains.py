@@ -11,10 +11,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleExcept
 
 from airflow_provider_bloq.exceptions import BloqTransactionReverted
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.sensors.base import BloqSensor
+from airflow_provider_bloq.sensors._base import BloqSensor
 from airflow_provider_bloq.sensors.chains import BloqBlockSensor, BloqTransactionSensor
-from airflow_provider_bloq.sensors.clusters import BloqClusterSensor
-from airflow_provider_bloq.sensors.nodes import BloqNodeSyncedSensor
+from airflow_provider_bloq.sensors.nodes import BloqClusterSensor, BloqNodeSyncedSensor
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.sensors.conftest import Store, context_of
 from tests.support.gated_endpoint import LONGEST

@@ -18,20 +18,15 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 
-from airflow_provider_bloq.conditions.condition import Condition, Memory, Met, Target, Verdict, Waiting
-from airflow_provider_bloq.conditions.nodes import NodeList
-from airflow_provider_bloq.exceptions import (
-    BloqForeignEvent,
-    BloqNotFound,
-    BloqNotStarted,
-    BloqUnavailable,
-)
+from airflow_provider_bloq.exceptions import BloqForeignEvent, BloqNotFound, BloqNotStarted, BloqUnavailable
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.sensors.base import BACKSTOP, BloqSensor
+from airflow_provider_bloq.nodes.conditions import NodeList
+from airflow_provider_bloq.polling.conditions import Condition, Memory, Met, Target, Verdict, Waiting
+from airflow_provider_bloq.polling.serialization import failed_event, met_event, timeout_event
+from airflow_provider_bloq.sensors._base import BACKSTOP, BloqSensor
 from airflow_provider_bloq.sensors.nodes import BloqNodeSensor
 from airflow_provider_bloq.testing.local import LocalBloq
 from airflow_provider_bloq.testing.local.faults import Fault, FaultKind
-from airflow_provider_bloq.triggers.outcome import failed_event, met_event, timeout_event
 from tests.sensors.conftest import Store, context_of
 from tests.support.looks import looks, once_looked
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bloq.connection.settings import BloqSettings
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.settings.connection import BloqSettings
 
 Parse = Callable[..., BloqSettings]
 Refuse = Callable[..., BloqConfigurationError]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.settings.environment import Environment
+from airflow_provider_bloq.connection.fields import Environment
 
 
 def test_an_empty_connection_means_the_production_of_bloq(parse: Any) -> None:

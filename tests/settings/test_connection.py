@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.clients.node_tls import NodeTls
+from airflow_provider_bloq.auth.credentials import Secret
+from airflow_provider_bloq.connection.settings import BloqSettings
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.settings.connection import BloqSettings
+from airflow_provider_bloq.rpc.certificates import NodeTls
 
 PRINT = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 COLONS = ":".join(PRINT[i : i + 2] for i in range(0, 64, 2))
@@ -299,7 +299,7 @@ def test_settings_do_not_follow_later_changes_of_what_they_were_read_from() -> N
 def test_parsing_needs_neither_airflow_nor_any_http_or_vault_library() -> None:
     script = (
         "import sys\n"
-        "from airflow_provider_bloq.settings.connection import BloqSettings\n"
+        "from airflow_provider_bloq.connection.settings import BloqSettings\n"
         "BloqSettings.parse('c', None, 443, 'id', 'secret', {})\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules}\n"
         "    & {'airflow', 'requests', 'aiohttp', 'hvac', 'jwt', 'urllib3', 'yarl', 'idna'}))\n"

@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.keys import ClientKeys
-from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
+from airflow_provider_bloq.connection.settings import BloqSettings, VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.settings.connection import BloqSettings
-from airflow_provider_bloq.vault.location import VaultLocation
 
 
 @pytest.mark.parametrize("password", ["s3cret-value", " s3cret-value\n", Secret("s3cret-value")], ids=repr)

@@ -19,8 +19,8 @@ import pytest
 
 from airflow_provider_bloq import __version__
 from airflow_provider_bloq import get_provider_info as module
+from airflow_provider_bloq.connection.fields import EXTRA_FIELDS
 from airflow_provider_bloq.get_provider_info import get_provider_info
-from airflow_provider_bloq.settings.fields import EXTRA_FIELDS
 
 # What a provider.yaml of Airflow's own repository must have beyond the metadata of a package.
 YAML_ONLY = {"state": "ready", "source-date-epoch": 0, "versions": ["0.1.0"]}

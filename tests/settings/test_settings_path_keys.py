@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bloq.auth.credentials import CONNECT_DOMAINS
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.clients.path_key import CONNECT_DOMAINS
-from airflow_provider_bloq.settings.environment import Environment
+from airflow_provider_bloq.connection.fields import Environment
 
 
 @pytest.mark.parametrize("field", ["host", "nodes_url", "connect_url"])

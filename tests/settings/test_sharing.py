@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.vault.location import SharedLocation, VaultLocation
+from airflow_provider_bloq.connection.settings import SharedLocation, VaultLocation
 
 SHARES = {"sharing": "vault", "shared_vault_path": "bloq/shared"}
 NO_KEYS = {"login": None, "password": None}

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from airflow_provider_bloq.auth.flow import Flow, Response
-from airflow_provider_bloq.transport.awaiting import AwaitingDriver
-from airflow_provider_bloq.transport.blocking import BlockingDriver
-from airflow_provider_bloq.transport.network import Network
+from airflow_provider_bloq.flow.async_driver import AsyncDriver
+from airflow_provider_bloq.flow.effects import Flow, Response
+from airflow_provider_bloq.flow.network import Network
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
 
 __all__ = ["DRIVERS", "PATIENT", "DriverKind", "SendOnce", "awaiting_driver", "blocking_driver", "run_to_end"]
 
@@ -24,15 +24,15 @@ DRIVERS: tuple[DriverKind, ...] = ("blocking", "awaiting")
 PATIENT = Network(timeout=30.0)
 
 
-def blocking_driver(network: Network = PATIENT, mask: Callable[[str], None] | None = None) -> BlockingDriver:
-    return BlockingDriver(network, mask=mask or _masking_nothing)
+def blocking_driver(network: Network = PATIENT, mask: Callable[[str], None] | None = None) -> SyncDriver:
+    return SyncDriver(network, mask=mask or _masking_nothing)
 
 
-def awaiting_driver(network: Network = PATIENT, mask: Callable[[str], None] | None = None) -> AwaitingDriver:
+def awaiting_driver(network: Network = PATIENT, mask: Callable[[str], None] | None = None) -> AsyncDriver:
     async def amask(secret: str) -> None:
         (mask or _masking_nothing)(secret)
 
-    return AwaitingDriver(network, mask=amask)
+    return AsyncDriver(network, mask=amask)
 
 
 def run_to_end(
@@ -51,7 +51,7 @@ def run_to_end(
     return asyncio.run(_run_on_loop(flows, awaiting_driver(network, mask)))
 
 
-async def _run_on_loop(flows: tuple[Callable[[], Flow[Any]], ...], driver: AwaitingDriver) -> list[Any]:
+async def _run_on_loop(flows: tuple[Callable[[], Flow[Any]], ...], driver: AsyncDriver) -> list[Any]:
     try:
         return [await driver.run(flow()) for flow in flows]
     finally:

@@ -7,10 +7,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_bloq.auth.flow import Flow, LoadKeys
-from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
-from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
 from airflow_provider_bloq.auth.token import TokenReply
+from airflow_provider_bloq.flow.effects import Flow, LoadKeys
 from tests.support.scripted_bloq import signed_token
 
 __all__ = ["LONGEST", "GatedEndpoint", "HandClock", "Holdup"]

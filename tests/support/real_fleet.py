@@ -5,11 +5,10 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from airflow_provider_bloq.auth.shared_token import SharedToken
-from airflow_provider_bloq.auth.slot import Record
+from airflow_provider_bloq.auth.shared_store import Record, SharedToken
 from airflow_provider_bloq.testing.local import IssuedKeys, LocalBloq
 from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.testing.policies import member_policy, reader_policy
+from airflow_provider_bloq.testing.stack import member_policy, reader_policy
 
 __all__ = ["RealFleet"]
 

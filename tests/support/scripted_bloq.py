@@ -9,25 +9,24 @@ from typing import Any
 
 import jwt
 
-from airflow_provider_bloq.auth.events import Observer, log_event
-from airflow_provider_bloq.auth.flight import Landing
-from airflow_provider_bloq.auth.flow import (
-    Block,
+from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
+from airflow_provider_bloq.exceptions import BloqUnavailable
+from airflow_provider_bloq.flow.effects import (
+    AwaitShared,
     Effect,
+    Emit,
     Flow,
-    Follow,
-    Lead,
     LoadKeys,
     Mask,
     Request,
     Response,
+    RunBlocking,
+    RunShared,
     Send,
     Sleep,
-    Tell,
 )
-from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
-from airflow_provider_bloq.auth.secret import Secret
-from airflow_provider_bloq.exceptions import BloqUnavailable
+from airflow_provider_bloq.flow.events import Observer, log_event
+from airflow_provider_bloq.flow.shared_call import SharedOutcome
 
 __all__ = ["ACCOUNTS", "MINUTE", "NODES", "RotatingKeys", "ScriptedBloq", "signed_token"]
 
@@ -132,11 +131,11 @@ class ScriptedBloq:
                 return source.load()
             case Mask(secrets):
                 self.masked += [secret.reveal() for secret in secrets]
-            case Tell(event):
+            case Emit(event):
                 self.observe(event)
-            case Block(call):
+            case RunBlocking(call):
                 return call()
-            case Lead(ticket, flow):
+            case RunShared(ticket, flow):
                 try:
                     result = self.run(flow)
                 except BaseException as error:
@@ -144,8 +143,8 @@ class ScriptedBloq:
                     raise
                 ticket.land(result)
                 return result
-            case Follow():
-                return Landing.CANNOT_WAIT
+            case AwaitShared():
+                return SharedOutcome.CANNOT_WAIT
         return None
 
     def lives(self, token: str) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
-from airflow_provider_bloq.auth.flow import Request, Response
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.shared import SharedTokenProvider
+from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
+from airflow_provider_bloq.flow.effects import Request, Response
 from tests.support.scripted_bloq import NODES, ScriptedBloq
 
 __all__ = ["PATIENCE", "Join", "calling"]

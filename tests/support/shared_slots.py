@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_bloq.auth.flow import Flow, sleep
-from airflow_provider_bloq.auth.shared import SharedStore
-from airflow_provider_bloq.auth.slot import Record
+from airflow_provider_bloq.auth.shared_provider import SharedStore
+from airflow_provider_bloq.auth.shared_store import Record
 from airflow_provider_bloq.exceptions import BloqVaultUnavailable
+from airflow_provider_bloq.flow.effects import Flow, sleep
 
 __all__ = ["FakeSlot", "FakeStore"]
 

@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
-from airflow_provider_bloq.auth.flow import Flow
-from airflow_provider_bloq.auth.keys import ClientKeys, KeyReading
-from airflow_provider_bloq.auth.ladder import GrantRefused, TokenProvider
-from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
 from airflow_provider_bloq.auth.token import TokenReply
-from airflow_provider_bloq.transport.network import Network
-from airflow_provider_bloq.transport.requests_auth import BearerRequestsAuth
-from airflow_provider_bloq.transport.session import BloqSession
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider, GrantRefused
+from airflow_provider_bloq.flow.effects import Flow
+from airflow_provider_bloq.flow.network import Network
+from airflow_provider_bloq.flow.requests_auth import BearerRequestsAuth
+from airflow_provider_bloq.flow.session import BloqSession
 from tests.support.drivers import blocking_driver
 from tests.support.raw_server import RawConnection, SeenRequest
 
@@ -83,7 +82,7 @@ class Signed:
 def signing_session() -> Iterator[Signed]:
     """Open a session with tokens of its own, which trusts no origin yet."""
     tokens, origins = NumberedTokens(), TrustedOrigins([])
-    bearer = BearerAuth(TokenProvider(tokens, FixedKeys()), origins)
+    bearer = BearerAuth(ClientKeysTokenProvider(tokens, FixedKeys()), origins)
     driver = blocking_driver()
     with BloqSession(Network(), BearerRequestsAuth(lambda: bearer, driver.run)) as session:
         yield Signed(tokens, origins, session)

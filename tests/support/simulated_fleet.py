@@ -9,15 +9,23 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from airflow_provider_bloq.accounts.client import AccountsTokenEndpoint
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
-from airflow_provider_bloq.auth.flight import Landing
-from airflow_provider_bloq.auth.flow import Flow, Follow, Lead, LoadKeys, Request, Response, Send, Sleep
-from airflow_provider_bloq.auth.ladder import TokenProvider
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.shared import SharedTokenProvider
-from airflow_provider_bloq.auth.supply import TokenSupply
-from airflow_provider_bloq.clients.accounts import AccountsTokenEndpoint
-from airflow_provider_bloq.clients.retry import RetryPolicy
+from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider, TokenProvider
+from airflow_provider_bloq.flow.effects import (
+    AwaitShared,
+    Flow,
+    LoadKeys,
+    Request,
+    Response,
+    RunShared,
+    Send,
+    Sleep,
+)
+from airflow_provider_bloq.flow.retry import RetryPolicy
+from airflow_provider_bloq.flow.shared_call import SharedOutcome
 from tests.support.scripted_bloq import ACCOUNTS, NODES, RotatingKeys, ScriptedBloq
 from tests.support.shared_slots import FakeStore
 
@@ -78,14 +86,16 @@ class SimulatedFleet:
         """Make what a process without client keys has."""
         return self._shared(None)
 
-    def lone(self, source: RotatingKeys | None = None) -> TokenProvider:
+    def lone(self, source: RotatingKeys | None = None) -> ClientKeysTokenProvider:
         """Make what a process has that shares nothing."""
         endpoint = AccountsTokenEndpoint(ACCOUNTS, RetryPolicy(random=self.random.random))
         # A monotonic clock begins anywhere.
         clock = self._clock()
-        return TokenProvider(endpoint, source or RotatingKeys(), clock=clock, random=self.random.random)
+        return ClientKeysTokenProvider(
+            endpoint, source or RotatingKeys(), clock=clock, random=self.random.random
+        )
 
-    def _shared(self, minter: TokenProvider | None) -> SharedTokenProvider:
+    def _shared(self, minter: ClientKeysTokenProvider | None) -> SharedTokenProvider:
         return SharedTokenProvider(
             self.store.shared,
             ACCOUNTS,
@@ -99,7 +109,7 @@ class SimulatedFleet:
         start = self.random.uniform(0, 1e6)
         return lambda: self.bloq.time + start
 
-    def task(self, supply: TokenSupply, calls: int, pause: float) -> Process:
+    def task(self, supply: TokenProvider, calls: int, pause: float) -> Process:
         """A task that calls the service some times and ends."""
         bearer = BearerAuth(supply, TrustedOrigins([Origin.of(NODES)]))
         for _ in range(calls):
@@ -129,10 +139,10 @@ class SimulatedFleet:
                         answer = source.load()
                     case Sleep(seconds):
                         yield seconds
-                    case Lead(ticket, led):
+                    case RunShared(ticket, led):
                         answer = yield from self._led(ticket, led)
-                    case Follow():
-                        answer = Landing.CANNOT_WAIT
+                    case AwaitShared():
+                        answer = SharedOutcome.CANNOT_WAIT
             except Exception as error:
                 failure = error
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Request, Response, send
+from airflow_provider_bloq.flow.effects import Request, Response, send
+from airflow_provider_bloq.flow.network import Network
 from airflow_provider_bloq.testing.local.certificates import (
     CertificateAuthority,
     KeyedCertificate,
     self_signed,
     server_context,
 )
-from airflow_provider_bloq.transport.network import Network
 from tests.support.drivers import DRIVERS, PATIENT, DriverKind, SendOnce, run_to_end
 from tests.support.raw_server import RawServer, Script, Serve
 from tests.support.signing import Signed, signing_session

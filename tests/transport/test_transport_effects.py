@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Flow, block, mask
-from airflow_provider_bloq.auth.secret import Secret
+from airflow_provider_bloq.auth.credentials import Secret
+from airflow_provider_bloq.flow.effects import Flow, mask, run_blocking
 from tests.support.drivers import DRIVERS, DriverKind, blocking_driver, run_to_end
 
 
@@ -17,19 +17,19 @@ from tests.support.drivers import DRIVERS, DriverKind, blocking_driver, run_to_e
 def test_a_blocking_call_gives_its_result_and_its_error(kind: DriverKind) -> None:
     def refused() -> Flow[str]:
         try:
-            yield from block(partial(int, "no number"))
+            yield from run_blocking(partial(int, "no number"))
         except ValueError as error:
             return str(error)
         return "accepted"
 
-    results = run_to_end(kind, lambda: block(partial(int, "7")), refused)
+    results = run_to_end(kind, lambda: run_blocking(partial(int, "7")), refused)
 
     assert results[0] == 7
     assert "no number" in results[1]
 
 
 def test_a_blocking_call_leaves_the_thread_of_the_event_loop_alone() -> None:
-    (worked_in,) = run_to_end("awaiting", lambda: block(threading.get_ident))
+    (worked_in,) = run_to_end("awaiting", lambda: run_blocking(threading.get_ident))
 
     assert worked_in != threading.get_ident()
 

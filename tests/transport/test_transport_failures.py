@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Request
 from airflow_provider_bloq.exceptions import BloqUnavailable
-from airflow_provider_bloq.transport.network import Network
+from airflow_provider_bloq.flow.effects import Request
+from airflow_provider_bloq.flow.network import Network
 from tests.support.drivers import PATIENT, SendOnce
 from tests.support.raw_server import RawConnection, SeenRequest, Serve, answering
 

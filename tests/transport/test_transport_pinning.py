@@ -7,16 +7,16 @@ import ssl
 import pytest
 import requests
 
-from airflow_provider_bloq.auth.flow import Pinned, Request, Unpinned
 from airflow_provider_bloq.exceptions import BloqCertificateError
+from airflow_provider_bloq.flow.effects import Pinned, Request, Unpinned
+from airflow_provider_bloq.flow.network import Network
+from airflow_provider_bloq.flow.session import BloqSession
 from airflow_provider_bloq.testing.local.certificates import (
     KeyedCertificate,
     load_into,
     self_signed,
     server_context,
 )
-from airflow_provider_bloq.transport.network import Network
-from airflow_provider_bloq.transport.session import BloqSession
 from tests.support.drivers import SendOnce
 from tests.support.raw_server import RawConnection, SeenRequest, Serve, answering
 

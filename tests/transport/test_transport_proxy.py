@@ -7,10 +7,10 @@ import traceback
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Pinned, Request
 from airflow_provider_bloq.exceptions import BloqCertificateError, BloqUnavailable
+from airflow_provider_bloq.flow.effects import Pinned, Request
+from airflow_provider_bloq.flow.network import Network
 from airflow_provider_bloq.testing.local.certificates import KeyedCertificate
-from airflow_provider_bloq.transport.network import Network
 from tests.support.drivers import SendOnce
 from tests.support.raw_server import RawServer, Serve, answering
 from tests.support.tunnel import PROXY_BODY, proxying

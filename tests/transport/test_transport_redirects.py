@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from airflow_provider_bloq.auth.flow import Request
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.transport.network import Network
-from airflow_provider_bloq.transport.session import BloqSession
+from airflow_provider_bloq.flow.effects import Request
+from airflow_provider_bloq.flow.network import Network
+from airflow_provider_bloq.flow.session import BloqSession
 from tests.support.drivers import SendOnce
 from tests.support.raw_server import RawConnection, SeenRequest, Serve, answering
 from tests.support.signing import Guard, Signed

@@ -8,13 +8,12 @@ import ssl
 import pytest
 import requests
 
-from airflow_provider_bloq.auth.flow import Pinned, Request, Unpinned
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.exceptions import BloqUnavailable
+from airflow_provider_bloq.flow.effects import Pinned, Request, Unpinned
+from airflow_provider_bloq.flow.network import Network
+from airflow_provider_bloq.flow.session import BloqSession, PinnedAdapter
 from airflow_provider_bloq.testing.local.certificates import KeyedCertificate
-from airflow_provider_bloq.transport.network import Network
-from airflow_provider_bloq.transport.pinning import PinnedAdapter
-from airflow_provider_bloq.transport.session import BloqSession
 from tests.support.drivers import SendOnce
 from tests.support.raw_server import RawServer, Serve, answering
 

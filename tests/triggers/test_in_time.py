@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.auth.events import HeldBack
-from airflow_provider_bloq.auth.flow import Flow, Sleep, sleep, tell
 from airflow_provider_bloq.exceptions import BloqError, BloqRateLimited, BloqUnavailable
-from airflow_provider_bloq.triggers.in_time import in_time
+from airflow_provider_bloq.flow.effects import Flow, Sleep, emit, sleep
+from airflow_provider_bloq.flow.events import HeldBack
+from airflow_provider_bloq.polling.on_worker import in_time
 from tests.support.scripted_bloq import ScriptedBloq
 
 
@@ -19,7 +19,7 @@ def pausing(
     """A look of two requests with a pause in between."""
     try:
         if event is not None:
-            yield from tell(event)
+            yield from emit(event)
         yield from sleep(seconds)
         return "seen"
     finally:

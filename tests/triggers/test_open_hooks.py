@@ -11,7 +11,7 @@ import sys
 SCRIPT = """
 import asyncio, json, sys, threading
 
-from airflow_provider_bloq.triggers.open_hooks import open_hook
+from airflow_provider_bloq.polling.shared_polls import open_hook
 
 LARGE = {"aiohttp", "requests", "urllib3"}
 assert not LARGE & set(sys.modules)

@@ -27,12 +27,12 @@ from airflow_provider_bloq.exceptions import (
     BloqWaitTimeout,
     FieldProblem,
 )
-from airflow_provider_bloq.hooks.failures import (
+from airflow_provider_bloq.hooks._failures import (
     BloqConfigurationFailure,
     BloqTransactionRevertedFailure,
-    failing_at_once,
+    raise_as_fail_exception,
 )
-from airflow_provider_bloq.triggers.outcome import (
+from airflow_provider_bloq.polling.serialization import (
     error_from_json,
     error_to_json,
     failed_event,
@@ -91,7 +91,7 @@ def test_an_error_that_a_retry_may_help_is_not() -> None:
 
 
 def test_an_error_that_is_airflows_already_is_written_as_bloqs() -> None:
-    with pytest.raises(BloqConfigurationFailure) as failure, failing_at_once():
+    with pytest.raises(BloqConfigurationFailure) as failure, raise_as_fail_exception():
         raise BloqConfigurationError.of("host", "it is none", "Correct it.")
     written = error_to_json(failure.value)
     assert written["type"] == "BloqConfigurationError"

@@ -7,16 +7,6 @@ from typing import Any, ClassVar
 
 import pytest
 
-from airflow_provider_bloq.conditions.condition import (
-    Condition,
-    Failed,
-    Memory,
-    Met,
-    Target,
-    Verdict,
-    Waiting,
-)
-from airflow_provider_bloq.conditions.nodes import NodeList
 from airflow_provider_bloq.exceptions import (
     BloqCertificateError,
     BloqClientKeysRejected,
@@ -28,8 +18,9 @@ from airflow_provider_bloq.exceptions import (
     BloqUnavailable,
     BloqVaultUnavailable,
 )
-from airflow_provider_bloq.triggers.patience import Wait
-from airflow_provider_bloq.triggers.pauses import may_pass, pause_after
+from airflow_provider_bloq.nodes.conditions import NodeList
+from airflow_provider_bloq.polling.conditions import Condition, Failed, Memory, Met, Target, Verdict, Waiting
+from airflow_provider_bloq.polling.poll import FailureBudget, may_pass, pause_after
 
 AWAY = BloqUnavailable("away")
 
@@ -52,18 +43,18 @@ class Counted(Condition):
 
 
 def test_a_wait_hands_on_what_each_look_must_remember() -> None:
-    wait = Wait(Counted(3))
+    wait = FailureBudget(Counted(3))
     assert [wait.saw(1), wait.saw(2)] == [Waiting("look 1", {"looks": 1}), Waiting("look 2", {"looks": 2})]
     assert wait.reason == "look 2"
     assert wait.saw("three") == Met("three")
 
 
 def test_a_wait_goes_on_with_what_was_remembered_elsewhere() -> None:
-    assert Wait(Counted(3), {"looks": 2}).saw("three") == Met("three")
+    assert FailureBudget(Counted(3), {"looks": 2}).saw("three") == Met("three")
 
 
 def test_a_failed_look_takes_nothing_from_the_memory() -> None:
-    wait = Wait(Counted(2))
+    wait = FailureBudget(Counted(2))
     wait.saw(1)
     wait.missed(AWAY)
     assert wait.saw("two") == Met("two")
@@ -71,13 +62,13 @@ def test_a_failed_look_takes_nothing_from_the_memory() -> None:
 
 @pytest.mark.parametrize("patience", [0, 1, 5])
 def test_so_many_failures_in_a_row_are_borne_and_one_more_is_not(patience: int) -> None:
-    wait = Wait(Counted(100), patience=patience)
+    wait = FailureBudget(Counted(100), patience=patience)
     assert all(isinstance(wait.missed(AWAY), Waiting) for _ in range(patience))
     assert wait.missed(AWAY) == Failed(AWAY)
 
 
 def test_a_look_that_succeeds_begins_the_count_anew() -> None:
-    wait = Wait(Counted(100), patience=1)
+    wait = FailureBudget(Counted(100), patience=1)
     for _ in range(5):
         assert isinstance(wait.missed(AWAY), Waiting)
         wait.saw(1)
@@ -85,12 +76,12 @@ def test_a_look_that_succeeds_begins_the_count_anew() -> None:
 
 
 def test_failures_before_are_counted() -> None:
-    assert Wait(Counted(1), failures=5, patience=5).missed(AWAY) == Failed(AWAY)
+    assert FailureBudget(Counted(1), failures=5, patience=5).missed(AWAY) == Failed(AWAY)
 
 
 def test_what_cannot_pass_is_not_borne() -> None:
     gone = BloqNotFound("gone")
-    assert Wait(Counted(1)).missed(gone) == Failed(gone)
+    assert FailureBudget(Counted(1)).missed(gone) == Failed(gone)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +126,7 @@ def test_a_pause_is_at_least_what_the_service_asks_for(told: float, least: float
 
 
 def test_a_wait_tells_for_how_long_to_let_the_service_be() -> None:
-    wait = Wait(Counted(100))
+    wait = FailureBudget(Counted(100))
     assert (wait.pause, wait.asked) == (0.0, 0.0)
     wait.missed(AWAY)
     assert wait.pause > 0.0

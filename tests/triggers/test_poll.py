@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.exceptions import BloqNotFound, BloqRateLimited, BloqUnavailable
-from airflow_provider_bloq.triggers.poll import SHORTEST_INTERVAL, Poll, Seat
+from airflow_provider_bloq.polling.poll import SHORTEST_INTERVAL, Poll, Subscription
 from tests.support.virtual_time import in_virtual_time
 
 
@@ -47,7 +47,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def looks_of(seat: Seat, count: int) -> list[tuple[float, Any]]:
+async def looks_of(seat: Subscription, count: int) -> list[tuple[float, Any]]:
     """Look so many times; give what was seen and when it came."""
     seen = []
     for _ in range(count):
@@ -291,7 +291,7 @@ def test_others_have_their_turn_while_a_thousand_are_woken() -> None:
         poll = Poll(world.look)
         woken: list[int] = []
 
-        async def wait(seat: Seat, number: int) -> None:
+        async def wait(seat: Subscription, number: int) -> None:
             await seat.look()
             woken.append(number)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+from airflow_provider_bloq.connect.stream import ChainNews
 from airflow_provider_bloq.exceptions import BloqRateLimited
-from airflow_provider_bloq.hooks.stream_news import News
-from airflow_provider_bloq.triggers.announcing import Heeding
-from airflow_provider_bloq.triggers.poll import SHORTEST_INTERVAL, Poll
+from airflow_provider_bloq.polling.poll import SHORTEST_INTERVAL, Poll, PushListener
 from tests.support.virtual_time import in_virtual_time
 from tests.triggers.test_poll import World, looks_of
 
@@ -40,8 +39,8 @@ class Announcements:
         return True
 
 
-def heeding(announcements: Announcements, poll: Poll) -> Heeding:
-    return Heeding(cast("News", announcements), poll)
+def heeding(announcements: Announcements, poll: Poll) -> PushListener:
+    return PushListener(cast("ChainNews", announcements), poll)
 
 
 def test_news_are_looked_at_at_once_and_the_interval_begins_anew() -> None:

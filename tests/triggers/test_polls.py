@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.flow import Flow, sleep
-from airflow_provider_bloq.conditions.condition import Observer, Reader, Target
+from airflow_provider_bloq.connection.settings import BloqSettings
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqNotFound, BloqUnavailable
-from airflow_provider_bloq.settings.connection import BloqSettings
-from airflow_provider_bloq.transport.awaiting import AwaitingDriver
-from airflow_provider_bloq.triggers.open_hooks import READ_ANEW_AFTER
-from airflow_provider_bloq.triggers.polls import Polls, shared_polls
+from airflow_provider_bloq.flow.async_driver import AsyncDriver
+from airflow_provider_bloq.flow.effects import Flow, sleep
+from airflow_provider_bloq.polling.conditions import Reader, Reading, Target
+from airflow_provider_bloq.polling.shared_polls import READ_ANEW_AFTER, Polls, shared_polls
 from tests.support.drivers import awaiting_driver
 from tests.support.virtual_time import VirtualTimeLoop, in_virtual_time
 
@@ -67,7 +66,7 @@ class ScriptedHook:
         self.credential_key = world.credentials.get(conn_id, "same")
         self.world = world
         self.conn_id = conn_id
-        self._driver: AwaitingDriver = awaiting_driver()
+        self._driver: AsyncDriver = awaiting_driver()
 
     async def run(self, flow: Flow[Any]) -> Any:
         try:
@@ -87,7 +86,7 @@ class Thing(Target):
 
     name: str = "thing"
 
-    def observer(self, reader: Reader) -> Observer:
+    def observer(self, reader: Reader) -> Reading:
         hook: Any = reader
         return lambda interests: hook.world.look(hook.conn_id, interests)
 

@@ -11,18 +11,17 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.cache import shared_providers
-from airflow_provider_bloq.conditions.nodes import NodeState
-from airflow_provider_bloq.conditions.registry import condition_to_json
+from airflow_provider_bloq.connection import reading
 from airflow_provider_bloq.exceptions import BloqNotFound, BloqUnavailable
-from airflow_provider_bloq.hooks import connection
+from airflow_provider_bloq.hooks._failures import BloqClientKeysRejectedFailure, BloqConfigurationFailure
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.failures import BloqClientKeysRejectedFailure, BloqConfigurationFailure
+from airflow_provider_bloq.nodes.conditions import NodeState
+from airflow_provider_bloq.polling.serialization import condition_to_json, result_of
+from airflow_provider_bloq.polling.shared_polls import shared_polls
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from airflow_provider_bloq.testing.local.faults import Fault, FaultKind
 from airflow_provider_bloq.testing.stack import LocalStack
-from airflow_provider_bloq.triggers.outcome import result_of
-from airflow_provider_bloq.triggers.polls import shared_polls
-from airflow_provider_bloq.triggers.waiting import BloqWaitTrigger
+from airflow_provider_bloq.triggers.wait import BloqWaitTrigger
 from tests.hooks.conftest import Connect, new_keys
 from tests.support.looks import LISTS, looks
 from tests.triggers.waits import event_of, until_looked, waiting_for
@@ -137,7 +136,7 @@ def test_it_is_made_anew_from_what_is_stored() -> None:
         not_before=8.5,
     )
     path, arguments = trigger.serialize()
-    assert path == "airflow_provider_bloq.triggers.waiting.BloqWaitTrigger"
+    assert path == "airflow_provider_bloq.triggers.wait.BloqWaitTrigger"
     again = BloqWaitTrigger(**json.loads(json.dumps(arguments)))
     assert again.serialize() == (path, arguments)
     assert vars(again).keys() == vars(trigger).keys()
@@ -212,11 +211,11 @@ async def test_a_thousand_cost_one_request_per_interval_one_reading_of_keys_and_
 def _counted_readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note each reading of a connection on the event loop; nothing else is changed."""
     readings: list[str] = []
-    read = connection.aread_settings
+    read = reading.aread_settings
 
     async def noted(conn_id: str) -> Any:
         readings.append(conn_id)
         return await read(conn_id)
 
-    monkeypatch.setattr(connection, "aread_settings", noted)
+    monkeypatch.setattr(reading, "aread_settings", noted)
     return readings

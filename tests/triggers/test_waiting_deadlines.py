@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bloq.connection import reading
 from airflow_provider_bloq.exceptions import BloqWaitTimeout
-from airflow_provider_bloq.hooks import connection
+from airflow_provider_bloq.polling import poll
+from airflow_provider_bloq.polling.serialization import result_of
+from airflow_provider_bloq.polling.shared_polls import shared_polls
 from airflow_provider_bloq.testing.local import LocalBloq
 from airflow_provider_bloq.testing.local.faults import Fault, FaultKind
-from airflow_provider_bloq.triggers import poll
-from airflow_provider_bloq.triggers.outcome import result_of
-from airflow_provider_bloq.triggers.polls import shared_polls
-from airflow_provider_bloq.triggers.waiting import BloqWaitTrigger
+from airflow_provider_bloq.triggers.wait import BloqWaitTrigger
 from tests.support.looks import looks
 from tests.support.virtual_time import in_virtual_time
 from tests.triggers.waits import event_of, until_looked, until_seen, waiting_for
@@ -128,7 +128,7 @@ async def test_somebody_elses_timeout_is_not_taken_for_the_deadline(
     async def late(_: str) -> Any:
         raise TimeoutError("Airflow does not answer")
 
-    monkeypatch.setattr(connection, "aread_settings", late)
+    monkeypatch.setattr(reading, "aread_settings", late)
     with pytest.raises(TimeoutError, match="Airflow does not answer"):
         await event_of(waiting_for("node-1", deadline=time.time() + 3600.0))
     assert shared_polls().is_idle

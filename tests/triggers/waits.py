@@ -6,11 +6,11 @@ import asyncio
 import json
 from typing import Any
 
-from airflow_provider_bloq.conditions.nodes import NodeState
-from airflow_provider_bloq.conditions.registry import condition_to_json
+from airflow_provider_bloq.nodes.conditions import NodeState
+from airflow_provider_bloq.polling.serialization import condition_to_json
+from airflow_provider_bloq.polling.shared_polls import shared_polls
 from airflow_provider_bloq.testing.local import LocalBloq
-from airflow_provider_bloq.triggers.polls import shared_polls
-from airflow_provider_bloq.triggers.waiting import BloqWaitTrigger
+from airflow_provider_bloq.triggers.wait import BloqWaitTrigger
 from tests.support.looks import once_looked
 
 __all__ = ["event_of", "until_looked", "until_seen", "waiting_for"]

@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.testing.openbao import LocalVault, SeenRequest
-from airflow_provider_bloq.vault.location import VaultLocation
-from airflow_provider_bloq.vault.source import VaultKeySource
+from airflow_provider_bloq.vault.key_source import VaultKeySource
 
 CONN_ID = "vault_under_test"
 

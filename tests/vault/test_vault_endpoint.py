@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.vault.session import VaultSession
+from airflow_provider_bloq.vault.client import VaultSession
 
 
 def endpoint_of(connect: Any, **fields: Any) -> Any:
@@ -121,7 +121,7 @@ def test_identity_differs_with_the_token_of_the_environment(
 def test_the_modules_load_nothing_heavy() -> None:
     code = """
 import json, sys
-import airflow_provider_bloq.vault.source, airflow_provider_bloq.vault.location
+import airflow_provider_bloq.vault.key_source, airflow_provider_bloq.connection.settings
 heavy = {"airflow", "hvac", "requests", "aiohttp", "urllib3", "jwt", "cryptography"}
 print(json.dumps(sorted(heavy & set(sys.modules))))
 """

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqVaultUnavailable
 from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.vault.location import VaultLocation
-from airflow_provider_bloq.vault.source import VaultKeySource
+from airflow_provider_bloq.vault.key_source import VaultKeySource
 
 
 def failure(source: Any) -> tuple[str, str]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.vault.fields import pick_client_keys
-from airflow_provider_bloq.vault.location import VaultLocation
+from airflow_provider_bloq.vault.kv import pick_client_keys
 
 DEFAULTS = VaultLocation("vault_default", "bloq")
 CUSTOM = VaultLocation("vault_default", "bloq", id_field="user", key_field="pass.word")

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.vault.access import VaultAccess
-from airflow_provider_bloq.vault.location import VaultLocation
-from airflow_provider_bloq.vault.path_keys import VaultPathKeys
+from airflow_provider_bloq.vault.client import VaultAccess
+from airflow_provider_bloq.vault.key_source import VaultPathKeys
 from tests.vault.conftest import CONN_ID
 
 

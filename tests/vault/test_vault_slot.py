@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.slot import Record
+from airflow_provider_bloq.auth.shared_store import Record
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqVaultUnavailable
 from airflow_provider_bloq.testing.openbao import LocalVault, SeenRequest
-from airflow_provider_bloq.testing.policies import member_policy, reader_policy, worker_policy
-from airflow_provider_bloq.vault.access import VaultAccess
-from airflow_provider_bloq.vault.slot import VaultSlot
+from airflow_provider_bloq.testing.stack import member_policy, reader_policy, worker_policy
+from airflow_provider_bloq.vault.client import VaultAccess
+from airflow_provider_bloq.vault.token_slot import VaultSlot
 from tests.support.drivers import DRIVERS, DriverKind, run_to_end
 
 CONN_ID = "vault_under_test"

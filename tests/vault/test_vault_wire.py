@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import requests
 
+from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqVaultUnavailable
 from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.vault.location import VaultLocation
-from airflow_provider_bloq.vault.source import VaultKeySource
-from airflow_provider_bloq.vault.wire import CannotBeSent, VaultWire
+from airflow_provider_bloq.vault.http import CannotBeSent, VaultHttpSession
+from airflow_provider_bloq.vault.key_source import VaultKeySource
 from tests.support.raw_server import RawConnection, RawServer, Script, SeenRequest, answering
 from tests.vault.conftest import CONN_ID, everything_shown_by
 
@@ -167,7 +167,7 @@ class Clock:
 
 def test_what_was_not_answered_in_time_is_not_tried_again_whatever_time_is_left() -> None:
     with RawServer(lambda connection, _: connection.stall()) as vault:
-        wire = VaultWire(vault.url, 10.0, {}, Clock())
+        wire = VaultHttpSession(vault.url, 10.0, {}, Clock())
         with pytest.raises(requests.ConnectionError, match="timed out"):
             wire.request("get", f"{vault.url}/v1/x", timeout=0.2)
         assert len(vault.requests) == 1
@@ -182,7 +182,7 @@ def test_what_passes_is_tried_again_for_as_long_as_a_request_may_take(takes: flo
         connection.reply(503)
 
     with RawServer(fails_late) as vault:
-        wire = VaultWire(vault.url, 10.0, {}, clock)
+        wire = VaultHttpSession(vault.url, 10.0, {}, clock)
         assert wire.request("get", f"{vault.url}/v1/x").status_code == 503
         assert len(vault.requests) == tries
 
@@ -203,7 +203,7 @@ def test_vault_s_own_wish_to_wait_is_no_longer_followed_than_a_request_may_take(
         connection.reply(503, Retry_After="3600")
 
     with RawServer(asks_for_an_hour) as vault:
-        wire = VaultWire(vault.url, 10.0, {}, clock)
+        wire = VaultHttpSession(vault.url, 10.0, {}, clock)
         assert wire.request("get", f"{vault.url}/v1/x").status_code == 503
         assert len(vault.requests) == 2
     assert pauses == [6.0]
@@ -217,7 +217,7 @@ def test_a_connection_that_breaks_is_made_again() -> None:
             connection.reply()
 
     with RawServer(breaks_first) as server:
-        assert VaultWire(server.url, 10.0, {}).request("get", f"{server.url}/v1/x").status_code == 200
+        assert VaultHttpSession(server.url, 10.0, {}).request("get", f"{server.url}/v1/x").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_a_proxy_that_cannot_be_read_is_told_without_its_password(
 
 
 def test_what_cannot_be_sent_is_told_by_its_kind_alone() -> None:
-    wire = VaultWire("http://127.0.0.1:9", 1.0, {})
+    wire = VaultHttpSession("http://127.0.0.1:9", 1.0, {})
     with pytest.raises(CannotBeSent, match="^InvalidHeader$") as told:
         wire.request("get", "http://127.0.0.1:9/", headers={"X-Vault-Token": "canary\n"})
     assert told.value.__context__ is None

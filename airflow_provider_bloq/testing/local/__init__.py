@@ -10,8 +10,8 @@ plugged in by :attr:`LocalBloqOptions.upstreams`; Avalanche and Algorand cluster
 
 from __future__ import annotations
 
+from airflow_provider_bloq.testing.local.backend import CounterSnapshot
 from airflow_provider_bloq.testing.local.control import Account, IssuedKeys
-from airflow_provider_bloq.testing.local.counters import CounterSnapshot
 from airflow_provider_bloq.testing.local.errors import (
     LocalBloqConfigurationError,
     LocalBloqError,

@@ -48,9 +48,12 @@ from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationErr
 from airflow_provider_bloq.testing.local.faults import ArmedFault, fault_from_json
 from airflow_provider_bloq.testing.local.inbound import json_object, text_field
 from airflow_provider_bloq.testing.local.problems import ApiProblem, problem_response
-from airflow_provider_bloq.testing.local.texts import same_secret
+from airflow_provider_bloq.testing.local.tokens import same_secret
 
-__all__ = ["AdminApi"]
+__all__ = [
+    "AdminApi",
+]
+
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

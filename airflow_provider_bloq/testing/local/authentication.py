@@ -9,7 +9,15 @@ from airflow_provider_bloq.testing.local.options import LocalBloqOptions
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 from airflow_provider_bloq.testing.local.tokens import Grant, TokenKind, TokenState
 
-__all__ = ["ANY_ACCESS", "bearer_grant", "bearer_token", "require_admin", "require_grant", "token_expired"]
+__all__ = [
+    "ANY_ACCESS",
+    "bearer_grant",
+    "bearer_token",
+    "require_admin",
+    "require_grant",
+    "token_expired",
+]
+
 
 #: What opens Nodes and the nodes themselves: an account's or a client's access token.
 ANY_ACCESS = frozenset({TokenKind.ACCOUNT, TokenKind.ACCESS})

@@ -13,7 +13,15 @@ from typing import Literal
 
 from airflow_provider_bloq.testing.local.errors import UnknownThing
 
-__all__ = ["LEGACY_IMAGES", "RPC_PORTS", "SIDECAR_PORT", "Catalogue", "Offer", "rpc_port"]
+__all__ = [
+    "LEGACY_IMAGES",
+    "RPC_PORTS",
+    "SIDECAR_PORT",
+    "Catalogue",
+    "Offer",
+    "rpc_port",
+]
+
 
 OfferKind = Literal["nodes", "cluster"]
 

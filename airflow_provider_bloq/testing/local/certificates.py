@@ -13,7 +13,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["CertificateAuthority", "KeyedCertificate", "load_into", "self_signed", "server_context"]
+__all__ = [
+    "CertificateAuthority",
+    "KeyedCertificate",
+    "load_into",
+    "self_signed",
+    "server_context",
+]
+
 
 _VALID_FOR = timedelta(days=30)
 # A certificate must be valid for a client whose clock is somewhat slow.

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import formatdate
 
-__all__ = ["ServiceClock", "http_date", "iso"]
+__all__ = [
+    "ServiceClock",
+    "http_date",
+    "iso",
+]
 
 
 class ServiceClock:

@@ -11,12 +11,14 @@ from airflow_provider_bloq.testing.local.authentication import ANY_ACCESS, requi
 from airflow_provider_bloq.testing.local.backend import Backend
 from airflow_provider_bloq.testing.local.fleet import AuthType, Cluster, ServiceUpdate, running
 from airflow_provider_bloq.testing.local.inbound import digits, json_object, text_field
-from airflow_provider_bloq.testing.local.logs import log_response
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 from airflow_provider_bloq.testing.local.provisioner import Provisioner
-from airflow_provider_bloq.testing.local.views import cluster_view
+from airflow_provider_bloq.testing.local.views import cluster_view, log_response
 
-__all__ = ["ClustersApi"]
+__all__ = [
+    "ClustersApi",
+]
+
 
 _LEAST_CAPACITY = 2
 _LARGEST_CAPACITY = 10

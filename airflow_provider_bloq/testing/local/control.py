@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from airflow_provider_bloq.testing.local.accounts import withdraw_key
-from airflow_provider_bloq.testing.local.backend import Backend
+from airflow_provider_bloq.testing.local.backend import Backend, CounterSnapshot
 from airflow_provider_bloq.testing.local.catalogue import OfferKind
 from airflow_provider_bloq.testing.local.connect import ConnectService
-from airflow_provider_bloq.testing.local.counters import CounterSnapshot
 from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationError, UnknownThing
 from airflow_provider_bloq.testing.local.faults import ArmedFault, Fault
 from airflow_provider_bloq.testing.local.fleet import Cluster, Node
@@ -16,7 +15,12 @@ from airflow_provider_bloq.testing.local.provisioner import Provisioner
 from airflow_provider_bloq.testing.local.tokens import TokenKind
 from airflow_provider_bloq.testing.local.users import Mail
 
-__all__ = ["Account", "Control", "IssuedKeys"]
+__all__ = [
+    "Account",
+    "Control",
+    "IssuedKeys",
+]
+
 
 #: Made up, since every account has one.
 _BILLING_ADDRESS = {"address": "1 Example Street", "zipCode": "60601", "state": "IL", "country": "US"}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["LocalBloqConfigurationError", "LocalBloqError", "UnknownThing"]
+__all__ = [
+    "LocalBloqConfigurationError",
+    "LocalBloqError",
+    "UnknownThing",
+]
 
 
 class LocalBloqError(Exception):

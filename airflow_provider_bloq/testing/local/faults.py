@@ -12,7 +12,13 @@ from typing import Any, Literal
 
 from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationError, UnknownThing
 
-__all__ = ["ArmedFault", "Fault", "FaultKind", "FaultPlan", "fault_from_json"]
+__all__ = [
+    "ArmedFault",
+    "Fault",
+    "FaultKind",
+    "FaultPlan",
+    "fault_from_json",
+]
 
 
 _SERVICES = ("accounts", "nodes", "rpc", "connect", "stream", "*")

@@ -10,9 +10,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from airflow_provider_bloq.testing.local.catalogue import Offer
-from airflow_provider_bloq.testing.local.texts import same_secret
+from airflow_provider_bloq.testing.local.tokens import same_secret
 
-__all__ = ["AuthType", "Cluster", "Deployment", "Fleet", "Node", "RpcAuth", "ServiceUpdate", "running"]
+__all__ = [
+    "AuthType",
+    "Cluster",
+    "Deployment",
+    "Fleet",
+    "Node",
+    "RpcAuth",
+    "ServiceUpdate",
+    "running",
+]
+
 
 AuthType = Literal["basic", "jwt", "none"]
 

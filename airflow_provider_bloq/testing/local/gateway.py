@@ -1,28 +1,130 @@
-"""The door of one node or cluster: TLS, the node's own authentication, and the chain behind it."""
+"""The calls in a body of JSON-RPC: their methods, and those that a Bitcoin node does not let through."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import ssl
+from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 
-from airflow_provider_bloq.testing.local.addresses import Place
 from airflow_provider_bloq.testing.local.authentication import ANY_ACCESS, bearer_grant
 from airflow_provider_bloq.testing.local.backend import Backend
-from airflow_provider_bloq.testing.local.catalogue import SIDECAR_PORT, rpc_port
+from airflow_provider_bloq.testing.local.catalogue import SIDECAR_PORT, Offer, rpc_port
 from airflow_provider_bloq.testing.local.certificates import KeyedCertificate, load_into, server_context
 from airflow_provider_bloq.testing.local.fleet import Cluster, Node
-from airflow_provider_bloq.testing.local.identity import identity
-from airflow_provider_bloq.testing.local.inbound import basic_login, body_of, positive_integer
-from airflow_provider_bloq.testing.local.listener import Listener
+from airflow_provider_bloq.testing.local.inbound import (
+    MalformedJson,
+    basic_login,
+    body_of,
+    positive_integer,
+    read_json,
+)
+from airflow_provider_bloq.testing.local.listener import Listener, Place
 from airflow_provider_bloq.testing.local.pipeline import service_application
 from airflow_provider_bloq.testing.local.problems import ApiProblem
-from airflow_provider_bloq.testing.local.rpc_calls import read_rpc_body
 from airflow_provider_bloq.testing.local.upstreams import Behind
 
-__all__ = ["Gateway"]
+__all__ = [
+    "Gateway",
+    "RpcBody",
+    "identity",
+    "read_rpc_body",
+]
+
+
+#: What ends a Bitcoin node, cuts it off, makes it forget or writes its host's files. Blocks may be made and
+#: unmade, since tests live by that; wallet calls the node refuses by itself, but for the last one here.
+_HARMFUL = frozenset({
+    "stop", "addnode", "addconnection", "addpeeraddress", "disconnectnode", "setban", "clearbanned",
+    "setnetworkactive", "sendmsgtopeer", "pruneblockchain", "setprunelock", "dumptxoutset", "loadtxoutset",
+    "importmempool", "savemempool", "savefeeestimates", "maxmempool", "logging", "setscriptthreadsenabled",
+    "sweepprivkeys",
+})  # fmt: skip
+#: No node has it, so that the node itself answers as to every method that it does not have: -32601.
+_UNKNOWN = "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class RpcBody:
+    """A body of JSON-RPC.
+
+    :param methods: The methods that it calls.
+    :param passed_on: What the chain is given.
+    """
+
+    methods: tuple[str, ...]
+    passed_on: bytes
+
+
+def read_rpc_body(body: bytes, *, guarded: bool = False) -> RpcBody:
+    """Look into a body. What is no JSON at all is passed on, for the chain to say so.
+
+    :param body: The body.
+    :param guarded: Whether harmful calls are kept back. So is then what the chain might read and we cannot:
+        a Bitcoin node takes texts and numbers for JSON that are none.
+    :raises ApiProblem: It is kept back, or cannot be read without risk (400).
+    """
+    if not body:
+        return RpcBody((), body)
+    try:
+        told = read_json(body, first_of_twins=guarded)
+    except MalformedJson as error:
+        if guarded:
+            raise _unreadable(error) from error
+        return RpcBody((), body)
+    except ValueError as error:
+        raise _unreadable(error) from error
+    calls = [call for call in (told if isinstance(told, list) else [told]) if isinstance(call, dict)]
+    methods = tuple(str(call["method"]) for call in calls if "method" in call)
+    if not guarded or _HARMFUL.isdisjoint(methods):
+        return RpcBody(methods, body)
+    for call in calls:
+        if str(call.get("method")) in _HARMFUL:
+            call["method"] = _UNKNOWN
+    return RpcBody(methods, json.dumps(told).encode())
+
+
+def _unreadable(error: ValueError) -> ApiProblem:
+    return ApiProblem(400, "InvalidBody", f"The body is not JSON that can be read: {error}")
+
+
+_AVALANCHE_METHOD = "info.getNodeVersion"
+
+
+def identity(offer: Offer, method: str, path: str, body: bytes) -> dict[str, Any] | None:
+    """Return the answer to a request that asks for the software; None if it asks for something else.
+
+    :param offer: What the cluster was made from; its software is what is told.
+    """
+    major, minor = _version(offer.software)
+    match (offer.chain, method, path):
+        case ("avalanche", "POST", "/ext/info"):
+            call = _call(body)
+            if call.get("method") == _AVALANCHE_METHOD:
+                version = f"{offer.chain}/{major}.{minor}.0"
+                return {"jsonrpc": "2.0", "result": {"version": version}, "id": call.get("id")}
+        case ("algorand", "GET", "/versions"):
+            return {"build": {"major": major, "minor": minor, "build_number": 0}}
+    return None
+
+
+def _version(software: str) -> tuple[int, int]:
+    found = re.search(r"(\d+)\.(\d+)$", software)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _call(body: bytes) -> dict[str, Any]:
+    try:
+        call = read_json(body)
+    except ValueError:
+        return {}
+    return call if isinstance(call, dict) else {}
+
 
 #: Chains whose nodes refuse the calls that would harm them.
 _GUARDED = frozenset({"btc", "bch", "ltc"})

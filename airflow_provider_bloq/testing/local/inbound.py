@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from airflow_provider_bloq.testing.local.problems import ApiProblem
-from airflow_provider_bloq.testing.local.texts import is_whole
+from airflow_provider_bloq.testing.local.tokens import is_whole
 
 __all__ = [
     "MalformedJson",
@@ -22,6 +22,7 @@ __all__ = [
     "read_json",
     "text_field",
 ]
+
 
 #: Levels of nesting that are read; what is meant well has a handful.
 _DEEPEST = 500

@@ -14,7 +14,10 @@ from typing import Literal, Protocol
 
 from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationError
 
-__all__ = ["LocalBloqOptions", "Upstream"]
+__all__ = [
+    "LocalBloqOptions",
+    "Upstream",
+]
 
 
 class Upstream(Protocol):

@@ -12,11 +12,16 @@ from aiohttp.typedefs import Middleware
 from airflow_provider_bloq.testing.local.authentication import bearer_token
 from airflow_provider_bloq.testing.local.backend import Backend
 from airflow_provider_bloq.testing.local.clock import http_date
-from airflow_provider_bloq.testing.local.misbehave import Withheld, carry_out
+from airflow_provider_bloq.testing.local.fault_actions import Withheld, carry_out
 from airflow_provider_bloq.testing.local.problems import ApiProblem, problem_response
-from airflow_provider_bloq.testing.local.users import Event
+from airflow_provider_bloq.testing.local.users import AccountEvent
 
-__all__ = ["Pipeline", "plain_application", "service_application"]
+__all__ = [
+    "Pipeline",
+    "plain_application",
+    "service_application",
+]
+
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -79,7 +84,7 @@ class Pipeline:
         if user is None or answer.status == 401:
             return
         user.events.append(
-            Event(
+            AccountEvent(
                 id=f"event-{uuid.uuid4()}",
                 service=self.service,
                 method=request.method,

@@ -9,7 +9,10 @@ from aiohttp import web
 
 from airflow_provider_bloq.testing.local.options import LocalBloqOptions
 
-__all__ = ["ApiProblem", "problem_response"]
+__all__ = [
+    "ApiProblem",
+    "problem_response",
+]
 
 
 class ApiProblem(Exception):

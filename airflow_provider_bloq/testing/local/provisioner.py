@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 
 import aiohttp
 
-from airflow_provider_bloq.testing.local.addresses import NoFreeAddress, Place, bind_place
 from airflow_provider_bloq.testing.local.backend import Backend
 from airflow_provider_bloq.testing.local.catalogue import SIDECAR_PORT, Offer, rpc_port
 from airflow_provider_bloq.testing.local.certificates import (
@@ -19,6 +18,7 @@ from airflow_provider_bloq.testing.local.certificates import (
 from airflow_provider_bloq.testing.local.errors import UnknownThing
 from airflow_provider_bloq.testing.local.fleet import AuthType, Cluster, Node, RpcAuth
 from airflow_provider_bloq.testing.local.gateway import Gateway
+from airflow_provider_bloq.testing.local.listener import NoFreeAddress, Place, bind_place
 from airflow_provider_bloq.testing.local.options import Upstream
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 from airflow_provider_bloq.testing.local.upstreams import (
@@ -29,7 +29,9 @@ from airflow_provider_bloq.testing.local.upstreams import (
     default_upstreams,
 )
 
-__all__ = ["Provisioner"]
+__all__ = [
+    "Provisioner",
+]
 
 
 class Provisioner:

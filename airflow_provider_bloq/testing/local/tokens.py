@@ -1,8 +1,9 @@
-"""Issues tokens and remembers each, so that it can tell live, expired, revoked and forged ones apart."""
+"""Texts from outside, which may hold halves of characters: a header's stray bytes, or what JSON writes as an escape."""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 import uuid
 from dataclasses import dataclass
@@ -13,9 +14,33 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from airflow_provider_bloq.testing.local.clock import ServiceClock
 from airflow_provider_bloq.testing.local.options import LocalBloqOptions
-from airflow_provider_bloq.testing.local.texts import as_bytes
 
-__all__ = ["Grant", "TokenBook", "TokenKind", "TokenState", "digest"]
+__all__ = [
+    "Grant",
+    "TokenBook",
+    "TokenKind",
+    "TokenState",
+    "as_bytes",
+    "digest",
+    "is_whole",
+    "same_secret",
+]
+
+
+def as_bytes(text: str) -> bytes:
+    """Encode a text, whatever it holds."""
+    return text.encode(errors="surrogatepass")
+
+
+def is_whole(text: str) -> bool:
+    """Tell whether a text holds whole characters only, so that UTF-8 can write it."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def same_secret(one: str, other: str) -> bool:
+    """Compare two secrets in a time that does not tell where they differ."""
+    return hmac.compare_digest(as_bytes(one), as_bytes(other))
+
 
 _ISSUER = "https://accounts.bloq.cloud"
 

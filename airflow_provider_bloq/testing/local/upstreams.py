@@ -19,6 +19,7 @@ __all__ = [
     "default_upstreams",
 ]
 
+
 _log = logging.getLogger(__name__)
 
 

@@ -8,9 +8,17 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from airflow_provider_bloq.testing.local.errors import UnknownThing
-from airflow_provider_bloq.testing.local.texts import same_secret
+from airflow_provider_bloq.testing.local.tokens import same_secret
 
-__all__ = ["BILLING_FIELDS", "ClientKey", "Event", "Mail", "User", "UserDirectory"]
+__all__ = [
+    "BILLING_FIELDS",
+    "AccountEvent",
+    "ClientKey",
+    "Mail",
+    "User",
+    "UserDirectory",
+]
+
 
 #: What a billing address consists of.
 BILLING_FIELDS = ("address", "zipCode", "state", "country")
@@ -28,7 +36,7 @@ class ClientKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class AccountEvent:
     """One authenticated call, as the list of daily events shows it."""
 
     id: str
@@ -64,7 +72,7 @@ class User:
     updated_at: float
     verified_at: float | None
     verification_token: str = field(repr=False)
-    events: deque[Event] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT), repr=False)
+    events: deque[AccountEvent] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT), repr=False)
 
     def has_password(self, password: str) -> bool:
         """Tell whether this is the user's password."""

@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from aiohttp import web
+
 from airflow_provider_bloq.testing.local.catalogue import Offer
 from airflow_provider_bloq.testing.local.clock import iso
 from airflow_provider_bloq.testing.local.fleet import Cluster, Deployment, Node, RpcAuth
-from airflow_provider_bloq.testing.local.users import BILLING_FIELDS, ClientKey, Event, User
+from airflow_provider_bloq.testing.local.inbound import positive_integer
+from airflow_provider_bloq.testing.local.options import LocalBloqOptions
+from airflow_provider_bloq.testing.local.users import BILLING_FIELDS, AccountEvent, ClientKey, User
 
-__all__ = ["chain_views", "cluster_view", "event_view", "key_view", "node_view", "offer_view", "user_view"]
+__all__ = [
+    "chain_views",
+    "cluster_view",
+    "event_view",
+    "key_view",
+    "log_response",
+    "node_view",
+    "offer_view",
+    "user_view",
+]
+
 
 _INSTANCE_TYPE = "t2.large"
 
@@ -34,7 +48,7 @@ def key_view(key: ClientKey) -> dict[str, Any]:
     return {"id": key.client_id, "createdAt": iso(key.created_at)}
 
 
-def event_view(event: Event, user_id: str) -> dict[str, Any]:
+def event_view(event: AccountEvent, user_id: str) -> dict[str, Any]:
     """Write one of the daily events."""
     return {
         "id": event.id,
@@ -154,3 +168,26 @@ def _auth_view(auth: RpcAuth) -> dict[str, Any]:
     if auth.type == "basic":
         return {"type": "basic", "user": auth.user, "pass": auth.password}
     return {"type": auth.type}
+
+
+# How many lines are shown unless the request says otherwise: what the official client asks for.
+_DEFAULT_LINES = "100"
+# The official client has no name of its own: it comes as the library that it sends with.
+_OFFICIAL_CLIENT = "node-fetch/"
+
+
+def log_response(log: Iterable[str], request: web.Request, options: LocalBloqOptions) -> web.Response:
+    """Write the last ``lines`` lines of a log, as the query of the request says.
+
+    The documents do not tell the shape. The official client reads ``{"data": "<text>"}`` and fails on
+    anything else; a node's own ``/logs`` gives a list of lines.
+
+    :raises ApiProblem: ``lines`` is no positive whole number (400).
+    """
+    wanted = positive_integer(request.query.get("lines", _DEFAULT_LINES), "lines")
+    lines = list(log)[-wanted:]
+    shape = options.logs_shape
+    if shape == "by-client":
+        is_official = request.headers.get("User-Agent", "").startswith(_OFFICIAL_CLIENT)
+        shape = "text" if is_official else "lines"
+    return web.json_response({"data": "\n".join(lines)} if shape == "text" else lines)

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
+from airflow_provider_bloq.operators.client_keys import BloqTokenBrokerOperator
 from airflow_provider_bloq.operators.clusters import (
     BloqAbortClusterUpdateOperator,
     BloqCreateClusterOperator,
@@ -16,18 +17,15 @@ from airflow_provider_bloq.operators.clusters import (
     BloqUpdateClusterOperator,
 )
 from airflow_provider_bloq.operators.connect import BloqConnectOperator
-from airflow_provider_bloq.operators.fan_out import BloqFanOutOperator
-from airflow_provider_bloq.operators.jsonrpc import BloqJsonRpcOperator
+from airflow_provider_bloq.operators.jsonrpc import BloqFanOutOperator, BloqJsonRpcOperator
 from airflow_provider_bloq.operators.nodes import (
     BloqCreateNodeOperator,
     BloqDeleteNodeOperator,
     BloqGetNodeOperator,
     BloqNodeLogsOperator,
 )
-from airflow_provider_bloq.operators.token_broker import BloqTokenBrokerOperator
 from airflow_provider_bloq.sensors.chains import BloqBlockSensor, BloqTransactionSensor
-from airflow_provider_bloq.sensors.clusters import BloqClusterSensor
-from airflow_provider_bloq.sensors.nodes import BloqNodeSensor, BloqNodeSyncedSensor
+from airflow_provider_bloq.sensors.nodes import BloqClusterSensor, BloqNodeSensor, BloqNodeSyncedSensor
 
 #: Of a node with a password, as ``BloqCreateNodeOperator`` returns it; and ids, heights and hashes.
 NODE, DOOMED, CLUSTER = (f"{{{{ dag_run.conf['{name}'] }}}}" for name in ("node", "doomed", "cluster"))

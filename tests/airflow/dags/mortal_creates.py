@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from airflow.sdk import DAG
 
-from airflow_provider_bloq.auth.flow import Block, Effect, Flow, Send
+from airflow_provider_bloq.flow.effects import Effect, Flow, RunBlocking, Send
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.operators.nodes import BloqCreateNodeOperator
 
@@ -31,7 +31,7 @@ class Death:
 DEATHS = {
     "before_the_request": Death(Send),
     "after_the_request": Death(Send, carried_out=True),
-    "before_the_state_is_saved": Death(Block, number=2),
+    "before_the_state_is_saved": Death(RunBlocking, number=2),
     # At its first look, which there is however soon the node starts.
     "while_waiting": Death(Send, number=2, carried_out=True),
 }

@@ -11,9 +11,9 @@ from typing import Any
 
 from airflow.sdk import DAG
 
-from airflow_provider_bloq.auth.flow import Block, Effect, Flow, Send
+from airflow_provider_bloq.flow.effects import Effect, Flow, RunBlocking, Send
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.operators.rotation import BloqRotateClientKeysOperator
+from airflow_provider_bloq.operators.client_keys import BloqRotateClientKeysOperator
 
 #: By task: what the process that is killed does last, and how long both pairs work.
 DEATHS = {
@@ -29,7 +29,7 @@ def told(effect: Effect) -> str:
     match effect:
         case Send(request):
             return f"{request.method} {request.url.rpartition('/')[2]}"
-        case Block(call):
+        case RunBlocking(call):
             return str(getattr(call, "func", call).__qualname__)
     return type(effect).__name__
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from airflow.sdk import dag, task
 
-from airflow_provider_bloq.hooks.retry_policy import BloqRetryPolicy
+from airflow_provider_bloq.hooks.retries import BloqRetryPolicy
 from airflow_provider_bloq.operators.nodes import BloqCreateNodeOperator, BloqDeleteNodeOperator
 from airflow_provider_bloq.sensors.nodes import BloqNodeSensor
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
-from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
+from airflow_provider_bloq.triggers.chain_events import BloqAddressTrigger, BloqLogsTrigger
 from tests.conditions.evm_chain import EvmChain
 from tests.triggers.events.conftest import Begin
 from tests.triggers.events.contracts import TRANSFER, logging_code, send, word

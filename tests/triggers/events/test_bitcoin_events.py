@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.testing.bitcoin_transactions import pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from airflow_provider_bloq.testing.local import LocalBloq
-from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
-from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
+from airflow_provider_bloq.triggers.chain_events import BloqAddressTrigger, BloqBlockTrigger
 from tests.bitcoin.conftest import (
     bitcoin,
     bitcoin_service,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
+from airflow_provider_bloq.triggers.chain_events import BloqBlockTrigger
 from tests.conditions.evm_chain import EvmChain
 from tests.triggers.events.conftest import Begin
 from tests.triggers.events.triggerer_model import Database, TriggererModel

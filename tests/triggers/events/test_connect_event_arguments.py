@@ -13,14 +13,14 @@ from airflow.triggers.base import BaseEventTrigger
 from airflow_provider_bloq.assets import bloq
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.queues.bloq import BloqConnectBlockQueue, BloqPaymentQueue
-from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
-from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
-from airflow_provider_bloq.triggers.connect_events import (
+from airflow_provider_bloq.triggers.chain_events import (
+    BloqAddressTrigger,
+    BloqBlockTrigger,
     BloqConnectBlockTrigger,
     BloqConnectTrigger,
+    BloqEventTrigger,
     BloqPaymentTrigger,
 )
-from airflow_provider_bloq.triggers.event_trigger import BloqEventTrigger
 
 LEGACY = "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"
 SEGWIT = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.testing.bitcoin_transactions import Coin, fresh_script, locking_script, pay
-from airflow_provider_bloq.testing.bitcoind import Bitcoind
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, Coin, fresh_script, locking_script, pay
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, LocalBloqOptions
-from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
-from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
-from airflow_provider_bloq.triggers.connect_events import BloqConnectBlockTrigger, BloqPaymentTrigger
+from airflow_provider_bloq.triggers.chain_events import (
+    BloqAddressTrigger,
+    BloqBlockTrigger,
+    BloqConnectBlockTrigger,
+    BloqPaymentTrigger,
+)
 from tests.bitcoin.conftest import bitcoin, bitcoind, shared_bitcoin
 from tests.connect.conftest import address_of, connected, fresh_payment
 from tests.hooks.conftest import Connect

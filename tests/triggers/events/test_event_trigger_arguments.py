@@ -9,10 +9,12 @@ import pytest
 from airflow.triggers.base import BaseEventTrigger
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
-from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
-from airflow_provider_bloq.triggers.chain_events import BloqChainTrigger
-from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
+from airflow_provider_bloq.triggers.chain_events import (
+    BloqAddressTrigger,
+    BloqBlockTrigger,
+    BloqChainTrigger,
+    BloqLogsTrigger,
+)
 
 NODE = {"id": "node-1", "chain": "eth", "auth": {"type": "jwt"}, "tls_fingerprint": "AB" * 32}
 ADDRESS = "0x" + "Cd" * 20

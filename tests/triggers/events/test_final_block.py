@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.chains.families import Family
-from airflow_provider_bloq.chains.finality import Finality
-from airflow_provider_bloq.conditions.rpc_subject import RpcSubject
-from airflow_provider_bloq.triggers.final_block import FinalBlock, Sight
+from airflow_provider_bloq.chains.blocks import Finality
+from airflow_provider_bloq.chains.conditions import RpcSubject
+from airflow_provider_bloq.chains.queries import Family
+from airflow_provider_bloq.polling.watcher import ChainSnapshot, FinalBlock
 from tests.chains.asked import Asked
 from tests.clients.conftest import kind, node, open_clients, serve
 from tests.clients.scripted_node import StartNode
 
 __all__ = ["kind", "node", "open_clients", "serve"]
 
-Look = Callable[[], Sight]
+Look = Callable[[], ChainSnapshot]
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def looking(asked: Asked, **finality: Any) -> Look:
     target = FinalBlock(RpcSubject("node-1"), Finality.of(**finality))
     look = target.looking_by(asked.rpc)
 
-    def once() -> Sight:
-        sight: Sight = asked.run(look(Family.EVM, frozenset()))
+    def once() -> ChainSnapshot:
+        sight: ChainSnapshot = asked.run(look(Family.EVM, frozenset()))
         return sight
 
     return once

@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 from airflow.triggers.shared_stream import AckTimeout
 
+from airflow_provider_bloq.polling.shared_polls import shared_polls
 from airflow_provider_bloq.testing.local import LocalBloq
 from airflow_provider_bloq.testing.local.faults import Fault, FaultKind
-from airflow_provider_bloq.triggers.addresses import BloqAddressTrigger
-from airflow_provider_bloq.triggers.blocks import BloqBlockTrigger
-from airflow_provider_bloq.triggers.logs import BloqLogsTrigger
-from airflow_provider_bloq.triggers.polls import shared_polls
+from airflow_provider_bloq.triggers.chain_events import BloqAddressTrigger, BloqBlockTrigger, BloqLogsTrigger
 from tests.conditions.evm_chain import EvmChain
 from tests.triggers.events.conftest import Begin
 from tests.triggers.events.contracts import word

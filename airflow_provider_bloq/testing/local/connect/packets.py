@@ -36,6 +36,7 @@ __all__ = [
     "write_payload",
 ]
 
+
 CLOSE = "1"
 PING = "2"
 PONG = "3"

@@ -14,8 +14,7 @@ from aiohttp import WSMsgType, web
 
 from airflow_provider_bloq.testing.local.authentication import ANY_ACCESS, bearer_grant
 from airflow_provider_bloq.testing.local.backend import Backend
-from airflow_provider_bloq.testing.local.connect.door import Door
-from airflow_provider_bloq.testing.local.connect.hub import EXPIRED, Hub
+from airflow_provider_bloq.testing.local.connect.access import Door
 from airflow_provider_bloq.testing.local.connect.packets import (
     CLOSE,
     NOOP,
@@ -27,13 +26,16 @@ from airflow_provider_bloq.testing.local.connect.packets import (
     read_payload,
     write_payload,
 )
-from airflow_provider_bloq.testing.local.connect.session import Session
+from airflow_provider_bloq.testing.local.connect.stream import EXPIRED, Hub, Session
+from airflow_provider_bloq.testing.local.fault_actions import Withheld, carry_out
 from airflow_provider_bloq.testing.local.faults import ArmedFault, FaultKind
 from airflow_provider_bloq.testing.local.inbound import body_of
-from airflow_provider_bloq.testing.local.misbehave import Withheld, carry_out
 from airflow_provider_bloq.testing.local.problems import ApiProblem, problem_response
 
-__all__ = ["StreamApi"]
+__all__ = [
+    "StreamApi",
+]
+
 
 _SERVICE = "stream"
 _PATH = "/socket.io/"

@@ -11,9 +11,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from airflow_provider_bloq.testing.local.connect.index import AddressIndex, Block
-from airflow_provider_bloq.testing.local.connect.ledger import Standing, Unspent
-from airflow_provider_bloq.testing.local.connect.transactions import Input, Output, Transaction
+from airflow_provider_bloq.testing.local.connect.index import (
+    AddressIndex,
+    IndexedBlock,
+    Input,
+    Output,
+    Standing,
+    Transaction,
+    Unspent,
+)
 
 __all__ = [
     "Shown",
@@ -24,6 +30,7 @@ __all__ = [
     "transaction_view",
     "unspent_view",
 ]
+
 
 _SATOSHI = 100_000_000
 
@@ -129,7 +136,7 @@ def block_view(told: Mapping[str, Any], subsidy: int) -> dict[str, Any]:
     return view | {name: told[name] for name in neighbours if name in told}
 
 
-def summary_view(block: Block) -> dict[str, Any]:
+def summary_view(block: IndexedBlock) -> dict[str, Any]:
     """Write a block as the list of a day's blocks does."""
     return {
         "height": block.height,

@@ -1,0 +1,1 @@
+"""The Accounts service: tokens, client keys and their rotation."""

@@ -1,0 +1,303 @@
+"""Which block of a chain counts as final: one with so many confirmations, or the one that the node calls so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_bloq.chains.queries import (
+    Family,
+    ask,
+    fields_of,
+    hash_in,
+    number_in,
+    quantity,
+    quantity_in,
+    result_of,
+    warming_up,
+)
+from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqRpcError
+from airflow_provider_bloq.flow.effects import Flow
+from airflow_provider_bloq.rpc.client import RpcApi, RpcCall
+from airflow_provider_bloq.validation import require_choice, require_whole_number
+
+__all__ = [
+    "BITCOIN_INFO",
+    "DEFAULT_CONFIRMATIONS",
+    "EVM_HEAD",
+    "GENESIS_PARENT",
+    "TAGS",
+    "Finality",
+    "Head",
+    "Header",
+    "SyncState",
+    "bitcoin_head",
+    "evm_head",
+    "read_final_by_confirmations",
+    "read_final_by_tag",
+    "read_head",
+    "read_headers",
+    "read_sync",
+]
+
+
+#: Confirmations unless told otherwise: three minutes on Ethereum, two hours on Bitcoin.
+DEFAULT_CONFIRMATIONS = 12
+#: What nodes of EVM chains with proof of stake can tell of: a block that cannot be undone without burning a
+#: third of the stake, and one that an honest majority has agreed on.
+TAGS = ("finalized", "safe")
+
+
+@dataclass(frozen=True, slots=True)
+class Finality:
+    """When a block is final. Make it by :meth:`of`; exactly one of the fields is set.
+
+    :param confirmations: How many it has, as for :class:`~.conditions.blocks.BlockReached`: the head has one.
+    :param tag: ``finalized`` or ``safe``: it is not above the block that the node calls so.
+    """
+
+    confirmations: int | None = None
+    tag: str | None = None
+
+    @classmethod
+    def of(cls, confirmations: int | None = None, tag: str | None = None) -> Finality:
+        """Read it from the two arguments that triggers take; without either it is 12 confirmations.
+
+        :raises BloqConfigurationError: Both are given, or one of them cannot be.
+        """
+        if tag is None:
+            confirmations = DEFAULT_CONFIRMATIONS if confirmations is None else confirmations
+            require_whole_number("confirmations", confirmations, least=1)
+            return cls(confirmations=confirmations)
+        if confirmations is not None:
+            raise BloqConfigurationError.of(
+                "finality", "confirmations are given beside it", "Give one of the two."
+            )
+        require_choice("finality", tag, TAGS)
+        return cls(tag=tag)
+
+    def height_below(self, head: int) -> int:
+        """Return the height of the last final block, given that of the head; negative if there is none."""
+        return head - (self.confirmations or 1) + 1
+
+
+#: Asks for the head of an EVM chain.
+EVM_HEAD = RpcCall("eth_getBlockByNumber", ["latest", False])
+#: Asks for the head of a Bitcoin chain, and for the sync.
+BITCOIN_INFO = RpcCall("getblockchaininfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last block of a chain.
+
+    :param height: Its number; the genesis block has 0.
+    :param hash: Its hash, as the node writes it: with ``0x`` on EVM chains, without on Bitcoin's.
+    :param time: When it was made, in seconds since the epoch, as it says itself.
+    """
+
+    height: int
+    hash: str
+    time: float
+
+    def confirmations_of(self, height: int) -> int:
+        """Return how many confirmations a block has: one if it is the head, none if it is yet to come."""
+        return max(0, self.height - height + 1)
+
+
+def read_head(rpc: RpcApi, family: Family) -> Flow[Head]:
+    """Read the head of a chain.
+
+    :param rpc: A node of it.
+    :param family: The chain's family.
+    :raises BloqRpcError: The node refuses to tell.
+    :raises BloqApiError: The node could not be reached, is starting, or gave no usable answer.
+    """
+    if family is Family.EVM:
+        (block,) = yield from ask(rpc, [EVM_HEAD])
+        return evm_head(block)
+    (info,) = yield from ask(rpc, [BITCOIN_INFO])
+    return (yield from bitcoin_head(rpc, info))
+
+
+def evm_head(outcome: Any) -> Head:
+    """Read the head out of the answer to :data:`EVM_HEAD`."""
+    block = fields_of(outcome, "block")
+    return Head(quantity_in(block, "number"), hash_in(block, "hash"), float(quantity_in(block, "timestamp")))
+
+
+def bitcoin_head(rpc: RpcApi, outcome: Any) -> Flow[Head]:
+    """Read the head out of the answer to :data:`BITCOIN_INFO`; asks again where that does not tell its time."""
+    info = fields_of(outcome, "state of the chain")
+    block_hash = hash_in(info, "bestblockhash")
+    time = info
+    if "time" not in info:
+        # Daemons before 2022 tell the median of the last eleven blocks only, an hour older or so.
+        (header,) = yield from ask(rpc, [RpcCall("getblockheader", [block_hash])])
+        time = fields_of(header, "block header")
+    return Head(number_in(info, "blocks"), block_hash, float(number_in(time, "time")))
+
+
+#: Errors by which nodes say that they do not know a tag, or no block that it stands for.
+_NO_SUCH_TAG = frozenset({-32602, -32601, -39001})
+#: What Bitcoin's nodes answer for a height above their head, and for a hash that they do not know.
+_OUT_OF_RANGE, _NOT_FOUND = -8, -5
+#: Stands for the block before the genesis block, of which there is none.
+GENESIS_PARENT = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What following a chain needs of a block.
+
+    :param height: Its number; the genesis block has 0.
+    :param hash: Its hash, as the node writes it.
+    :param parent: The hash of the block before it.
+    :param time: When it was made, in seconds since the epoch, as it says itself.
+    """
+
+    height: int
+    hash: str
+    parent: str
+    time: int
+
+
+def read_headers(rpc: RpcApi, family: Family, first: int, last: int) -> Flow[list[Header]]:
+    """Read headers, from the first on as far as the node has them.
+
+    They are those that the node held while it was asked: a reorg may have come between two of them.
+
+    :param first: Height of the first.
+    :param last: Height of the last.
+    """
+    heights = range(first, last + 1)
+    if family is Family.EVM:
+        blocks = yield from ask(rpc, [RpcCall("eth_getBlockByNumber", [hex(h), False]) for h in heights])
+        return [_evm_header(block) for block in _until_none(map(result_of, blocks))]
+    answers = yield from ask(rpc, [RpcCall("getblockhash", [height]) for height in heights])
+    hashes = list(_until_none(_unless(_OUT_OF_RANGE, answer) for answer in answers))
+    if not hashes:
+        return []
+    headers = yield from ask(rpc, [RpcCall("getblockheader", [block_hash]) for block_hash in hashes])
+    return [_bitcoin_header(header) for header in _until_none(_unless(_NOT_FOUND, h) for h in headers)]
+
+
+def read_final_by_confirmations(
+    rpc: RpcApi, family: Family, finality: Finality, head: Head
+) -> Flow[Header | None]:
+    """Read the last block that has the confirmations, below a head that was just read.
+
+    :return: Its header; None while the chain is too short, or if a reorg has just shortened it.
+    """
+    height = finality.height_below(head.height)
+    if height < 0:
+        return None
+    headers = yield from read_headers(rpc, family, height, height)
+    return headers[0] if headers else None
+
+
+def read_final_by_tag(rpc: RpcApi, family: Family, tag: str) -> Flow[Header | None]:
+    """Read the block that the node calls ``finalized`` or ``safe``.
+
+    :raises BloqConfigurationError: It calls none so.
+    """
+    remedy = "Give confirmations= instead of it."
+    if family is not Family.EVM:
+        raise BloqConfigurationError.of("finality", f"this chain has no {tag} block", remedy)
+    (block,) = yield from ask(rpc, [RpcCall("eth_getBlockByNumber", [tag, False])])
+    if isinstance(block, BloqRpcError) and block.code in _NO_SUCH_TAG:
+        problem = f"the node has no {tag} block: {block.message}"
+        raise BloqConfigurationError.of("finality", problem, remedy)
+    return None if result_of(block) is None else _evm_header(block)
+
+
+def _evm_header(outcome: Any) -> Header:
+    block = fields_of(outcome, "block")
+    return Header(
+        quantity_in(block, "number"),
+        hash_in(block, "hash"),
+        hash_in(block, "parentHash"),
+        quantity_in(block, "timestamp"),
+    )
+
+
+def _bitcoin_header(outcome: Any) -> Header:
+    header = fields_of(outcome, "block header")
+    # The genesis block has none before it, and does not say so.
+    parent = hash_in(header, "previousblockhash") if "previousblockhash" in header else GENESIS_PARENT
+    return Header(number_in(header, "height"), hash_in(header, "hash"), parent, number_in(header, "time"))
+
+
+def _unless(code: int, outcome: Any) -> Any:
+    is_that = isinstance(outcome, BloqRpcError) and outcome.code == code
+    return None if is_that else result_of(outcome)
+
+
+def _until_none(items: Any) -> list[Any]:
+    found: list[Any] = []
+    for item in items:
+        if item is None:
+            break
+        found.append(item)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class SyncState:
+    """How far a node is.
+
+    :param observed_at: When it was asked, in seconds since the epoch, by the clock of who asked.
+    :param head: Its last block; None while the node is starting.
+    :param behind: Blocks that it knows to lack; None where it does not say.
+    :param obstacle: What keeps it from being in sync whatever the numbers say, for a person.
+    """
+
+    observed_at: float
+    head: Head | None
+    behind: int | None = None
+    obstacle: str | None = None
+
+
+def read_sync(rpc: RpcApi, family: Family, *, clock: Callable[[], float] = time.time) -> Flow[SyncState]:
+    """Ask a node how far it is.
+
+    :param rpc: The node.
+    :param family: Its chain's family.
+    :param clock: Tells the seconds since the epoch.
+    :raises BloqRpcError: The node refuses to tell.
+    :raises BloqApiError: The node could not be reached or gave no usable answer.
+    """
+    return (yield from (_evm(rpc, clock) if family is Family.EVM else _bitcoin(rpc, clock)))
+
+
+def _evm(rpc: RpcApi, clock: Callable[[], float]) -> Flow[SyncState]:
+    outcomes = yield from RpcApi.batch.flow(rpc, [RpcCall("eth_syncing"), EVM_HEAD], return_errors=True)
+    head = evm_head(outcomes[1])
+    behind = _evm_behind(result_of(outcomes[0]), head)
+    # Right after its start a node says that it does not sync, since it has not met its peers.
+    obstacle = "it has the genesis block only" if head.height == 0 else None
+    return SyncState(clock(), head, behind, obstacle)
+
+
+def _evm_behind(syncing: Any, head: Head) -> int | None:
+    if syncing is False:
+        return 0
+    highest = fields_of(syncing, "state of the sync").get("highestBlock")
+    if highest is None:
+        return None
+    # Measured from the head, not from the currentBlock beside it: that runs ahead of what can be queried
+    # while the node still fetches the state (snap sync).
+    return max(0, quantity(highest, "highestBlock") - head.height)
+
+
+def _bitcoin(rpc: RpcApi, clock: Callable[[], float]) -> Flow[SyncState]:
+    (outcome,) = yield from RpcApi.batch.flow(rpc, [BITCOIN_INFO], return_errors=True)
+    starting = warming_up(outcome)
+    if starting is not None:
+        return SyncState(clock(), None, obstacle=f"it is starting: {starting}")
+    head = yield from bitcoin_head(rpc, outcome)
+    info = fields_of(outcome, "state of the chain")
+    obstacle = "it is in its initial download" if info.get("initialblockdownload") is True else None
+    return SyncState(clock(), head, max(0, number_in(info, "headers") - head.height), obstacle)

@@ -1,0 +1,153 @@
+"""Logs of contracts on EVM chains: which are wanted, and reading those of certain blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from airflow_provider_bloq.chains.blocks import Header, read_headers
+from airflow_provider_bloq.chains.queries import Family, ask, fields_of, hash_in, quantity_in, result_of
+from airflow_provider_bloq.exceptions import (
+    BloqConfigurationError,
+    BloqReorg,
+    BloqRpcError,
+    BloqUnavailable,
+)
+from airflow_provider_bloq.flow.effects import Flow
+from airflow_provider_bloq.rpc.client import RpcApi, RpcCall
+
+__all__ = [
+    "LogFilter",
+    "Topics",
+    "evm_address",
+    "read_logs",
+]
+
+
+_ADDRESS = re.compile(r"0x[0-9a-f]{40}")
+_TOPIC = re.compile(r"0x[0-9a-f]{64}")
+#: Logs have up to four topics.
+_MOST_TOPICS = 4
+
+#: For each place of a log's topics: those that may stand there; an empty tuple for any.
+Topics: TypeAlias = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which logs are wanted. Make it by :meth:`of`.
+
+    :param addresses: The contracts, in lower case; none for all of them.
+    :param topics: What their topics may be.
+    """
+
+    addresses: tuple[str, ...] = ()
+    topics: Topics = ()
+
+    @classmethod
+    def of(cls, addresses: Iterable[str] | str = (), topics: Iterable[Any] = ()) -> LogFilter:
+        """Read a filter from the form that ``eth_getLogs`` takes.
+
+        :param addresses: Address of the contract, or several.
+        :param topics: By place: a topic, a list of those that may stand there, or None for any.
+        :raises BloqConfigurationError: One of these cannot be.
+        """
+        given = [addresses] if isinstance(addresses, str) else list(addresses)
+        places = () if isinstance(topics, str) else tuple(map(_place, topics))
+        if isinstance(topics, str) or len(places) > _MOST_TOPICS:
+            raise BloqConfigurationError.of(
+                "topics",
+                f"{topics!r} is no list of up to four places",
+                "Give a topic, a list or None for each.",
+            )
+        return cls(tuple(sorted({evm_address("address", address) for address in given})), places)
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as ``eth_getLogs`` takes it, without blocks."""
+        fields: dict[str, Any] = {"topics": [list(place) or None for place in self.topics]}
+        return {"address": list(self.addresses), **fields} if self.addresses else fields
+
+
+def evm_address(field: str, value: object) -> str:
+    """Return an address in lower case.
+
+    :raises BloqConfigurationError: It is none.
+    """
+    if isinstance(value, str) and _ADDRESS.fullmatch(value.lower()):
+        return value.lower()
+    raise BloqConfigurationError.of(
+        field, f"{value!r} is no address of an EVM chain", "Give 0x and 40 hexadecimal digits."
+    )
+
+
+def read_logs(rpc: RpcApi, wanted: LogFilter, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+    """Read the logs of blocks, in the order in which they came about.
+
+    A node that refuses to search so many blocks at once, or has found too much, is asked for halves.
+
+    :param rpc: A node of an EVM chain.
+    :param wanted: Which logs.
+    :param headers: The blocks, linked to one another.
+    :return: The logs as JSON: ``height``, ``block_hash``, ``tx_hash``, ``tx_index``, ``log_index``,
+        ``address``, ``topics`` and ``data``.
+    :raises BloqReorg: One of the blocks is no longer part of the chain.
+    """
+    span = {"fromBlock": hex(headers[0].height), "toBlock": hex(headers[-1].height)}
+    (answer,) = yield from ask(rpc, [RpcCall("eth_getLogs", [{**wanted.to_json(), **span}])])
+    if isinstance(answer, BloqRpcError) and len(headers) > 1:
+        middle = len(headers) // 2
+        lower = yield from read_logs(rpc, wanted, headers[:middle])
+        return lower + (yield from read_logs(rpc, wanted, headers[middle:]))
+    found = result_of(answer)
+    if not isinstance(found, list):
+        raise BloqUnavailable("The node gave something that is no list of logs.")
+    logs = [_log(item) for item in found if not (isinstance(item, dict) and item.get("removed") is True)]
+    # Of a block without logs the answer says nothing, so it could be one of another branch.
+    last = yield from read_headers(rpc, Family.EVM, headers[-1].height, headers[-1].height)
+    hashes = {header.height: header.hash for header in headers}
+    if last != [headers[-1]] or any(hashes.get(log["height"]) != log["block_hash"] for log in logs):
+        raise BloqReorg(headers[0].height, headers[-1].height)
+    return sorted(logs, key=lambda log: (log["height"], log["log_index"]))
+
+
+def _log(outcome: Any) -> dict[str, Any]:
+    log = fields_of(outcome, "log")
+    topics, data = log.get("topics"), log.get("data")
+    if (
+        not isinstance(topics, list)
+        or not all(isinstance(t, str) for t in topics)
+        or not isinstance(data, str)
+    ):
+        raise BloqUnavailable("The node gave a log whose topics or data cannot be read.")
+    return {
+        "height": quantity_in(log, "blockNumber"),
+        "block_hash": hash_in(log, "blockHash"),
+        "tx_hash": hash_in(log, "transactionHash"),
+        "tx_index": quantity_in(log, "transactionIndex"),
+        "log_index": quantity_in(log, "logIndex"),
+        "address": _lower(log, "address"),
+        "topics": [topic.lower() for topic in topics],
+        "data": data.lower(),
+    }
+
+
+def _lower(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise BloqUnavailable(f"The node gave a log whose {name!r} cannot be read.")
+    return value.lower()
+
+
+def _place(place: Any) -> tuple[str, ...]:
+    if place is None:
+        return ()
+    topics = [place] if isinstance(place, str) else place
+    if not isinstance(topics, list | tuple) or not all(
+        isinstance(topic, str) and _TOPIC.fullmatch(topic.lower()) for topic in topics
+    ):
+        raise BloqConfigurationError.of(
+            "topics", f"{place!r} is no topic", "Give 0x and 64 hexadecimal digits, a list of such, or None."
+        )
+    return tuple(sorted({topic.lower() for topic in topics}))

@@ -1,0 +1,213 @@
+"""Families of chains: those whose nodes answer the same JSON-RPC."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Sequence
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqRpcError, BloqUnavailable
+from airflow_provider_bloq.flow.effects import Flow
+from airflow_provider_bloq.flow.shared_call import SingleFlight
+from airflow_provider_bloq.rpc.client import RpcApi, RpcCall
+from airflow_provider_bloq.rpc.endpoint import BITCOIN_LIKE
+
+__all__ = [
+    "Family",
+    "SharedReads",
+    "ask",
+    "family_named",
+    "family_of",
+    "fields_of",
+    "hash_in",
+    "number_in",
+    "quantity",
+    "quantity_in",
+    "result_of",
+    "warming_up",
+]
+
+
+#: Chains whose nodes answer as Ethereum's do at the address that ``clients.addresses`` gives them. Those of
+#: Avalanche do so at another path than the documented one only, so for them it has to be said.
+EVM_LIKE = frozenset({"eth", "etc", "polygon"})
+
+_REMEDY = (
+    "Give family='evm' if it answers as Ethereum's nodes do (with the path where it does so, if that is not the "
+    "chain's own), family='bitcoin' if as Bitcoin's do."
+)
+
+
+class Family(StrEnum):
+    """How the nodes of a chain are talked to."""
+
+    EVM = "evm"
+    BITCOIN = "bitcoin"
+
+
+def family_of(chain: str | None) -> Family:
+    """Return the family of a chain.
+
+    :param chain: The chain as a node or cluster names it, such as ``eth``; None for a mere URL.
+    :raises BloqConfigurationError: It cannot be told from that.
+    """
+    name = (chain or "").strip().lower()
+    if name in EVM_LIKE:
+        return Family.EVM
+    if name in BITCOIN_LIKE:
+        return Family.BITCOIN
+    problem = (
+        f"it is not known how nodes of {name!r} answer" if name else "a URL does not tell what answers there"
+    )
+    raise BloqConfigurationError.of("family", problem, _REMEDY)
+
+
+def family_named(name: str) -> Family:
+    """Return the family of that name.
+
+    :raises BloqConfigurationError: There is none.
+    """
+    try:
+        return Family(name)
+    except ValueError:
+        raise BloqConfigurationError.of("family", f"{name!r} is none", _REMEDY) from None
+
+
+#: Bitcoin's daemon is starting: it loads its blocks, which takes minutes.
+_IN_WARMUP = -28
+
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
+_HASH = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
+
+
+def ask(rpc: RpcApi, calls: Sequence[RpcCall]) -> Flow[list[Any]]:
+    """Ask a node all at once.
+
+    :param rpc: The node.
+    :param calls: The questions.
+    :return: In their order the results, or in its place the :class:`BloqRpcError` that one of them got.
+    :raises BloqUnavailable: The node is starting.
+    :raises BloqApiError: The node could not be reached or gave no JSON-RPC answer.
+    """
+    outcomes = yield from RpcApi.batch.flow(rpc, calls, return_errors=True)
+    for outcome in outcomes:
+        starting = warming_up(outcome)
+        if starting is not None:
+            raise BloqUnavailable(f"The node is starting: {starting}", acted=False)
+    return outcomes
+
+
+def warming_up(outcome: Any) -> str | None:
+    """Return what a starting node says it is busy with; None for any other outcome."""
+    if isinstance(outcome, BloqRpcError) and outcome.code == _IN_WARMUP:
+        return outcome.message
+    return None
+
+
+def result_of(outcome: Any) -> Any:
+    """Return the result of a call.
+
+    :raises BloqRpcError: It got an error instead.
+    """
+    if isinstance(outcome, BloqRpcError):
+        raise outcome
+    return outcome
+
+
+def fields_of(outcome: Any, what: str) -> dict[str, Any]:
+    """Return the object that a call resulted in.
+
+    :param outcome: What :func:`ask` gave for the call.
+    :param what: What it should be, for a person.
+    :raises BloqRpcError: It got an error instead.
+    :raises BloqUnavailable: It is no object.
+    """
+    result = result_of(outcome)
+    if not isinstance(result, dict):
+        raise BloqUnavailable(f"The node gave something that is no {what}.")
+    return result
+
+
+def quantity_in(fields: dict[str, Any], name: str) -> int:
+    """Return a number as EVM chains write it, in hex.
+
+    :raises BloqUnavailable: It is none.
+    """
+    return quantity(fields.get(name), name)
+
+
+def quantity(value: Any, name: str) -> int:
+    """Read a number as EVM chains write it.
+
+    :raises BloqUnavailable: It is none.
+    """
+    if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
+        raise _unreadable(name)
+    return int(value, 16)
+
+
+def number_in(fields: dict[str, Any], name: str) -> int:
+    """Return a number as Bitcoin's nodes write it, in plain JSON.
+
+    :raises BloqUnavailable: It is none.
+    """
+    value = fields.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _unreadable(name)
+    return value
+
+
+def hash_in(fields: dict[str, Any], name: str) -> str:
+    """Return the hash of a block or transaction, as the node writes it.
+
+    :raises BloqUnavailable: It is none.
+    """
+    value = fields.get(name)
+    if not isinstance(value, str) or not _HASH.fullmatch(value):
+        raise _unreadable(name)
+    return value
+
+
+def _unreadable(name: str) -> BloqUnavailable:
+    return BloqUnavailable(f"The node gave an answer whose {name!r} cannot be read.")
+
+
+T = TypeVar("T")
+
+#: Results that are kept. More only come about while many watchers catch up from different places.
+_KEPT = 16
+
+
+class SharedReads:
+    """Lets each thing be read once between two looks at the chain."""
+
+    def __init__(self) -> None:
+        self._flights: dict[Hashable, SingleFlight[Any]] = {}
+        self._results: dict[Hashable, Any] = {}
+
+    def renew(self) -> None:
+        """Forget what was read: it is looked again.
+
+        Also where the final block is still the same. What was read while the chain was reorganised may not
+        belong to it.
+        """
+        self._flights = {}
+        self._results = {}
+
+    def once(self, key: Hashable, make: Callable[[], Flow[T]]) -> Flow[T]:
+        """Return what was read by that key; if nothing was, read it, or wait for whoever does.
+
+        :param key: What is read.
+        :param make: Makes the flow that reads it.
+        """
+        results, flights = self._results, self._flights
+        if key in results:
+            known: T = results[key]
+            return known
+        read: T = yield from flights.setdefault(key, SingleFlight()).join(make)
+        flights.pop(key, None)
+        results[key] = read
+        while len(results) > _KEPT:
+            del results[next(iter(results))]
+        return read

@@ -1,1 +1,0 @@
-"""The endpoints of Bloq Cloud, retries and typed errors. Knows no Airflow."""

@@ -1,1 +1,0 @@
-"""What tasks wait for: conditions on nodes, clusters and chains, decided without I/O."""

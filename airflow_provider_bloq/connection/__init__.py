@@ -1,0 +1,1 @@
+"""An Airflow connection as validated settings, and its form."""

@@ -1,0 +1,112 @@
+"""What every transport keeps to, and how its failures are told."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import certifi
+
+from airflow_provider_bloq import __version__
+from airflow_provider_bloq.exceptions import BloqCertificateError, BloqUnavailable
+from airflow_provider_bloq.flow.effects import Request
+
+__all__ = [
+    "USER_AGENT",
+    "Network",
+    "ca_context",
+    "no_answer",
+    "wrong_certificate",
+]
+
+
+#: User and password in a URL that an error quotes, such as that of a proxy.
+_USERINFO = re.compile(r"\S+@")
+
+USER_AGENT = f"airflow-provider-bloq/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The connection's settings for requests.
+
+    :param timeout: Seconds to wait for a connection, and for each part of an answer.
+    :param ca_bundle: File or folder of CA certificates, instead of those of the environment.
+    """
+
+    timeout: float = 30.0
+    ca_bundle: str | None = None
+
+
+def no_answer(request: Request, cause: BaseException, *, acted: bool) -> BloqUnavailable:
+    """Make the error for a request that got no answer.
+
+    Raise it where the error of the HTTP library is no longer handled: that one holds the request, and quotes what
+    could not be read, which may be the body of the token endpoint, or the URL of a proxy with its password.
+
+    :param request: The request.
+    :param cause: What the HTTP library raised; told by its innermost cause.
+    :param acted: Whether the service may have acted on the request.
+    """
+    url = request.url.partition("?")[0]
+    reason = _innermost(cause)
+    what = "got no answer" if acted else "could not be sent"
+    # What the operating system says is quoted: it has not seen what the server sent.
+    said = f" {_USERINFO.sub('***@', str(reason))[:200]}" if isinstance(reason, OSError) else ""
+    return BloqUnavailable(
+        f"{request.method} {url} {what}: {type(reason).__name__}{said}",
+        acted=acted,
+        method=request.method,
+        url=url,
+    )
+
+
+def wrong_certificate(request: Request, fingerprint: str) -> BloqCertificateError:
+    """Make the error for a server that shows another certificate than the pinned one."""
+    url = request.url.partition("?")[0]
+    return BloqCertificateError(
+        f"{request.method} {url} was not sent: the server shows a certificate with the SHA-256 fingerprint "
+        f"{fingerprint}, which is not the pinned one. If the node's certificate was renewed and you know this "
+        "fingerprint to be right, pin it instead of the old one; if not, somebody else may be answering.",
+        fingerprint=fingerprint,
+        method=request.method,
+        url=url,
+    )
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Follow the causes down: the outer ones only wrap, and quote whole URLs while at it.
+
+    Not the context: that may be an error of the user, who calls while handling it.
+    """
+    while True:
+        parts = (getattr(error, "reason", None), error.__cause__, *error.args)
+        inner = next((part for part in parts if isinstance(part, BaseException)), None)
+        if inner is None:
+            return error
+        error = inner
+
+
+def ca_context(ca_bundle: str | None) -> ssl.SSLContext:
+    """Make a TLS context. Blocks: it reads files.
+
+    :param ca_bundle: File or folder of CA certificates; None for REQUESTS_CA_BUNDLE or
+        CURL_CA_BUNDLE of the environment, else those of ``certifi``, as ``requests`` does.
+    :raises OSError: The bundle does not exist or holds no certificates; names it.
+    """
+    bundle = (
+        ca_bundle
+        or os.environ.get("REQUESTS_CA_BUNDLE")
+        or os.environ.get("CURL_CA_BUNDLE")
+        or certifi.where()
+    )
+    try:
+        if Path(bundle).is_dir():
+            return ssl.create_default_context(capath=bundle)
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        # Python's own error does not name the file.
+        raise OSError(f"the CA bundle {bundle} cannot be used: {error}") from None

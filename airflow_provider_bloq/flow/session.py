@@ -1,0 +1,265 @@
+"""What a transport tells of the requests that it sends, and of those that others send through it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from http.cookiejar import DefaultCookiePolicy
+from importlib import metadata
+from typing import Any, cast
+
+import requests
+import urllib3
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPSConnectionPool
+
+from airflow_provider_bloq.auth.origin import Origin
+from airflow_provider_bloq.exceptions import BloqApiError
+from airflow_provider_bloq.flow.effects import Pinned, Request, Response, Trust, Unpinned
+from airflow_provider_bloq.flow.events import Called, Observer
+from airflow_provider_bloq.flow.network import USER_AGENT, Network
+from airflow_provider_bloq.flow.retry import http_date
+
+__all__ = [
+    "BloqSession",
+    "NoAuth",
+    "ObservedAdapter",
+    "PinMismatch",
+    "PinnedAdapter",
+    "UncheckedAdapter",
+    "answered",
+    "unanswered",
+]
+
+
+def answered(request: Request, response: Response) -> Called:
+    """Tell of a request that was answered, whatever the answer says."""
+    date = http_date(response.headers.get("date", ""))
+    return Called(request.method, _without_query(request.url), response.elapsed, response.status, date)
+
+
+def unanswered(request: Request, error: BloqApiError, elapsed: float) -> Called:
+    """Tell of a request that was not.
+
+    :param elapsed: Seconds that it took.
+    """
+    return Called(request.method, _without_query(request.url), elapsed, failure=type(error).__name__)
+
+
+class ObservedAdapter(BaseAdapter):
+    """Tells of each request that goes through another adapter: repeated and redirected ones, too.
+
+    The time that it tells ends with the headers of the answer, and of the URL it tells the origin alone: what
+    others put into their paths may be a key.
+
+    :param adapter: Sends.
+    :param observe: Is told.
+    """
+
+    def __init__(self, adapter: BaseAdapter, observe: Observer) -> None:
+        super().__init__()
+        self._adapter = adapter
+        self._observe = observe
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request, and tell of it."""
+        started = time.monotonic()
+        try:
+            response = self._adapter.send(request, *args, **kwargs)
+        except Exception as error:
+            self._tell(request, started, failure=type(error).__name__)
+            raise
+        # Through this an ``auth`` sends a request again that was refused.
+        response.connection = self  # type: ignore[assignment]
+        date = http_date(response.headers.get("Date", ""))
+        self._tell(request, started, status=response.status_code, date=date)
+        return response
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self._adapter.close()
+
+    def _tell(self, request: requests.PreparedRequest, started: float, **outcome: Any) -> None:
+        elapsed = time.monotonic() - started
+        self._observe(Called(request.method or "", _origin(request.url or ""), elapsed, **outcome))
+
+
+def _origin(url: str) -> str:
+    try:
+        return str(Origin.of(url))
+    except ValueError:
+        return ""
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]
+
+
+class PinMismatch(urllib3.exceptions.SSLError):
+    """The server's certificate is none of the pinned ones.
+
+    :param fingerprint: SHA-256 fingerprint of the one that it showed, in lower-case hex.
+    """
+
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        super().__init__(f"the certificate shown, SHA-256 fingerprint {fingerprint}, is not the pinned one")
+
+
+class UncheckedAdapter(HTTPAdapter):
+    """Checks no certificate, whatever ``verify`` says: the environment's CA variables override a
+    session's own ``verify`` and must not decide here.
+    """
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Set the connection up without checks by CA."""
+        # Nodes sign their own certificates, which no CA knows: the subclass holds them against a fingerprint.
+        super().cert_verify(conn, url, verify=False, cert=cert)
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        """Keep the pool of unchecked connections apart from others."""
+        return super().build_connection_pool_key_attributes(request, verify=False, cert=cert)
+
+
+class PinnedAdapter(UncheckedAdapter):
+    """Talks only to servers whose certificate has one of these fingerprints.
+
+    :param fingerprints: SHA-256 fingerprints in lower-case hex.
+    """
+
+    def __init__(self, fingerprints: frozenset[str], pool_size: int) -> None:
+        self._pools: dict[str, type] = {
+            "http": urllib3.HTTPConnectionPool,
+            "https": _pool_class(fingerprints),
+        }
+        super().__init__(pool_size, pool_size)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Open pinned connections."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Open pinned connections through the proxy, too."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+def _pool_class(fingerprints: frozenset[str]) -> type[HTTPSConnectionPool]:
+    class PinnedConnection(HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            certificate: bytes | None = cast(Any, self.sock).getpeercert(binary_form=True)
+            shown = hashlib.sha256(certificate or b"").hexdigest()
+            if shown not in fingerprints:
+                # The pool closes it. Closed here, it would be taken for one that never got through its proxy.
+                raise PinMismatch(shown)
+            self.is_verified = True
+
+    class PinnedPool(HTTPSConnectionPool):
+        ConnectionCls = PinnedConnection
+
+    return PinnedPool
+
+
+#: Connections that are kept open to one host; more can be open at a time.
+POOL_SIZE = 32
+
+
+class NoAuth(AuthBase):
+    """Adds nothing. A session that has an ``auth`` is not given one out of ``.netrc``."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Leave the request as it is."""
+        return request
+
+
+class BloqSession(requests.Session):
+    """Always has a timeout, prefers the connection's CA bundle to that of the environment, never reads
+    ``.netrc``, keeps no cookies, and opens connections of its own in a forked child.
+
+    :param network: The connection's settings.
+    :param auth: Signs the requests.
+    :param trust: What makes certificates acceptable ...
+    :param origin: ... of this origin; None for all. Those of others are verified by the CAs.
+    :param observe: Is told of each request; None where its user tells of them.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        auth: AuthBase | None = None,
+        trust: Trust = Unpinned.VERIFY,
+        origin: Origin | None = None,
+        observe: Observer | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.auth = auth or NoAuth()
+        self.headers["User-Agent"] = f"{USER_AGENT} python-requests/{metadata.version('requests')}"
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.verify = network.ca_bundle or True
+        self._trust = trust
+        self._origin = origin
+        self._observe = observe
+        self._mount()
+
+    def _mount(self) -> None:
+        self._pid = os.getpid()
+        self.mount("http://", self._observed(HTTPAdapter(POOL_SIZE, POOL_SIZE)))
+        self.mount("https://", self._observed(HTTPAdapter(POOL_SIZE, POOL_SIZE)))
+        # With the slash: adapters are chosen by prefix, and port 8545 is one of port 85450.
+        self._trusting = self._observed(_adapter(self._trust))
+        self.mount(f"{self._origin}/" if self._origin is not None else "https://", self._trusting)
+
+    def _observed(self, adapter: BaseAdapter) -> BaseAdapter:
+        return adapter if self._observe is None else ObservedAdapter(adapter, self._observe)
+
+    def get_adapter(self, url: str) -> BaseAdapter:
+        """Choose by origin, of which the prefix is only one spelling: it may come with port 443, too."""
+        if self._origin is not None and _origin_of(url) == self._origin:
+            return self._trusting
+        return super().get_adapter(url)
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send a request, within the connection's timeout unless one is given."""
+        if self._pid != os.getpid():
+            # The open connections belong to the parent: two processes on one would mix their answers.
+            self._mount()
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = self.network.timeout
+        return super().send(request, **kwargs)
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Let the session's CA bundle, which is the connection's, go before REQUESTS_CA_BUNDLE."""
+        if (verify is None or verify is True) and self.verify is not True:
+            verify = self.verify
+        return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Take credentials off a request that is redirected to another origin, and add none."""
+        # By itself requests lets http on port 80 hand them on to https.
+        origin = _origin_of(prepared_request.url)
+        if origin is None or origin != _origin_of(response.request.url):
+            prepared_request.headers.pop("Authorization", None)
+
+
+def _origin_of(url: object) -> Origin | None:
+    try:
+        return Origin.of(url) if isinstance(url, str) else None
+    except ValueError:
+        return None
+
+
+def _adapter(trust: Trust) -> HTTPAdapter:
+    if isinstance(trust, Pinned):
+        return PinnedAdapter(trust.fingerprints, POOL_SIZE)
+    return (
+        UncheckedAdapter(POOL_SIZE, POOL_SIZE)
+        if trust is Unpinned.INSECURE
+        else HTTPAdapter(POOL_SIZE, POOL_SIZE)
+    )

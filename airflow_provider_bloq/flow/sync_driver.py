@@ -1,0 +1,221 @@
+"""Drives flows with blocking calls: ``requests`` sends, the thread sleeps."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from typing import Any, TypeVar
+
+import requests
+import urllib3
+
+from airflow_provider_bloq.auth.credentials import Secret
+from airflow_provider_bloq.exceptions import BloqApiError
+from airflow_provider_bloq.flow.effects import (
+    AwaitShared,
+    Effect,
+    Emit,
+    Flow,
+    LoadKeys,
+    Mask,
+    Request,
+    Response,
+    RunBlocking,
+    RunShared,
+    Send,
+    Sleep,
+    Trust,
+)
+from airflow_provider_bloq.flow.events import Observer, log_event
+from airflow_provider_bloq.flow.network import Network, no_answer, wrong_certificate
+from airflow_provider_bloq.flow.session import BloqSession, PinMismatch, answered, unanswered
+from airflow_provider_bloq.flow.shared_call import SharedCall, SharedOutcome
+
+__all__ = [
+    "SyncDriver",
+]
+
+
+T = TypeVar("T")
+
+#: Seconds after which a waiting thread looks whether its leader's event loop still runs.
+LOOK_AROUND = 1.0
+
+
+class SyncDriver:
+    """Runs flows in the calling thread. Safe to be used by many threads at once.
+
+    :param network: The connection's settings.
+    :param mask: Hides a secret wherever the process logs.
+    :param sleep: Lets seconds pass.
+    :param observe: Is told what happens.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        mask: Callable[[str], None],
+        sleep: Callable[[float], None] = time.sleep,
+        observe: Observer = log_event,
+    ) -> None:
+        self._network = network
+        self._mask = mask
+        self._sleep = sleep
+        self._observe = observe
+        self._sessions: dict[Trust, BloqSession] = {}
+        #: What was masked, and in which process: a forked child has a supervisor of its own to tell.
+        self._masked: tuple[int, set[Secret]] = (os.getpid(), set())
+
+    def run(self, flow: Flow[T], /) -> T:
+        """Run a flow to its end.
+
+        :return: What it returns.
+        """
+        answer: Any = None
+        failure: Exception | None = None
+        try:
+            while True:
+                try:
+                    effect = flow.send(answer) if failure is None else flow.throw(failure)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                answer, failure = None, None
+                try:
+                    answer = self._perform(effect)
+                except Exception as error:
+                    failure = error
+        finally:
+            flow.close()
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            session.close()
+
+    def _perform(self, effect: Effect) -> Any:
+        match effect:
+            case Send(request):
+                return self._observed(request)
+            case Sleep(seconds):
+                return self._sleep(seconds)
+            case LoadKeys(source):
+                return source.load()
+            case Mask(secrets):
+                for secret in secrets:
+                    self._mask_once(secret)
+                return None
+            case Emit(event):
+                return self._observe(event)
+            case RunBlocking(call):
+                return call()
+            case RunShared(ticket, flow):
+                try:
+                    result = self.run(flow)
+                except BaseException as error:
+                    ticket.crash(error)
+                    raise
+                ticket.land(result)
+                return result
+            case AwaitShared(ticket):
+                return _landing(ticket)
+
+    def _mask_once(self, secret: Secret) -> None:
+        # Whoever waits for a node reads the same passwords at every look.
+        if self._masked[0] != os.getpid():
+            self._masked = (os.getpid(), set())
+        _, masked = self._masked
+        if secret not in masked:
+            self._mask(secret.reveal())
+            masked.add(secret)
+
+    def _observed(self, request: Request) -> Response:
+        started = time.monotonic()
+        try:
+            response = self._send(request)
+        except BloqApiError as error:
+            self._observe(unanswered(request, error, time.monotonic() - started))
+            raise
+        self._observe(answered(request, response))
+        return response
+
+    def _send(self, request: Request) -> Response:
+        try:
+            return self._exchange(request)
+        except requests.RequestException as error:
+            mismatch = _mismatch(error)
+            failure: BloqApiError = (
+                no_answer(request, error, acted=not _surely_unsent(error))
+                if mismatch is None
+                else wrong_certificate(request, mismatch.fingerprint)
+            )
+        except OSError as error:
+            # The CA bundle that the environment names does not exist.
+            failure = no_answer(request, error, acted=False)
+        except ValueError as error:
+            # Though no redirect is followed, requests reads where it leads and may not be able to.
+            failure = no_answer(request, error, acted=True)
+        # Raised out here, since the errors of requests hold the request with its credentials, and would go along as
+        # the context.
+        raise failure
+
+    def _exchange(self, request: Request) -> Response:
+        started = time.monotonic()
+        # Redirects are not followed: none is documented, and one would carry the client keys on.
+        response = self._session(request.trust).request(
+            request.method,
+            request.wire_url,
+            headers=dict(request.headers),
+            data=request.body,
+            allow_redirects=False,
+        )
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Response(response.status_code, headers, response.content, time.monotonic() - started)
+
+    def _session(self, trust: Trust) -> BloqSession:
+        session = self._sessions.get(trust)
+        # Without a lock, which a forked child might inherit locked: of two made at once one is kept.
+        return session or self._sessions.setdefault(trust, BloqSession(self._network, trust=trust))
+
+
+def _landing(ticket: SharedCall[Any]) -> SharedOutcome:
+    """Wait until a flight that another leads has ended."""
+    if ticket.is_led_here:
+        return SharedOutcome.CANNOT_WAIT
+    while not ticket.is_lost:
+        try:
+            ticket.future.exception(timeout=LOOK_AROUND)
+        except CancelledError:
+            return SharedOutcome.ABANDONED
+        except TimeoutError:
+            continue
+        return SharedOutcome.ARRIVED
+    ticket.abandon()
+    return SharedOutcome.ABANDONED
+
+
+def _mismatch(error: requests.RequestException) -> PinMismatch | None:
+    reason = _reason(error)
+    return reason if isinstance(reason, PinMismatch) else None
+
+
+def _surely_unsent(error: requests.RequestException) -> bool:
+    """Tell whether the connection never came about, so that the service cannot have acted."""
+    # What is a ValueError, too, speaks of the URL, the proxy's URL or a header.
+    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError | ValueError):
+        return True
+    reason = _reason(error)
+    if isinstance(reason, urllib3.exceptions.SSLError):
+        # Other TLS errors may also come in the middle of an answer.
+        return any(isinstance(part, ssl.SSLCertVerificationError) for part in reason.args)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def _reason(error: requests.RequestException) -> object:
+    wrapped = error.args[0] if error.args else None
+    return getattr(wrapped, "reason", None) or wrapped

@@ -1,0 +1,1 @@
+"""The Nodes service: nodes and clusters."""

@@ -1,0 +1,228 @@
+"""Conditions on a node: the state that it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from airflow_provider_bloq.exceptions import BloqNotFound, BloqNotStarted, BloqUpdateNotDone
+from airflow_provider_bloq.flow.effects import Flow
+from airflow_provider_bloq.nodes.client import LARGEST, SMALLEST, ClustersApi, NodesApi
+from airflow_provider_bloq.nodes.models import STARTED, STOPPED, Cluster, Node
+from airflow_provider_bloq.polling.conditions import (
+    Condition,
+    Failed,
+    Memory,
+    Met,
+    Reader,
+    Reading,
+    Target,
+    Verdict,
+    Waiting,
+)
+from airflow_provider_bloq.validation import require_whole_number
+
+__all__ = [
+    "ClusterHealth",
+    "ClusterList",
+    "ClusterState",
+    "ClusterUpdated",
+    "NodeList",
+    "NodeState",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeList(Target):
+    """All nodes of the account: one list serves everybody who waits for any of them."""
+
+    def observer(self, reader: Reader) -> Reading:
+        """See :meth:`Target.observer`; gives the nodes by their ids."""
+
+        def observe(_: frozenset[Hashable]) -> Flow[dict[str, Node]]:
+            return {node.id: node for node in (yield from NodesApi.list.flow(reader.nodes))}
+
+        return observe
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState(Condition):
+    """A node is in a certain state.
+
+    :param node_id: Its id.
+    :param state: The state; ``started`` and ``stopped`` are in evidence.
+    """
+
+    kind: ClassVar[str] = "node_state"
+
+    node_id: str
+    state: str = STARTED
+
+    @property
+    def target(self) -> Target:
+        """See :attr:`Condition.target`."""
+        return NodeList()
+
+    def judge(self, seen: dict[str, Node], memory: Memory | None) -> Verdict:
+        """See :meth:`Condition.judge`; the result is the node without its credentials."""
+        node = seen.get(self.node_id)
+        if node is None:
+            return Failed(BloqNotFound(f"{self.node_id} is not in the list of this account's nodes."))
+        if node.state == self.state:
+            return Met(node.public())
+        if node.state == STOPPED:
+            return Failed(
+                BloqNotStarted(
+                    f"{node.id} was stopped, so that it will not be {self.state!r} any more.", node_id=node.id
+                )
+            )
+        return Waiting(f"{node.id} is {node.state!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterList(Target):
+    """All clusters of the account: one list serves everybody who waits for any of them."""
+
+    def observer(self, reader: Reader) -> Reading:
+        """See :meth:`Target.observer`; gives the clusters by their ids."""
+
+        def observe(_: frozenset[Hashable]) -> Flow[dict[str, Cluster]]:
+            clusters = yield from ClustersApi.list.flow(reader.clusters)
+            return {cluster.id: cluster for cluster in clusters}
+
+        return observe
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterState(Condition):
+    """A cluster is in a certain state.
+
+    :param cluster_id: Its id.
+    :param state: The state; ``started`` and ``stopped`` are in evidence.
+    """
+
+    kind: ClassVar[str] = "cluster_state"
+
+    cluster_id: str
+    state: str = STARTED
+
+    @property
+    def target(self) -> Target:
+        """See :attr:`Condition.target`."""
+        return ClusterList()
+
+    def judge(self, seen: dict[str, Cluster], memory: Memory | None) -> Verdict:
+        """See :meth:`Condition.judge`; the result is the cluster without its credentials."""
+        cluster = seen.get(self.cluster_id)
+        if cluster is not None and cluster.state == self.state:
+            return Met(cluster.public())
+        there = _still_there(self.cluster_id, seen)
+        return there if isinstance(there, Failed) else Waiting(f"{there.id} is {there.state!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterHealth(Condition):
+    """So many members of a cluster are healthy, and it is started.
+
+    :param cluster_id: Its id.
+    :param at_least: How many. More than its capacity are healthy only after an update that adds members.
+    :raises BloqConfigurationError: The number cannot be.
+    """
+
+    kind: ClassVar[str] = "cluster_health"
+
+    cluster_id: str
+    at_least: int
+
+    def __post_init__(self) -> None:
+        require_whole_number("at_least", self.at_least, least=1)
+
+    @property
+    def target(self) -> Target:
+        """See :attr:`Condition.target`."""
+        return ClusterList()
+
+    def judge(self, seen: dict[str, Cluster], memory: Memory | None) -> Verdict:
+        """See :meth:`Condition.judge`; the result is the cluster without its credentials."""
+        cluster = _still_there(self.cluster_id, seen)
+        if isinstance(cluster, Failed):
+            return cluster
+        if cluster.state != STARTED:
+            return Waiting(f"{cluster.id} is {cluster.state!r}")
+        healthy = cluster.shown.get("healthCount")
+        if isinstance(healthy, int) and healthy >= self.at_least:
+            return Met(cluster.public())
+        told = healthy if isinstance(healthy, int) else "an untold number"
+        return Waiting(f"of the {self.at_least} members wanted of {cluster.id}, {told} are healthy")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterUpdated(Condition):
+    """A cluster's update is over, and the cluster is what it was to become.
+
+    The API shows an update by ``updatingService`` while it runs. If that goes away and the service is still
+    another, the update was aborted or has failed. Name the service or the capacity that was asked for: without
+    them it is enough that no update is to be seen, as is the case where it has not begun yet.
+
+    :param cluster_id: Its id.
+    :param service_id: The service that it moves to; by default that of the update that is seen.
+    :param capacity: Number of members that it is to have. A mere change of members is not shown while it runs,
+        so that it is waited for until it is there.
+    :raises BloqConfigurationError: The capacity cannot be.
+    """
+
+    kind: ClassVar[str] = "cluster_updated"
+
+    cluster_id: str
+    service_id: str | None = None
+    capacity: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.capacity is not None:
+            require_whole_number("capacity", self.capacity, least=SMALLEST, most=LARGEST)
+
+    @property
+    def target(self) -> Target:
+        """See :attr:`Condition.target`."""
+        return ClusterList()
+
+    def judge(self, seen: dict[str, Cluster], memory: Memory | None) -> Verdict:
+        """See :meth:`Condition.judge`; the result is the cluster without its credentials."""
+        cluster = _still_there(self.cluster_id, seen)
+        if isinstance(cluster, Failed):
+            return cluster
+        moving_to = cluster.shown.get("updatingService")
+        if moving_to is not None:
+            return Waiting(f"{cluster.id} is moving to {moving_to}", {"moving_to": moving_to})
+        memory = memory or {}
+        moved_to = memory.get("moving_to")
+        service_id = self.service_id or moved_to or cluster.service
+        missing = list(self._missing(cluster, service_id))
+        if not missing:
+            return Met(cluster.public())
+        lacks = f"{cluster.id} has {' and '.join(missing)}"
+        # One look may come before the update is to be seen.
+        if moved_to is not None or (memory.get("unseen") and cluster.service != service_id):
+            return Failed(
+                BloqUpdateNotDone(
+                    f"The update is over, but {lacks}: it was aborted, or has failed.", cluster_id=cluster.id
+                )
+            )
+        return Waiting(f"{lacks}, and no update is to be seen", {"unseen": True})
+
+    def _missing(self, cluster: Cluster, service_id: str | None) -> Iterator[str]:
+        if cluster.service != service_id:
+            yield f"the service {cluster.service}, not {service_id}"
+        capacity = cluster.shown.get("capacity")
+        if self.capacity is not None and capacity != self.capacity:
+            yield f"{capacity} members, not {self.capacity}"
+
+
+def _still_there(cluster_id: str, seen: dict[str, Cluster]) -> Cluster | Failed:
+    cluster = seen.get(cluster_id)
+    if cluster is None:
+        return Failed(BloqNotFound(f"{cluster_id} is not in the list of this account's clusters."))
+    if cluster.state == STOPPED:
+        return Failed(BloqNotStarted(f"{cluster_id} was stopped, which is its end.", node_id=cluster_id))
+    return cluster

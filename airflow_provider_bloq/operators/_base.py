@@ -1,0 +1,235 @@
+"""What all operators of this provider have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import cached_property
+from threading import Thread
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, conf
+
+from airflow_provider_bloq.exceptions import BloqError
+from airflow_provider_bloq.hooks._compat import Missing, warn_once
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.hooks.retries import DEFAULT_POLICY, policy_argument, tell_if_missing
+from airflow_provider_bloq.operators.links import LINKS
+from airflow_provider_bloq.validation import seconds_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import RetryPolicy
+
+    from airflow_provider_bloq.flow.effects import Flow
+    from airflow_provider_bloq.polling.conditions import Condition
+    from airflow_provider_bloq.triggers.wait import CancellingTrigger
+
+__all__ = [
+    "BaseAsyncOperator",
+    "BloqOperator",
+    "CancellingOperator",
+    "WaitingOperator",
+]
+
+
+class BloqOperator(BaseOperator):
+    """An operator that acts through one ``bloq`` connection.
+
+    :param bloq_conn_id: Id of the connection.
+    :param retry_policy: Which errors are worth another try, and when. By default
+        :class:`~airflow_provider_bloq.hooks.retries.BloqRetryPolicy`; None for none. Airflow 3.1 and
+        3.2 know no such policies.
+    """
+
+    template_fields: Sequence[str] = ("bloq_conn_id",)
+    ui_color = "#d9e7f5"
+    operator_extra_links: Collection[BaseOperatorLink] = LINKS
+
+    def __init__(
+        self,
+        *,
+        bloq_conn_id: str = BloqHook.default_conn_name,
+        retry_policy: RetryPolicy | None = DEFAULT_POLICY,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**policy_argument(retry_policy), **kwargs)
+        self.bloq_conn_id = bloq_conn_id
+
+    @cached_property
+    def hook(self) -> BloqHook:
+        """The hook of the connection; made when the task runs."""
+        tell_if_missing(self.retries)
+        return BloqHook(self.bloq_conn_id)
+
+
+class CancellingOperator(BloqOperator):
+    """An operator that can undo what it has begun when it is killed.
+
+    Airflow kills a task that is marked or cleared while it runs, and one whose ``execution_timeout`` has passed.
+
+    :param cancel_on_kill: Whether it does. By default what was begun is left alone.
+    :param bloq_conn_id: Id of the connection.
+    """
+
+    #: Seconds that undoing may take. Airflow ends a process for good 5 s after it asked it to end.
+    kill_budget: ClassVar[float] = 3.0
+
+    def __init__(self, *, cancel_on_kill: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cancel_on_kill = cancel_on_kill
+
+    @abstractmethod
+    def cancellation(self, service: dict[str, Any]) -> Flow[Any] | None:
+        """Make the flow that undoes it; None where nothing was begun.
+
+        :param service: The arguments of a description of an API, such as ``NodesApi``.
+        """
+
+    def on_kill(self) -> None:
+        """Undo what was begun, if ``cancel_on_kill`` says so."""
+        if not self.cancel_on_kill:
+            return
+        # The task may have been interrupted anywhere, also with a lock in its hands: a thread can be left
+        # waiting for that, this one could not.
+        thread = Thread(target=self._cancel, name="bloq-on-kill", daemon=True)
+        thread.start()
+        thread.join(self.kill_budget)
+        if thread.is_alive():
+            self.log.warning("Could not be undone in %.0f s; look what is left.", self.kill_budget)
+
+    def _cancel(self) -> None:
+        from airflow_provider_bloq.connection.masking import mask
+        from airflow_provider_bloq.flow.retry import IMPATIENT
+        from airflow_provider_bloq.flow.sync_driver import SyncDriver
+        from airflow_provider_bloq.hooks._account import network_of
+
+        try:
+            settings = self.hook.settings
+            # Sessions and patience of its own: those of the task are in use, and too long.
+            service = {"url": settings.nodes_url, "bearer": self.hook.bearer, "policy": IMPATIENT}
+            flow = self.cancellation(service)
+            if flow is not None:
+                SyncDriver(replace(network_of(settings), timeout=self.kill_budget), mask=mask).run(flow)
+        except BloqError as error:
+            self.log.warning("Could not be undone: %s", error)
+
+
+#: Seconds after the deadline at which Airflow itself ends a wait that no triggerer cares for.
+BACKSTOP = 120.0
+
+
+class WaitingOperator(CancellingOperator):
+    """An operator that begins something and waits until it is done.
+
+    :param poll_interval: Time between two looks: seconds, or a timedelta; at least 0.1 s.
+    :param wait_timeout: Time to wait, from each try's beginning: seconds, or a timedelta. ``execution_timeout``
+        shortens it.
+    :param deferrable: Whether to wait in the triggerer.
+    :param cancel_on_kill: Whether to undo what this task has begun if it is killed.
+    :param bloq_conn_id: Id of the connection.
+    :raises BloqConfigurationError: A duration is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        poll_interval: timedelta | float = 10.0,
+        wait_timeout: timedelta | float = 3600.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        # Here, since what is wrong with them would else come out when something was begun already. Both are
+        # seconds from here on: a trigger's arguments are JSON.
+        with raise_as_fail_exception():
+            where = f"task {self.task_id!r}"
+            self.poll_interval = seconds_of("poll_interval", poll_interval, where)
+            self.wait_timeout = seconds_of("wait_timeout", wait_timeout, where)
+        self.deferrable = deferrable
+
+    @abstractmethod
+    def trigger_class(self) -> type[CancellingTrigger]:
+        """Return the trigger that waits where this operator is deferrable."""
+
+    def clock(self) -> float:
+        """Return the worker's time, in epoch seconds."""
+        return time.time()
+
+    @property
+    def patience(self) -> float:
+        """Seconds that this try may wait."""
+        limit = self.execution_timeout
+        return self.wait_timeout if limit is None else min(self.wait_timeout, limit.total_seconds())
+
+    def await_condition(self, condition: Condition, deadline: float, *, cancel: bool, **resume: Any) -> None:
+        """Wait here until a condition holds; or go on in ``execute_complete`` when it does.
+
+        :param condition: What is waited for.
+        :param deadline: Until when, in epoch seconds.
+        :param cancel: Whether the trigger has something to undo if the task is killed.
+        :param resume: What ``execute_complete`` is to be given.
+        :raises BloqError: It will not hold any more.
+        :raises BloqWaitTimeout: It does not hold in time.
+        """
+        from airflow_provider_bloq.polling.on_worker import until_met
+
+        if self.deferrable:
+            self._wait_in_triggerer(condition, deadline, cancel=cancel, **resume)
+        observe = condition.target.observer(self.hook)
+        self.hook.run(
+            until_met(
+                condition, observe, poll_interval=self.poll_interval, deadline=deadline, clock=self.clock
+            )
+        )
+
+    def out_of_execution_time(self) -> None:
+        """Do what Airflow does on the worker when the ``execution_timeout`` passes: the task counts as killed."""
+        if self.patience < self.wait_timeout:
+            self.on_kill()
+
+    def _wait_in_triggerer(
+        self, condition: Condition, deadline: float, *, cancel: bool, **resume: Any
+    ) -> NoReturn:
+        from airflow.triggers.base import BaseTrigger
+
+        from airflow_provider_bloq.polling.on_worker import BEARS_ALL
+        from airflow_provider_bloq.polling.serialization import condition_to_json
+
+        cancels = self.cancel_on_kill and cancel
+        if cancels and not hasattr(BaseTrigger, "on_kill"):
+            warn_once(Missing.KILLS_OF_TRIGGERS)
+        trigger = self.trigger_class()(
+            bloq_conn_id=self.bloq_conn_id,
+            condition=condition_to_json(condition),
+            poll_interval=self.poll_interval,
+            deadline=deadline,
+            max_consecutive_failures=BEARS_ALL,
+            cancel_on_kill=cancels,
+        )
+        self.defer(
+            trigger=trigger,
+            method_name="execute_complete",
+            kwargs={**resume, "deadline": deadline},
+            timeout=timedelta(seconds=max(0.0, deadline - self.clock()) + BACKSTOP),
+        )
+
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseAsyncOperator
+else:
+    try:
+        from airflow.sdk import BaseAsyncOperator
+    except ImportError:
+        # Airflow 3.1 has none.
+        class BaseAsyncOperator(BaseOperator):
+            """Runs ``aexecute`` to its end on an event loop of its own."""
+
+            def execute(self, context: Any) -> Any:
+                """Run it."""
+                limit = self.execution_timeout.total_seconds() if self.execution_timeout else None
+                return asyncio.run(asyncio.wait_for(self.aexecute(context), limit))

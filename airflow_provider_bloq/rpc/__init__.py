@@ -1,0 +1,1 @@
+"""JSON-RPC of nodes and clusters."""

@@ -1,0 +1,113 @@
+"""The keys that open Connect's JSON-RPC: a part of the path, and the whole credential."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from airflow_provider_bloq.testing.local.authentication import ANY_ACCESS, require_grant
+from airflow_provider_bloq.testing.local.backend import Backend
+from airflow_provider_bloq.testing.local.connect.chain import ChainView, UtxoChain
+from airflow_provider_bloq.testing.local.errors import UnknownThing
+from airflow_provider_bloq.testing.local.problems import ApiProblem
+from airflow_provider_bloq.testing.local.tokens import digest
+
+__all__ = [
+    "Door",
+    "PathKeys",
+    "named_chain",
+]
+
+
+#: Bloq's keys are three words; these stand in three columns, so that few are enough.
+_COLUMNS = (
+    "amber brisk coral dusty early fancy grand hasty ivory jolly keen lunar mellow noble olive proud",
+    "acorn badge cedar delta ember field grove haven inlet jewel knoll lantern maple north orbit pine",
+    "arrow beacon cliff dune engine forest garden harbor island junction kite ladder meadow nest oar pond",
+)
+
+
+class PathKeys:
+    """All keys, by their digests. Touched on the event loop only."""
+
+    def __init__(self) -> None:
+        self._chains: dict[str, str] = {}
+
+    def create(self, chain: str) -> str:
+        """Make a key for a chain and return it; it cannot be read again."""
+        key = _three_words()
+        while self.chain(key) is not None:
+            key = _three_words()
+        self._chains[digest(key)] = chain
+        return key
+
+    def delete(self, key: str) -> None:
+        """Delete a key.
+
+        :raises UnknownThing: There is no such key.
+        """
+        if self._chains.pop(digest(key), None) is None:
+            raise UnknownThing("such path key")
+
+    def chain(self, key: str) -> str | None:
+        """Return the chain that a key opens; None if there is no such key."""
+        return self._chains.get(digest(key))
+
+
+def _three_words() -> str:
+    return "-".join(secrets.choice(column.split()) for column in _COLUMNS)
+
+
+_DEFAULT_CHAIN = "btc"
+_PORT = re.compile(r":\d*$")
+
+
+def named_chain(host: str | None) -> str | None:
+    """Return what a Host header names as the chain: its first label, as in ``btc.connect.bloq.cloud``.
+
+    None for this machine itself, by name or by address, which is where all chains are at one port.
+    """
+    name = _PORT.sub("", host or "").strip("[]").rstrip(".").lower()
+    if name in ("", "localhost") or _is_loopback(name):
+        return None
+    return name.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Lets requests in and leads each to its chain."""
+
+    backend: Backend
+    chains: Mapping[str, UtxoChain]
+
+    def chain(self, request: web.Request) -> UtxoChain:
+        """Return the chain that the Host header names; Bitcoin where it names none.
+
+        :raises ApiProblem: It names one that the REST API and the stream are not of (404).
+        """
+        name = named_chain(request.headers.get("Host")) or _DEFAULT_CHAIN
+        chain = self.chains.get(name)
+        if chain is None:
+            known = " and ".join(self.chains)
+            raise ApiProblem(404, "UnknownChain", f"Connect has this of {known}, but not of {name[:100]}")
+        return chain
+
+    async def enter(self, request: web.Request) -> ChainView:
+        """Check the token and return the chain as it stands.
+
+        :raises ApiProblem: The token does not do (401, 403), or there is no chain (404, 502, 503).
+        """
+        require_grant(self.backend, request, ANY_ACCESS)
+        return await self.chain(request).now()
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,526 @@
+"""Reads which part of a list a request wants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from math import ceil
+from typing import Any
+
+from aiohttp import web
+
+from airflow_provider_bloq.testing.local.connect.access import Door
+from airflow_provider_bloq.testing.local.connect.chain import ChainView, NodeRefusal
+from airflow_provider_bloq.testing.local.connect.index import Standing, history, standing, unspent
+from airflow_provider_bloq.testing.local.connect.views import (
+    Shown,
+    address_view,
+    block_view,
+    summary_view,
+    transaction_view,
+    unspent_view,
+)
+from airflow_provider_bloq.testing.local.inbound import digits, json_object, positive_integer
+from airflow_provider_bloq.testing.local.options import LocalBloqOptions
+from airflow_provider_bloq.testing.local.problems import ApiProblem
+
+__all__ = [
+    "PAGE",
+    "AddressesApi",
+    "BlocksApi",
+    "Range",
+    "StatusApi",
+    "TransactionsApi",
+    "is_set",
+    "page_number",
+    "read_range",
+    "whole_number",
+]
+
+
+#: Transactions on a page of ``/txs``, and in an answer of ``/addrs/txs`` that asks for no range.
+PAGE = 10
+#: The largest range that ``/addrs/txs`` answers.
+_LARGEST = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """From one place, which belongs to it, to another, which does not; None is the end of the list."""
+
+    first: int
+    end: int | None
+
+
+def read_range(asked: Mapping[str, Any], *, bounded: bool) -> Range:
+    """Read ``from`` and ``to``.
+
+    :param asked: The query or the body.
+    :param bounded: Whether there is a largest range, and a smaller one where no end is asked for.
+    :raises ApiProblem: They are no whole numbers, in the wrong order or too far apart (400).
+    """
+    first = whole_number(asked, "from", 0)
+    end = whole_number(asked, "to", first + PAGE) if bounded or asked.get("to") is not None else None
+    if end is not None and end < first:
+        raise ApiProblem(400, "InvalidParameter", f'"from" ({first}) must not be greater than "to" ({end})')
+    if bounded and end is not None and end - first > _LARGEST:
+        raise ApiProblem(
+            400,
+            "InvalidParameter",
+            f'"from" ({first}) and "to" ({end}) range should be less than or equal to {_LARGEST}',
+        )
+    return Range(first, end)
+
+
+def page_number(asked: Mapping[str, Any]) -> int:
+    """Read ``pageNum``, which counts from 0.
+
+    :raises ApiProblem: It is no whole number (400).
+    """
+    return whole_number(asked, "pageNum", 0)
+
+
+def whole_number(asked: Mapping[str, Any], name: str, default: int) -> int:
+    """Read a whole number that is not negative.
+
+    :raises ApiProblem: It is something else (400).
+    """
+    value = asked.get(name)
+    if value is None:
+        return default
+    number = None if isinstance(value, bool) else digits(str(value))
+    if number is None:
+        raise ApiProblem(400, "InvalidParameter", f"{name} must be a whole number")
+    return number
+
+
+def is_set(asked: Mapping[str, Any], name: str) -> bool:
+    """Read a switch, which clients write as ``1`` or ``true``."""
+    return asked.get(name) in (True, 1, "1", "true")
+
+
+@dataclass(frozen=True, slots=True)
+class AddressesApi:
+    """The routes of addresses."""
+
+    door: Door
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get("/addr/{addr}", self.show),
+            web.get("/addr/{addr}/balance", self.balance),
+            web.get("/addr/{addr}/totalReceived", self.total_received),
+            web.get("/addr/{addr}/totalSent", self.total_sent),
+            web.get("/addr/{addr}/unconfirmedBalance", self.unconfirmed_balance),
+            web.get("/addr/{addrs}/utxo", self.unspent),
+            web.get("/addrs/{addrs}/utxo", self.unspent),
+            web.post("/addrs/utxo", self.unspent_of_many),
+            web.get("/addrs/{addrs}/txs", self.transactions),
+            web.post("/addrs/txs", self.transactions_of_many),
+        ]
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Show the sums of an address and its transactions, the newest first."""
+        chain, address = await self._asked(request)
+        sums = standing(chain.index, address)
+        if is_set(request.query, "noTxList"):
+            return web.json_response(address_view(address, sums, None))
+        part = read_range(request.query, bounded=False)
+        txids = history(chain.index, [address])[part.first : part.end]
+        return web.json_response(address_view(address, sums, txids))
+
+    async def balance(self, request: web.Request) -> web.Response:
+        """Tell what blocks say that the address has, in satoshi."""
+        return web.json_response((await self._sums(request)).balance)
+
+    async def total_received(self, request: web.Request) -> web.Response:
+        """Tell what blocks say that was paid to the address, in satoshi."""
+        return web.json_response((await self._sums(request)).received)
+
+    async def total_sent(self, request: web.Request) -> web.Response:
+        """Tell what blocks say that was spent from the address, in satoshi."""
+        return web.json_response((await self._sums(request)).sent)
+
+    async def unconfirmed_balance(self, request: web.Request) -> web.Response:
+        """Tell what the waiting transactions would change, in satoshi."""
+        return web.json_response((await self._sums(request)).unconfirmed)
+
+    async def unspent(self, request: web.Request) -> web.Response:
+        """List the unspent outputs of the addresses of the path."""
+        chain = await self.door.enter(request)
+        return await self._unspent(chain, request.match_info["addrs"])
+
+    async def unspent_of_many(self, request: web.Request) -> web.Response:
+        """List the unspent outputs of the addresses of the body."""
+        chain = await self.door.enter(request)
+        return await self._unspent(chain, (await json_object(request)).get("addrs"))
+
+    async def transactions(self, request: web.Request) -> web.Response:
+        """Show a range of the transactions of the addresses of the path, the newest first."""
+        chain = await self.door.enter(request)
+        return await self._transactions(chain, request.match_info["addrs"], request.query)
+
+    async def transactions_of_many(self, request: web.Request) -> web.Response:
+        """Show a range of the transactions of the addresses of the body, the newest first."""
+        chain = await self.door.enter(request)
+        body = await json_object(request)
+        return await self._transactions(chain, body.get("addrs"), body)
+
+    async def _asked(self, request: web.Request) -> tuple[ChainView, str]:
+        chain = await self.door.enter(request)
+        (address,) = await _valid(chain, request.match_info["addr"])
+        return chain, address
+
+    async def _sums(self, request: web.Request) -> Standing:
+        chain, address = await self._asked(request)
+        return standing(chain.index, address)
+
+    async def _unspent(self, chain: ChainView, addresses: Any) -> web.Response:
+        found = unspent(chain.index, await _valid(chain, addresses))
+        return web.json_response([unspent_view(chain.index, coin) for coin in found])
+
+    async def _transactions(self, chain: ChainView, addresses: Any, asked: Mapping[str, Any]) -> web.Response:
+        wanted = await _valid(chain, addresses)
+        part = read_range(asked, bounded=True)
+        shown = Shown(
+            no_asm=is_set(asked, "noAsm"),
+            no_script_sig=is_set(asked, "noScriptSig"),
+            no_spent=is_set(asked, "noSpent"),
+        )
+        txids = history(chain.index, wanted)
+        items = [
+            transaction_view(chain.index, transaction, shown)
+            for txid in txids[part.first : part.end]
+            if (transaction := chain.index.transaction(txid)) is not None
+        ]
+        end = min(part.end if part.end is not None else len(txids), len(txids))
+        return web.json_response({"totalItems": len(txids), "from": part.first, "to": end, "items": items})
+
+
+async def _valid(chain: ChainView, addresses: Any) -> list[str]:
+    """Read addresses as a list or as a text with commas; the node says whether they are some.
+
+    The index is read after this without another wait, so that an answer is of one moment.
+    """
+    parts = addresses.split(",") if isinstance(addresses, str) else addresses
+    if not isinstance(parts, list) or not parts or not all(isinstance(part, str) and part for part in parts):
+        raise ApiProblem(400, "InvalidParameter", "Must include address")
+    wanted = list(dict.fromkeys(parts))
+    for part in wanted:
+        # No address has others, and some of them a node does not even read.
+        if not part.isascii():
+            raise _invalid(part)
+    answers = await chain.rpc.batch([("validateaddress", [part]) for part in wanted])
+    for part, answer in zip(wanted, answers, strict=True):
+        if not (isinstance(answer, dict) and answer.get("isvalid")):
+            raise _invalid(part)
+    return wanted
+
+
+def _invalid(address: str) -> ApiProblem:
+    return ApiProblem(400, "InvalidAddress", f"Invalid address: {address[:100]}")
+
+
+#: Summaries in an answer that asks for no other number.
+_LIMIT = 200
+_DAY = timedelta(days=1)
+_DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksApi:
+    """The routes of blocks."""
+
+    door: Door
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get("/block/{hash}", self.show),
+            web.get("/block-index/{height}", self.hash_at),
+            web.get("/rawblock/{hash}", self.raw),
+            web.get("/blocks", self.of_day),
+        ]
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Show a block, also one that is no longer of the best chain."""
+        chain = await self.door.enter(request)
+        wanted = request.match_info["hash"]
+        told = await _asked(chain, "getblock", wanted, 1)
+        stats = await _asked(chain, "getblockstats", wanted, ["subsidy"])
+        return web.json_response(block_view(told, stats["subsidy"]))
+
+    async def hash_at(self, request: web.Request) -> web.Response:
+        """Tell the hash of the best chain's block of a height."""
+        chain = await self.door.enter(request)
+        height = whole_number(request.match_info, "height", 0)
+        if height > chain.index.height:
+            raise _no_such_block()
+        return web.json_response({"blockHash": chain.index.blocks[height].hash})
+
+    async def raw(self, request: web.Request) -> web.Response:
+        """Show a block's bytes in hexadecimal."""
+        chain = await self.door.enter(request)
+        return web.json_response({"rawblock": await _asked(chain, "getblock", request.match_info["hash"], 0)})
+
+    async def of_day(self, request: web.Request) -> web.Response:
+        """List the best chain's blocks of one day (UTC), the newest first."""
+        chain = await self.door.enter(request)
+        now = datetime.fromtimestamp(self.door.backend.clock.now(), UTC)
+        day = _read_day(request.query, now.date())
+        limit = whole_number(request.query, "limit", _LIMIT)
+        start = _timestamp(day)
+        end = start + _DAY_SECONDS
+        found = [block for block in reversed(chain.index.blocks) if start <= block.time < end]
+        listed = found[:limit]
+        more = len(found) > limit
+        pagination: dict[str, Any] = {
+            "next": _beside(day, _DAY),
+            "prev": _beside(day, -_DAY),
+            "currentTs": end - 1,
+            "current": str(day),
+            "isToday": day == now.date(),
+            "more": more,
+        }
+        if more:
+            pagination["moreTs"] = listed[-1].time if listed else end - 1
+        return web.json_response(
+            {
+                "blocks": [summary_view(block) for block in listed],
+                "length": len(listed),
+                "pagination": pagination,
+            }
+        )
+
+
+def _read_day(asked: Mapping[str, str], today: date) -> date:
+    text = asked.get("blockDate")
+    if text is None:
+        return today
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
+    except ValueError as error:
+        raise ApiProblem(400, "InvalidParameter", "Please use yyyy-mm-dd format for blockDate") from error
+
+
+def _beside(day: date, step: timedelta) -> str | None:
+    try:
+        return str(day + step)
+    except OverflowError:
+        return None  # the calendar ends here
+
+
+def _timestamp(day: date) -> int:
+    return int(datetime.combine(day, time(), UTC).timestamp())
+
+
+async def _asked(chain: ChainView, method: str, block: str, *more: Any) -> Any:
+    try:
+        return await chain.rpc.call(method, block, *more)
+    except NodeRefusal as refusal:
+        raise _no_such_block() from refusal
+
+
+def _no_such_block() -> ApiProblem:
+    return ApiProblem(404, "NotFound", "Not found")
+
+
+#: Where a block's first transaction begins in its hexadecimal: after a header of 80 bytes, and their number in one.
+_FIRST_TRANSACTION = 2 * 81
+#: Code and reason of a node for what is no transaction.
+_UNDECODABLE = (-22, "TX decode failed. Make sure the tx has at least one input.")
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionsApi:
+    """The routes of transactions."""
+
+    door: Door
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get("/tx/{txid}", self.show),
+            web.get("/rawtx/{txid}", self.raw),
+            web.get("/txs", self.page),
+            web.post("/tx/send", self.send),
+        ]
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Show a transaction of the best chain or of the mempool."""
+        chain = await self.door.enter(request)
+        transaction = chain.index.transaction(request.match_info["txid"])
+        if transaction is None:
+            raise _not_found()
+        return web.json_response(transaction_view(chain.index, transaction))
+
+    async def raw(self, request: web.Request) -> web.Response:
+        """Show a transaction's bytes in hexadecimal."""
+        chain = await self.door.enter(request)
+        txid = request.match_info["txid"]
+        if chain.index.transaction(txid) is None:
+            raise _not_found()
+        block = chain.index.block_of(txid)
+        try:
+            if block is not None and block.height == 0:
+                # A node keeps the only transaction of the first block nowhere but in the block itself.
+                raw = (await chain.rpc.call("getblock", block.hash, 0))[_FIRST_TRANSACTION:]
+            else:
+                # With its block the node finds it without an index of its own.
+                raw = await chain.rpc.call("getrawtransaction", txid, 0, *([block.hash] if block else []))
+        except NodeRefusal as refusal:
+            raise _not_found() from refusal
+        return web.json_response({"rawtx": raw})
+
+    async def page(self, request: web.Request) -> web.Response:
+        """Show a page of the transactions of a block, in its order, or of an address, the newest first."""
+        chain = await self.door.enter(request)
+        number = page_number(request.query)
+        txids = await self._listed(chain, request)
+        shown = [
+            transaction_view(chain.index, transaction)
+            for txid in txids[number * PAGE : (number + 1) * PAGE]
+            if (transaction := chain.index.transaction(txid)) is not None
+        ]
+        return web.json_response({"pagesTotal": ceil(len(txids) / PAGE), "txs": shown})
+
+    async def send(self, request: web.Request) -> web.Response:
+        """Give a signed transaction to the node."""
+        chain = await self.door.enter(request)
+        raw = (await json_object(request)).get("rawtx")
+        if not isinstance(raw, str) or not raw:
+            raise ApiProblem(400, "InvalidBody", 'Missing parameter: "rawtx"')
+        try:
+            if not raw.isascii():
+                # What JSON can write and a node cannot read would not even be refused.
+                raise NodeRefusal(*_UNDECODABLE)
+            txid = await chain.rpc.call("sendrawtransaction", raw)
+        except NodeRefusal as refusal:
+            raise _refused(refusal, self.door.backend.options) from refusal
+        return web.json_response({"txid": txid})
+
+    async def _listed(self, chain: ChainView, request: web.Request) -> list[str]:
+        block, address = request.query.get("block"), request.query.get("address")
+        if block is not None:
+            found = next((one for one in reversed(chain.index.blocks) if one.hash == block), None)
+            if found is None:
+                raise _not_found()
+            return list(found.txids)
+        if address is None:
+            raise ApiProblem(400, "InvalidParameter", "Block hash or address expected")
+        if not (await chain.rpc.call("validateaddress", address))["isvalid"]:
+            raise ApiProblem(400, "InvalidAddress", f"Invalid address: {address[:100]}")
+        return history(chain.index, [address])
+
+
+def _refused(refusal: NodeRefusal, options: LocalBloqOptions) -> ApiProblem:
+    told = f"{refusal.message}. Code:{refusal.code}"
+    bare = {"text": told, "json": json.dumps(told)}
+    return ApiProblem(
+        400,
+        "TransactionRefused",
+        told,
+        plain=bare.get(options.connect_refusal),
+        headers={"Content-Type": "application/json"} if options.connect_refusal == "json" else None,
+    )
+
+
+def _not_found() -> ApiProblem:
+    return ApiProblem(404, "NotFound", "Not found")
+
+
+_DEFAULT_TARGET = "2"
+_LARGEST_TARGET = 1008
+
+
+@dataclass(frozen=True, slots=True)
+class StatusApi:
+    """The routes that tell of the node."""
+
+    door: Door
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get("/status", self.status),
+            web.get("/sync", self.sync),
+            web.get("/peer", self.peer),
+            web.get("/utils/estimatefee", self.estimate_fee),
+        ]
+
+    async def status(self, request: web.Request) -> web.Response:
+        """Tell what ``q`` asks for; everything else is answered as ``getInfo``."""
+        chain = await self.door.enter(request)
+        match request.query.get("q"):
+            case "getDifficulty":
+                state = await chain.rpc.call("getblockchaininfo")
+                told: dict[str, Any] = {"difficulty": float(state["difficulty"])}
+            case "getBestBlockHash":
+                told = {"bestblockhash": chain.index.blocks[-1].hash}
+            case "getLastBlockHash":
+                newest = chain.index.blocks[-1].hash
+                told = {"syncTipHash": newest, "lastblockhash": newest}
+            case _:
+                told = {"info": await _info(chain)}
+        return web.json_response(told)
+
+    async def sync(self, request: web.Request) -> web.Response:
+        """Tell how far the index is: always as far as the node."""
+        chain = await self.door.enter(request)
+        return web.json_response(
+            {
+                "status": "finished",
+                "blockChainHeight": chain.index.height,
+                "syncPercentage": 100,
+                "height": chain.index.height,
+                "error": None,
+                "type": "bitcore node",
+            }
+        )
+
+    async def peer(self, request: web.Request) -> web.Response:
+        """Tell that the node is there."""
+        await self.door.enter(request)
+        return web.json_response({"connected": True, "host": "127.0.0.1", "port": None})
+
+    async def estimate_fee(self, request: web.Request) -> web.Response:
+        """Tell the fee in coins per 1000 bytes for each number of blocks; -1 where the node has no estimate."""
+        chain = await self.door.enter(request)
+        asked = request.query.get("nbBlocks", _DEFAULT_TARGET).split(",")
+        targets = [positive_integer(text, "nbBlocks") for text in asked]
+        if max(targets) > _LARGEST_TARGET:
+            raise ApiProblem(400, "InvalidParameter", f"nbBlocks must not be greater than {_LARGEST_TARGET}")
+        answers = await chain.rpc.batch([("estimatesmartfee", [target]) for target in targets])
+        return web.json_response(
+            {str(target): _rate(answer) for target, answer in zip(targets, answers, strict=True)}
+        )
+
+
+async def _info(chain: ChainView) -> dict[str, Any]:
+    answers = await chain.rpc.batch([("getnetworkinfo", []), ("getblockchaininfo", [])])
+    for answer in answers:
+        if isinstance(answer, NodeRefusal):
+            raise ApiProblem(502, "ChainFailed", "The node behind Connect does not tell of itself")
+    network, state = answers
+    return {
+        "version": network["version"],
+        "protocolversion": network["protocolversion"],
+        "blocks": chain.index.height,
+        "timeoffset": network["timeoffset"],
+        "connections": network["connections"],
+        "proxy": "",
+        "difficulty": float(state["difficulty"]),
+        "testnet": state["chain"] != "main",
+        "relayfee": float(network["relayfee"]),
+        "errors": "",
+        "network": state["chain"],
+    }
+
+
+def _rate(answer: Any) -> float | int:
+    if isinstance(answer, NodeRefusal) or "feerate" not in answer:
+        return -1
+    return float(answer["feerate"])
