@@ -495,7 +495,7 @@ def complete(parties: RotationContext, entry: Entry) -> Flow[RotationOutcome]:
     stored = yield from parties.read_keys()
     if not (yield from parties.is_proved(stored.keys)):
         raise BloqRotationError(
-            f"Accounts has stopped to accept the client keys {stored.keys.client_id} in {parties.vault.description} "
+            f"Accounts no longer accepts the client keys {stored.keys.client_id} in {parties.vault.description} "
             "since the old ones were deleted. Look whether somebody has deleted these as well."
         )
     others = sorted(listing.client_ids - {entry.new_id, stored.keys.client_id})

@@ -295,7 +295,7 @@ def refuse_wrong_names(names: Iterable[str], problems: Problems) -> None:
         if (standard := _STANDARD_FIELDS.get(_bare(name))) is not None:
             # An extra called "password" must not be taken for the field of that name.
             field = f"extra.{name}" if name in _STANDARD_FIELDS.values() else name
-            problems.add(field, "it does not belong into extra", f"Enter it as the connection's {standard}")
+            problems.add(field, "it does not belong in extra", f"Enter it as the connection's {standard}")
         elif (meant := _near_miss(name)) is not None:
             problems.add(name, "there is no such field", f"Did you mean {meant}?")
 

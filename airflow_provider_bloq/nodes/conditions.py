@@ -153,8 +153,8 @@ class ClusterHealth(Condition):
         healthy = cluster.shown.get("healthCount")
         if isinstance(healthy, int) and healthy >= self.at_least:
             return Met(cluster.public())
-        told = healthy if isinstance(healthy, int) else "an untold number"
-        return Waiting(f"of the {self.at_least} members wanted of {cluster.id}, {told} are healthy")
+        count = f"{healthy} are healthy" if isinstance(healthy, int) else "healthy count unknown"
+        return Waiting(f"{cluster.id} needs {self.at_least} healthy members: {count}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -338,7 +338,7 @@ class Creation(Generic[M]):
         except BloqError as second:
             # Raised as it is, it would have the task retried, which may not know of this create.
             yield from self._report(sent)
-            raise _unknown(lost, f"Nor could be looked for what came of it ({second}).") from lost
+            raise _unknown(lost, f"Listing to check for it also failed ({second}).") from lost
         if found is None:
             yield from self._report(sent)
             raise _unknown(lost, "None that fits has appeared since, but it may still.") from lost

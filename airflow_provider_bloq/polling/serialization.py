@@ -107,7 +107,7 @@ def failed_event(error: BloqError) -> dict[str, Any]:
 
 
 def timeout_event(reason: str) -> dict[str, Any]:
-    """Make the event that says: it has not come in time.
+    """Make the event of a wait that timed out.
 
     :param reason: What was missing in the end.
     """

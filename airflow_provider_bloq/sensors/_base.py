@@ -62,7 +62,7 @@ class BloqSensor(BaseSensorOperator):
       in it.
 
     It fails with the error that the condition names if what it waits for will not come any more, and with
-    ``AirflowSensorTimeout`` if it has not come in time: after ``timeout``, or, if deferrable, after the shorter
+    ``AirflowSensorTimeout`` if the wait times out: after ``timeout``, or, if deferrable, after the shorter
     of ``timeout`` and ``execution_timeout``. If deferrable, it looks once more when that has come, also where
     the triggerer was down then.
 
@@ -169,7 +169,7 @@ class BloqSensor(BaseSensorOperator):
             try:
                 return result_of(event)
             except BloqWaitTimeout as late:
-                raise AirflowSensorTimeout(f"It has not come in time: {late}") from None
+                raise AirflowSensorTimeout(f"Timed out waiting: {late}") from None
 
     def _look(self, context: Any) -> Met | Waiting:
         from airflow_provider_bloq.polling.conditions import Failed
@@ -218,7 +218,7 @@ class BloqSensor(BaseSensorOperator):
         self.log.info("Waiting: %s", verdict.reason)
         deadline = started + self._patience
         if deadline <= time.time():
-            raise AirflowSensorTimeout(f"It has not come in time: {verdict.reason}")
+            raise AirflowSensorTimeout(f"Timed out waiting: {verdict.reason}")
         return self._defer(deadline, verdict, self._lookout_of(context).not_before)
 
     def _defer(self, deadline: float, verdict: Waiting, not_before: float) -> NoReturn:

@@ -71,7 +71,7 @@ def test_healthy_members(at_least: int, off: int) -> None:
 
 def test_members_count_only_in_a_cluster_that_is_started_and_tells_of_them() -> None:
     assert "'starting'" in reason_of(ClusterHealth(ID, 1).judge(listed(state="starting"), None))
-    assert "untold" in reason_of(ClusterHealth(ID, 1).judge(listed(healthCount=None), None))
+    assert "healthy count unknown" in reason_of(ClusterHealth(ID, 1).judge(listed(healthCount=None), None))
 
 
 MOVING = {"moving_to": "new"}
