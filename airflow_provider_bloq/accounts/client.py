@@ -44,8 +44,8 @@ __all__ = [
 ]
 
 
-#: Repeatable: a token that is minted twice costs nothing, the first is simply not used.
-TOKEN = Endpoint("POST", "/auth/token", repeatable=True)
+#: Idempotent: a token that is minted twice costs nothing, the first is simply not used.
+TOKEN = Endpoint("POST", "/auth/token", idempotent=True)
 #: Codes that say that a 403 is about the client keys, or about who they belong to.
 _ABOUT_KEYS = re.compile(
     r"credential|client|key|secret|grant|token|revoked|unauthori[sz]ed|unauthenticated", re.IGNORECASE
@@ -75,7 +75,7 @@ class AccountsTokenEndpoint:
             TOKEN.method, TOKEN.url(self._url, {}), grant, {"clientSecret": keys.client_secret}
         )
         response = yield from sent_with_retries(
-            request, self._policy if patient else IMPATIENT, repeatable=TOKEN.repeatable
+            request, self._policy if patient else IMPATIENT, idempotent=TOKEN.idempotent
         )
         if response.status in (401, 403):
             raise GrantRefused(response.status, _another_reason(request, response))
@@ -93,7 +93,7 @@ class AccountsTokenEndpoint:
         response = yield from sent_with_retries(
             request,
             self._policy if patient else IMPATIENT,
-            repeatable=TOKEN.repeatable,
+            idempotent=TOKEN.idempotent,
             transient=frozenset(),
         )
         return (yield from _reply_in(request, response))
@@ -221,11 +221,11 @@ class ClientKeysApi:
     :param policy: How patiently requests are repeated.
     """
 
-    LOGIN = Endpoint("POST", "/auth", repeatable=True)
-    LIST = Endpoint("GET", "/users/me/client-keys", repeatable=True)
+    LOGIN = Endpoint("POST", "/auth", idempotent=True)
+    LIST = Endpoint("GET", "/users/me/client-keys", idempotent=True)
     #: There is no idempotency key, and the secret is shown once.
-    CREATE = Endpoint("POST", "/users/me/client-keys", repeatable=False)
-    DELETE = Endpoint("DELETE", "/users/me/client-keys/{id}", repeatable=True)
+    CREATE = Endpoint("POST", "/users/me/client-keys", idempotent=False)
+    DELETE = Endpoint("DELETE", "/users/me/client-keys/{id}", idempotent=True)
 
     def __init__(self, *, url: str, login: AccountLogin, policy: RetryPolicy) -> None:
         self.url = url
@@ -298,7 +298,7 @@ class ClientKeysApi:
         if self._token is None:
             self._token = yield from self._logged_in()
         signed = request.with_header("Authorization", f"Bearer {self._token.reveal()}")
-        return (yield from sent_with_retries(signed, policy, repeatable=endpoint.repeatable))
+        return (yield from sent_with_retries(signed, policy, idempotent=endpoint.idempotent))
 
     def _logged_in(self) -> Flow[Secret]:
         basic = _basic(self._login)
@@ -307,7 +307,7 @@ class ClientKeysApi:
         response = yield from sent_with_retries(
             request.with_header("Authorization", f"Basic {basic.reveal()}"),
             self.policy,
-            repeatable=self.LOGIN.repeatable,
+            idempotent=self.LOGIN.idempotent,
         )
         if response.status in (401, 403):
             raise BloqAccountRejected(

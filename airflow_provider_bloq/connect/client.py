@@ -100,10 +100,10 @@ class ConnectStatusApi(Service):
     #: As Insight tells them: ``message. Code:-25``.
     PLAIN_ERRORS = True
 
-    STATUS: ClassVar = Endpoint("GET", "/status", repeatable=True)
-    SYNC: ClassVar = Endpoint("GET", "/sync", repeatable=True)
-    PEER: ClassVar = Endpoint("GET", "/peer", repeatable=True)
-    ESTIMATE_FEE: ClassVar = Endpoint("GET", "/utils/estimatefee", repeatable=True)
+    STATUS: ClassVar = Endpoint("GET", "/status", idempotent=True)
+    SYNC: ClassVar = Endpoint("GET", "/sync", idempotent=True)
+    PEER: ClassVar = Endpoint("GET", "/peer", idempotent=True)
+    ESTIMATE_FEE: ClassVar = Endpoint("GET", "/utils/estimatefee", idempotent=True)
 
     @operation
     def info(self) -> Flow[ChainInfo]:
@@ -164,13 +164,13 @@ _OUT_OF_RANGE = re.compile(r"height out of range|Code:\s*-8\b", re.IGNORECASE)
 class ConnectLookupApi(ConnectStatusApi):
     """The part of :class:`~airflow_provider_bloq.connect.client.ConnectApi` on blocks and transactions."""
 
-    BLOCK: ClassVar = Endpoint("GET", "/block/{hash}", repeatable=True)
-    BLOCK_INDEX: ClassVar = Endpoint("GET", "/block-index/{height}", repeatable=True)
-    RAW_BLOCK: ClassVar = Endpoint("GET", "/rawblock/{hash}", repeatable=True)
-    BLOCKS: ClassVar = Endpoint("GET", "/blocks", repeatable=True)
-    TRANSACTION: ClassVar = Endpoint("GET", "/tx/{txid}", repeatable=True)
-    RAW_TRANSACTION: ClassVar = Endpoint("GET", "/rawtx/{txid}", repeatable=True)
-    TRANSACTIONS: ClassVar = Endpoint("GET", "/txs", repeatable=True)
+    BLOCK: ClassVar = Endpoint("GET", "/block/{hash}", idempotent=True)
+    BLOCK_INDEX: ClassVar = Endpoint("GET", "/block-index/{height}", idempotent=True)
+    RAW_BLOCK: ClassVar = Endpoint("GET", "/rawblock/{hash}", idempotent=True)
+    BLOCKS: ClassVar = Endpoint("GET", "/blocks", idempotent=True)
+    TRANSACTION: ClassVar = Endpoint("GET", "/tx/{txid}", idempotent=True)
+    RAW_TRANSACTION: ClassVar = Endpoint("GET", "/rawtx/{txid}", idempotent=True)
+    TRANSACTIONS: ClassVar = Endpoint("GET", "/txs", idempotent=True)
 
     @operation
     def block(self, block_hash: str) -> Flow[ConnectBlock]:
@@ -305,11 +305,11 @@ class ConnectApi(ConnectLookupApi):
     :param host: What the Host header says, where the URL does not tell the chain.
     """
 
-    ADDRESS: ClassVar = Endpoint("GET", "/addr/{addr}", repeatable=True)
-    SUM: ClassVar = Endpoint("GET", "/addr/{addr}/{what}", repeatable=True)
-    UNSPENT: ClassVar = Endpoint("GET", "/addrs/{addrs}/utxo", repeatable=True)
-    ADDRESS_TRANSACTIONS: ClassVar = Endpoint("POST", "/addrs/txs", repeatable=True)
-    SEND: ClassVar = Endpoint("POST", "/tx/send", repeatable=False)
+    ADDRESS: ClassVar = Endpoint("GET", "/addr/{addr}", idempotent=True)
+    SUM: ClassVar = Endpoint("GET", "/addr/{addr}/{what}", idempotent=True)
+    UNSPENT: ClassVar = Endpoint("GET", "/addrs/{addrs}/utxo", idempotent=True)
+    ADDRESS_TRANSACTIONS: ClassVar = Endpoint("POST", "/addrs/txs", idempotent=True)
+    SEND: ClassVar = Endpoint("POST", "/tx/send", idempotent=False)
 
     def __init__(
         self, *, chain: str, network: str = "mainnet", host: str | None = None, **service: Any

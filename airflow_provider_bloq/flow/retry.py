@@ -66,7 +66,7 @@ def sent_with_retries(
     request: Request,
     policy: RetryPolicy,
     *,
-    repeatable: bool,
+    idempotent: bool,
     before_each: Callable[[], Flow[None]] | None = None,
     transient: Collection[int] = TRANSIENT,
 ) -> Flow[Response]:
@@ -74,10 +74,10 @@ def sent_with_retries(
 
     :param request: The request.
     :param policy: How patiently.
-    :param repeatable: Whether it may be sent again although the service may have acted on it. One
+    :param idempotent: Whether it may be sent again although the service may have acted on it. One
         that surely was not acted on (no connection, 429) always may.
     :param before_each: Makes a flow to run right before each time it is sent.
-    :param transient: Statuses by which a repeatable request is sent again.
+    :param transient: Statuses by which an idempotent request is sent again.
     :return: The last answer, which may still be a 429 or 5xx.
     :raises BloqUnavailable: No answer came.
     """
@@ -89,11 +89,11 @@ def sent_with_retries(
         try:
             response = yield from send(request)
         except BloqUnavailable as failure:
-            pause = policy.pause(attempt, None) if repeatable or not failure.acted else None
+            pause = policy.pause(attempt, None) if idempotent or not failure.acted else None
             if pause is None:
                 raise
         else:
-            if response.status == 429 or (repeatable and response.status in transient):
+            if response.status == 429 or (idempotent and response.status in transient):
                 pause = policy.pause(attempt, retry_after(response))
             else:
                 pause = None

@@ -35,13 +35,13 @@ class Endpoint:
 
     :param method: HTTP method.
     :param path: Path below the service's URL, with ``{names}`` to fill in.
-    :param repeatable: Whether a second request does no more than the first, so that it may be sent
+    :param idempotent: Whether a second request does no more than the first, so that it may be sent
         again when it is not known whether the service acted.
     """
 
     method: str
     path: str
-    repeatable: bool
+    idempotent: bool
 
     def url(self, base: str, parts: Mapping[str, str], query: dict[str, Any] | None = None) -> str:
         """Fill in the path.
@@ -150,7 +150,7 @@ class Service:
         """
         request = self.request(endpoint, parts, query, body)
         once = partial(
-            sent_with_retries, policy=self.policy, repeatable=endpoint.repeatable, before_each=before_each
+            sent_with_retries, policy=self.policy, idempotent=endpoint.idempotent, before_each=before_each
         )
         # Signed outside, repeated inside: while Accounts is away its own patience counts, not both.
         response = yield from self.bearer.send(request, once=once)

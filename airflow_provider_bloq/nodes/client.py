@@ -166,13 +166,13 @@ class NodesApi(DeploymentsApi[Node]):
     Source: https://docs.bloq.com/advanced-documentation/technical-reference/nodes-api
     """
 
-    CHAINS = Endpoint("GET", "/chains/nodes", repeatable=True)
-    SERVICES = Endpoint("GET", "/services/nodes", repeatable=True)
-    LIST = Endpoint("GET", "/users/me/nodes", repeatable=True)
-    CREATE = Endpoint("POST", "/users/me/nodes", repeatable=False)
-    GET = Endpoint("GET", "/users/me/nodes/{id}", repeatable=True)
-    DELETE = Endpoint("DELETE", "/users/me/nodes/{id}", repeatable=True)
-    LOGS = Endpoint("GET", "/users/me/nodes/{id}/logs", repeatable=True)
+    CHAINS = Endpoint("GET", "/chains/nodes", idempotent=True)
+    SERVICES = Endpoint("GET", "/services/nodes", idempotent=True)
+    LIST = Endpoint("GET", "/users/me/nodes", idempotent=True)
+    CREATE = Endpoint("POST", "/users/me/nodes", idempotent=False)
+    GET = Endpoint("GET", "/users/me/nodes/{id}", idempotent=True)
+    DELETE = Endpoint("DELETE", "/users/me/nodes/{id}", idempotent=True)
+    LOGS = Endpoint("GET", "/users/me/nodes/{id}/logs", idempotent=True)
     AUTH_TYPES: ClassVar[tuple[str, ...]] = ("basic", "jwt")
     MODEL = Node
 
@@ -233,15 +233,15 @@ class ClustersApi(DeploymentsApi[Cluster]):
     """
 
     # In these two the service writes "cluster", in all others "clusters".
-    CHAINS = Endpoint("GET", "/chains/cluster", repeatable=True)
-    SERVICES = Endpoint("GET", "/services/cluster", repeatable=True)
-    LIST = Endpoint("GET", "/users/me/clusters", repeatable=True)
-    CREATE = Endpoint("POST", "/users/me/clusters", repeatable=False)
-    GET = Endpoint("GET", "/users/me/clusters/{id}", repeatable=True)
-    DELETE = Endpoint("DELETE", "/users/me/clusters/{id}", repeatable=True)
-    UPDATE = Endpoint("PATCH", "/users/me/clusters/{id}", repeatable=True)
-    ABORT_UPDATE = Endpoint("DELETE", "/users/me/clusters/{id}/updatingService", repeatable=True)
-    ALIAS = Endpoint("POST", "/users/me/clusters/{id}/alias", repeatable=True)
+    CHAINS = Endpoint("GET", "/chains/cluster", idempotent=True)
+    SERVICES = Endpoint("GET", "/services/cluster", idempotent=True)
+    LIST = Endpoint("GET", "/users/me/clusters", idempotent=True)
+    CREATE = Endpoint("POST", "/users/me/clusters", idempotent=False)
+    GET = Endpoint("GET", "/users/me/clusters/{id}", idempotent=True)
+    DELETE = Endpoint("DELETE", "/users/me/clusters/{id}", idempotent=True)
+    UPDATE = Endpoint("PATCH", "/users/me/clusters/{id}", idempotent=True)
+    ABORT_UPDATE = Endpoint("DELETE", "/users/me/clusters/{id}/updatingService", idempotent=True)
+    ALIAS = Endpoint("POST", "/users/me/clusters/{id}/alias", idempotent=True)
     AUTH_TYPES: ClassVar[tuple[str, ...]] = ("basic", "jwt", "none")
     MODEL = Cluster
 

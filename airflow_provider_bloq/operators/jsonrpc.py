@@ -47,7 +47,7 @@ class BloqRpcOperator(BloqStoringOperator):
         and the connection's ``node_fingerprints`` do not have it.
     :param port: The port, where it is not the usual one of the chain.
     :param path: The path, likewise.
-    :param repeatable: Whether calls may be sent again where an answer was lost. None: those may whose methods are
+    :param idempotent: Whether calls may be sent again where an answer was lost. None: those may whose methods are
         known to do nothing but read.
     :param response_filter: What is taken of the result of each call: a JMESPath expression, or a function
         of one argument as ``package.module:function``.
@@ -70,7 +70,7 @@ class BloqRpcOperator(BloqStoringOperator):
         tls_fingerprint: str | None = None,
         port: int | str | None = None,
         path: str | None = None,
-        repeatable: bool | None = None,
+        idempotent: bool | None = None,
         response_filter: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -79,7 +79,7 @@ class BloqRpcOperator(BloqStoringOperator):
         self.tls_fingerprint = tls_fingerprint
         self.port = port
         self.path = path
-        self.repeatable = repeatable
+        self.idempotent = idempotent
         self.response_filter = response_filter
         self._check_options()
 
@@ -143,7 +143,7 @@ class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_TakesParams):
         the two.
     :param raise_on_rpc_error: Whether the task fails where the node answers a call with an error. If not,
         ``{"error": {"code": …, "message": …, "data": …, "method": …}}`` stands in the place of the result.
-    :param repeatable: Whether the calls may be sent again where an answer was lost. None: those may whose methods
+    :param idempotent: Whether the calls may be sent again where an answer was lost. None: those may whose methods
         are known to do nothing but read.
     :param response_filter: What is taken of the result of each call, but not of an error: a JMESPath
         expression such as ``block.number``, or a function of one argument as ``package.module:function``
@@ -209,7 +209,7 @@ class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_TakesParams):
         single = {"method": self.method, "params": self.rpc_params or ()}
         calls = [single] if self.batch is None else self.batch
         rpc = self.hook.rpc(self.node, **self._rpc_options)
-        outcomes = rpc.batch(calls, return_errors=True, repeatable=self.repeatable)
+        outcomes = rpc.batch(calls, return_errors=True, idempotent=self.idempotent)
         self._note_methods([RpcCall.of(call) for call in calls])
         results = [self._result(outcome, pick) for outcome in outcomes]
         return results[0] if self.batch is None else results
@@ -228,7 +228,7 @@ async def outcomes_of_all(
     *,
     batch_size: int,
     concurrency: int,
-    repeatable: bool | None,
+    idempotent: bool | None,
     pick: Callable[[Any], Any],
     tell: Callable[[int, int], None],
 ) -> list[Any]:
@@ -238,7 +238,7 @@ async def outcomes_of_all(
     :param calls: The calls.
     :param batch_size: Calls in one request, at most.
     :param concurrency: Requests under way at a time, at most.
-    :param repeatable: Whether they may be sent again where an answer was lost; None if their methods tell.
+    :param idempotent: Whether they may be sent again where an answer was lost; None if their methods tell.
     :param pick: What is taken of each result.
     :param tell: Is told how many calls are done, and of how many, about ten times.
     :return: For each call, in its place, what was taken of its result, or the error that it got.
@@ -251,7 +251,7 @@ async def outcomes_of_all(
     async def work() -> None:
         for start in starts:
             batch = calls[start : start + batch_size]
-            answers = await rpc.batch(batch, limit=batch_size, return_errors=True, repeatable=repeatable)
+            answers = await rpc.batch(batch, limit=batch_size, return_errors=True, idempotent=idempotent)
             outcomes[start : start + len(batch)] = [_picked(answer, pick) for answer in answers]
             progress.add(len(batch))
 
@@ -312,7 +312,7 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
     :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, ``connect:<chain>`` for
         the JSON-RPC that Connect has for a chain, or a URL. A URL is shown the access token only if it is one
         of the connection's ``rpc_origins``.
-    :param repeatable: Whether the calls may be sent again where an answer was lost. None: those may whose methods
+    :param idempotent: Whether the calls may be sent again where an answer was lost. None: those may whose methods
         are known to do nothing but read.
     :param response_filter: What is taken of the result of each call: a JMESPath expression such as
         ``block.number``, or a function of one argument as ``package.module:function`` (a colon before the
@@ -392,7 +392,7 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
                     calls,
                     batch_size=self.batch_size,
                     concurrency=self.concurrency,
-                    repeatable=self.repeatable,
+                    idempotent=self.idempotent,
                     pick=pick,
                     tell=partial(self.log.info, "%d of %d calls are done"),
                 )

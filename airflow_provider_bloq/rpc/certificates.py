@@ -86,7 +86,7 @@ def shown_fingerprint(origin: Origin, policy: RetryPolicy) -> Flow[str | None]:
     """
     try:
         yield from sent_with_retries(
-            Request("HEAD", f"{origin}/", trust=Pinned(frozenset())), policy, repeatable=True
+            Request("HEAD", f"{origin}/", trust=Pinned(frozenset())), policy, idempotent=True
         )
     except BloqCertificateError as refusal:
         return refusal.fingerprint

@@ -205,19 +205,19 @@ class RpcApi:
 
     @operation
     def call(
-        self, method: str, params: Sequence[Any] | dict[str, Any] = (), *, repeatable: bool | None = None
+        self, method: str, params: Sequence[Any] | dict[str, Any] = (), *, idempotent: bool | None = None
     ) -> Flow[Any]:
         """Call one method.
 
         :param method: Method, such as ``eth_blockNumber``.
         :param params: Its parameters.
-        :param repeatable: Whether it may be sent again where the answer was lost; by default only
+        :param idempotent: Whether it may be sent again where the answer was lost; by default only
             methods that are known to read alone are.
         :return: The ``result``.
         :raises BloqRpcError: The node answered with an error object.
         :raises BloqApiError: The node could not be reached or gave no JSON-RPC answer.
         """
-        (outcome,) = yield from self._batch([RpcCall(method, params)], 1, repeatable)
+        (outcome,) = yield from self._batch([RpcCall(method, params)], 1, idempotent)
         return _result(outcome)
 
     @operation
@@ -227,7 +227,7 @@ class RpcApi:
         *,
         limit: int = BATCH_LIMIT,
         return_errors: bool = False,
-        repeatable: bool | None = None,
+        idempotent: bool | None = None,
     ) -> Flow[list[Any]]:
         """Call many methods, in as few requests as the limit allows.
 
@@ -235,7 +235,7 @@ class RpcApi:
         :param limit: Calls in one request. A node that refuses so many is asked with fewer.
         :param return_errors: Whether a call's :class:`BloqRpcError` stands in its place in the result
             instead of being raised.
-        :param repeatable: As for :meth:`call`.
+        :param idempotent: As for :meth:`call`.
         :return: The results in the order of the calls.
         :raises BloqRpcError: A node answered one of the calls with an error object.
         :raises BloqApiError: The node could not be reached or gave no JSON-RPC answer.
@@ -243,16 +243,16 @@ class RpcApi:
         require_whole_number("limit", limit, least=1)
         if isinstance(calls, str | Mapping):
             raise _wrong_call("batch", calls)
-        outcomes = yield from self._batch([RpcCall.of(call) for call in calls], limit, repeatable)
+        outcomes = yield from self._batch([RpcCall.of(call) for call in calls], limit, idempotent)
         return outcomes if return_errors else [_result(outcome) for outcome in outcomes]
 
-    def _batch(self, calls: list[RpcCall], limit: int, repeatable: bool | None) -> Flow[list[Any]]:
+    def _batch(self, calls: list[RpcCall], limit: int, idempotent: bool | None) -> Flow[list[Any]]:
         outcomes: list[Any] = []
         while len(outcomes) < len(calls):
             size = min(limit, self._most_at_once or limit)
             chunk = calls[len(outcomes) : len(outcomes) + size]
             try:
-                outcomes += yield from self._exchange(chunk, repeatable)
+                outcomes += yield from self._exchange(chunk, idempotent)
             except BatchTooLarge as refusal:
                 if len(chunk) == 1:
                     raise refusal.error from None
@@ -260,9 +260,9 @@ class RpcApi:
                 self._most_at_once = min(self._most_at_once or size, len(chunk) // 2)
         return outcomes
 
-    def _exchange(self, calls: list[RpcCall], repeatable: bool | None) -> Flow[list[Any]]:
-        if repeatable is None:
-            repeatable = all(call.only_reads for call in calls)
+    def _exchange(self, calls: list[RpcCall], idempotent: bool | None) -> Flow[list[Any]]:
+        if idempotent is None:
+            idempotent = all(call.only_reads for call in calls)
         target = yield from self.locator.locate()
         numbered = {next(self._ids): call for call in calls}
         body = [
@@ -270,33 +270,33 @@ class RpcApi:
             for number, call in numbered.items()
         ]
         request = json_request("POST", target.url, body if len(body) > 1 else body[0])
-        response = yield from self._sent(request, target, repeatable)
+        response = yield from self._sent(request, target, idempotent)
         return outcomes_of(request, response, {number: call.method for number, call in numbered.items()})
 
-    def _sent(self, request: Request, target: RpcTarget, repeatable: bool) -> Flow[Response]:
-        response = yield from self._sent_to(request, target, repeatable)
+    def _sent(self, request: Request, target: RpcTarget, idempotent: bool) -> Flow[Response]:
+        response = yield from self._sent_to(request, target, idempotent)
         if target.path_key is not None and response.status in (401, 403):
-            return (yield from self._sent_with_newer_key(request, target, repeatable))
+            return (yield from self._sent_with_newer_key(request, target, idempotent))
         if target.basic is None or response.status != 401:
             return response
         # Says nothing of the access token: the node's own password may have been changed.
         newer = yield from self.locator.locate(anew=True)
         if newer != target:
-            response = yield from self._sent_to(request, newer, repeatable)
+            response = yield from self._sent_to(request, newer, idempotent)
         if response.status == 401:
             raise BloqAuthError(f"{newer.url} refuses the user and password that the Nodes API gives for it.")
         return response
 
-    def _sent_with_newer_key(self, request: Request, target: RpcTarget, repeatable: bool) -> Flow[Response]:
+    def _sent_with_newer_key(self, request: Request, target: RpcTarget, idempotent: bool) -> Flow[Response]:
         newer = yield from self.locator.locate(anew=True)
         if newer != target:
-            response = yield from self._sent_to(request, newer, repeatable)
+            response = yield from self._sent_to(request, newer, idempotent)
             if response.status not in (401, 403):
                 return response
         raise BloqAuthError(f"{newer.url} refuses the path key that the connection has for {newer.chain}.")
 
-    def _sent_to(self, request: Request, target: RpcTarget, repeatable: bool) -> Flow[Response]:
-        once = partial(sent_with_retries, policy=self.policy, repeatable=repeatable)
+    def _sent_to(self, request: Request, target: RpcTarget, idempotent: bool) -> Flow[Response]:
+        once = partial(sent_with_retries, policy=self.policy, idempotent=idempotent)
         aimed = replace(request, url=target.url, trust=target.trust, path_key=target.path_key)
         if target.path_key is not None:
             # The key is the whole credential: the access token has no business there.

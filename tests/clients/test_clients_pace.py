@@ -88,7 +88,7 @@ def test_the_retries_of_a_request_are_paced_as_well(bloq: ScriptedBloq) -> None:
     bloq.service_answers.extend([Response(503)] * 4)
     policy = RetryPolicy(base=0.0)
     begun = bloq.time
-    response: Response = bloq.run(paced(bloq, 0.5).over(sent_with_retries(CALL, policy, repeatable=True)))
+    response: Response = bloq.run(paced(bloq, 0.5).over(sent_with_retries(CALL, policy, idempotent=True)))
     assert (response.status, bloq.time - begun) == (401, 8)
 
 

@@ -158,13 +158,13 @@ def test_the_jitter_is_full() -> None:
 
 
 @pytest.mark.parametrize(
-    ("repeatable", "acted", "repeated"),
+    ("idempotent", "acted", "repeated"),
     [(True, True, True), (True, False, True), (False, False, True), (False, True, False)],
 )
 def test_what_may_have_been_acted_on_is_repeated_only_where_that_is_harmless(
-    repeatable: bool, acted: bool, repeated: bool
+    idempotent: bool, acted: bool, repeated: bool
 ) -> None:
-    flow = sent_with_retries(REQUEST, FULL_JITTER, repeatable=repeatable)
+    flow = sent_with_retries(REQUEST, FULL_JITTER, idempotent=idempotent)
     assert next(flow) == Send(REQUEST)
     failure = BloqUnavailable("no answer", acted=acted)
     if repeated:
@@ -177,7 +177,7 @@ def test_what_may_have_been_acted_on_is_repeated_only_where_that_is_harmless(
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_write_is_not_repeated_after_a_server_error(status: int) -> None:
-    flow = sent_with_retries(REQUEST, FULL_JITTER, repeatable=False)
+    flow = sent_with_retries(REQUEST, FULL_JITTER, idempotent=False)
     next(flow)
     assert _returned(flow, Response(status)) == Response(status)
 

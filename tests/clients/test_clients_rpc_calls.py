@@ -106,10 +106,10 @@ def test_a_batch_with_one_write_is_not_sent_again(open_clients: OpenClients, ser
 
 def test_the_caller_knows_best_what_may_be_repeated(open_clients: OpenClients, serve: Serve) -> None:
     made = lost_first(open_clients, serve)
-    assert made.rpc.call("my_read", repeatable=True) == "my_read"
+    assert made.rpc.call("my_read", idempotent=True) == "my_read"
     made = lost_first(open_clients, serve)
     with pytest.raises(BloqUnavailable):
-        made.rpc.call("eth_blockNumber", repeatable=False)
+        made.rpc.call("eth_blockNumber", idempotent=False)
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,7 @@ async def test_progress_is_told_ten_times_at_most(
             [RpcCall("square", [number]) for number in range(calls)],
             batch_size=10,
             concurrency=2,
-            repeatable=None,
+            idempotent=None,
             pick=int,
             tell=lambda done, total: progress.append((done, total)),
         )

@@ -272,7 +272,7 @@ def test_a_call_whose_answer_was_lost_is_repeated_only_where_that_is_allowed(
             )
 
     node = serve(lose_the_first)
-    assert operator(node, method="avax.getTx", repeatable=True).execute(context) == 7
+    assert operator(node, method="avax.getTx", idempotent=True).execute(context) == 7
     assert len(node.requests) == 2
     with pytest.raises(BloqUnavailable):
         operator(node, method="avax.getTx").execute(context)
