@@ -52,12 +52,12 @@ __all__ = [
     "ConnectClient",
     "ConnectLookupApi",
     "ConnectStatusApi",
-    "Sending",
-    "check_call",
+    "SendResult",
+    "check_operation",
+    "parse_numbers",
     "require_network",
     "require_rest_chain",
-    "sent",
-    "with_numbers",
+    "send_once",
 ]
 
 
@@ -432,7 +432,7 @@ class ConnectApi(ConnectLookupApi):
 
     @operation
     def send(self, raw_transaction: str) -> Flow[str]:
-        """Send a signed transaction once; see :func:`.connect_sending.sent` for what may be tried again.
+        """Send a signed transaction once; see :func:`send_once` for what may be tried again.
 
         :param raw_transaction: The transaction in hex.
         :return: Its id, as Connect names it.
@@ -505,7 +505,7 @@ OPERATIONS: Mapping[str, inspect.Signature] = {
 _NUMBERS = ("int", "int | None")
 
 
-def check_call(name: object, parameters: Mapping[str, Any], where: str) -> None:
+def check_operation(name: object, parameters: Mapping[str, Any], where: str) -> None:
     """Refuse what is no operation, or not its parameters.
 
     :param name: Name of the operation.
@@ -536,11 +536,11 @@ def check_call(name: object, parameters: Mapping[str, Any], where: str) -> None:
         raise BloqConfigurationError.of("parameters", "; ".join(told), takes, where)
 
 
-def with_numbers(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def parse_numbers(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters of which the numbers are some, where a template has made texts of them.
 
     :param name: Name of the operation.
-    :param parameters: Its parameters by name, which :func:`check_call` has passed.
+    :param parameters: Its parameters by name, which :func:`check_operation` has passed.
     """
     known = OPERATIONS[name].parameters
     return {
@@ -561,7 +561,7 @@ _PASSES = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class SendResult:
     """What came of sending a transaction.
 
     :param txid: Its id.
@@ -572,7 +572,7 @@ class Sending:
     sent: bool
 
 
-def sent(api: ConnectApi, transaction: RawTransaction) -> Flow[Sending]:
+def send_once(api: ConnectApi, transaction: RawTransaction) -> Flow[SendResult]:
     """Send a transaction unless it is known already; a flow.
 
     It may be run again whatever came of it the last time: it looks for the transaction first, by the id that its
@@ -584,25 +584,25 @@ def sent(api: ConnectApi, transaction: RawTransaction) -> Flow[Sending]:
     :raises BloqUnavailable: Whether it arrived is not known; run it again.
     """
     if (yield from _is_known(api, transaction.txid)):
-        return Sending(transaction.txid, sent=False)
+        return SendResult(transaction.txid, sent=False)
     try:
         named = yield from ConnectApi.send.flow(api, transaction.raw)
     except BloqRateLimited:
         raise
     except BloqUnavailable:
         if (yield from _is_known(api, transaction.txid)):
-            return Sending(transaction.txid, sent=True)
+            return SendResult(transaction.txid, sent=True)
         raise
     except BloqApiError as error:
         told = f"{error.code or ''} {error.detail or ''} {error.title or ''}"
         if _KNOWN.search(told) or (yield from _is_known(api, transaction.txid)):
-            return Sending(transaction.txid, sent=False)
+            return SendResult(transaction.txid, sent=False)
         raise _refused(error, told, transaction.txid) from None
     if named.lower() != transaction.txid and not (yield from _is_known(api, transaction.txid)):
         raise BloqUnavailable(
             f"Connect says to have sent the transaction {named[:64]}, but {transaction.txid} was given to it."
         )
-    return Sending(transaction.txid, sent=True)
+    return SendResult(transaction.txid, sent=True)
 
 
 def _is_known(api: ConnectApi, txid: str) -> Flow[bool]:

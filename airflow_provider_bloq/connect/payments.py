@@ -29,9 +29,9 @@ __all__ = [
     "LOOKING_AGAIN",
     "Payment",
     "PaymentBook",
+    "PaymentChanged",
     "PaymentEvent",
     "PaymentFeed",
-    "PaymentMoved",
     "PaymentSnapshot",
     "look_for_payments",
     "look_up_payment",
@@ -113,24 +113,24 @@ class Payment(ConnectValue):
 
 
 @dataclass(frozen=True, slots=True)
-class PaymentMoved(ConnectValue):
+class PaymentChanged(ConnectValue):
     """A payment that was told of is elsewhere now: in a block, in another block, in none, or gone.
 
-    :param was: As it was told of.
-    :param now: As it is; None where it is neither in the chain nor waits for a block. Should it come back, it is
+    :param before: As it was told of.
+    :param after: As it is; None where it is neither in the chain nor waits for a block. Should it come back, it is
         told of anew, as a :class:`Payment`.
     """
 
-    was: Payment
-    now: Payment | None
+    before: Payment
+    after: Payment | None
 
     @property
     def is_reorg(self) -> bool:
         """Whether the block that it was in is no longer of the chain."""
-        return self.was.height is not None
+        return self.before.height is not None
 
 
-PaymentEvent: TypeAlias = Payment | PaymentMoved
+PaymentEvent: TypeAlias = Payment | PaymentChanged
 
 
 class PaymentBook:
@@ -187,15 +187,15 @@ class PaymentBook:
 
     def events_without(self, txid: str) -> list[PaymentEvent]:
         """Return what is to be told of a transaction that is neither in the chain nor waits for a block."""
-        return [PaymentMoved(known, None) for known in self._known.values() if known.txid == txid]
+        return [PaymentChanged(known, None) for known in self._known.values() if known.txid == txid]
 
     def note(self, event: PaymentEvent) -> None:
         """Take down that an event was told."""
-        now = event if isinstance(event, Payment) else event.now
+        now = event if isinstance(event, Payment) else event.after
         if now is not None:
             self._known[now.outpoint] = now
-        elif isinstance(event, PaymentMoved):
-            self._known.pop(event.was.outpoint, None)
+        elif isinstance(event, PaymentChanged):
+            self._known.pop(event.before.outpoint, None)
 
     def raise_floor(self, floor: int, anchor: str) -> None:
         """Let go of what lies so deep that it is taken to be final.
@@ -215,7 +215,7 @@ class PaymentBook:
         if known is None:
             return payment if payment.height is None or payment.height >= self.floor else None
         stays = (known.height, known.block_hash) == (payment.height, payment.block_hash)
-        return None if stays else PaymentMoved(known, payment)
+        return None if stays else PaymentChanged(known, payment)
 
 
 def payments_in(transactions: Iterable[Transaction], addresses: Sequence[str]) -> Iterator[Payment]:

@@ -36,7 +36,7 @@ from airflow_provider_bloq.flow.effects import AsyncRunner, Request
 __all__ = [
     "RECONNECTING",
     "STEADY",
-    "ChainNews",
+    "ChainUpdates",
     "Listener",
     "ReconnectingStream",
     "StreamEnded",
@@ -366,7 +366,7 @@ class ReconnectingStream:
         return SELDOM if advice.pause is None else advice.pause
 
 
-class ChainNews:
+class ChainUpdates:
     """Tells when there is reason to look: a new block, or a connection that may have missed one.
 
     A help and no more. What is looked at and found is decided over REST, and where the stream cannot be reached,

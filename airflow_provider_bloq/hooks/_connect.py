@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_bloq.connect.addresses import require_address
 from airflow_provider_bloq.connect.client import AsyncConnectClient
 from airflow_provider_bloq.connect.payments import PaymentBook, PaymentFeed
-from airflow_provider_bloq.connect.stream import ChainNews, ReconnectingStream
+from airflow_provider_bloq.connect.stream import ChainUpdates, ReconnectingStream
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.validation import require_whole_number
@@ -47,19 +47,19 @@ class HookConnectClient(AsyncConnectClient):
         super().__init__(**client)
         self.stream = stream
 
-    def news(self, addresses: str | Iterable[str] = ()) -> ChainNews:
+    def updates(self, addresses: str | Iterable[str] = ()) -> ChainUpdates:
         """Return what tells when there is reason to look::
 
-            async with client.news() as news:
+            async with client.updates() as updates:
                 while True:
                     ...  # look
-                    await news.wait(timeout=60)
+                    await updates.wait(timeout=60)
 
         :param addresses: Whose transactions are reason to look, besides new blocks.
         :raises BloqConfigurationError: One of them is none of this chain.
         """
         with raise_as_fail_exception():
-            return ChainNews(self.stream, self._named(addresses))
+            return ChainUpdates(self.stream, self._named(addresses))
 
     def payments(
         self,
@@ -77,7 +77,7 @@ class HookConnectClient(AsyncConnectClient):
                         ...
 
         A :class:`~airflow_provider_bloq.connect.payments.Payment` is told when it is first seen, mostly while it
-        waits for a block; a :class:`~airflow_provider_bloq.connect.payments.PaymentMoved` when it then comes into
+        waits for a block; a :class:`~airflow_provider_bloq.connect.payments.PaymentChanged` when it then comes into
         a block, when a reorg takes that block away, and when it is gone altogether. None is missed while the
         stream is away: after each connection, each block and each interval the gap is filled over REST.
 

@@ -134,9 +134,9 @@ class BloqConnectOperator(BloqConnectBaseOperator):
 
     @property
     def _arguments(self) -> dict[str, Any]:
-        from airflow_provider_bloq.connect.client import with_numbers
+        from airflow_provider_bloq.connect.client import parse_numbers
 
-        return with_numbers(self.endpoint, self.parameters or {})
+        return parse_numbers(self.endpoint, self.parameters or {})
 
     @property
     def _filter(self) -> Filter:
@@ -145,9 +145,9 @@ class BloqConnectOperator(BloqConnectBaseOperator):
         return load_filter(given, self.task_id)
 
     def _check(self) -> None:
-        from airflow_provider_bloq.connect.client import check_call
+        from airflow_provider_bloq.connect.client import check_operation
 
-        check_call(self.endpoint, self.parameters or {}, self.task_id)
+        check_operation(self.endpoint, self.parameters or {}, self.task_id)
 
 
 def _is_template(given: object) -> bool:
@@ -365,9 +365,9 @@ class BloqSendTransactionOperator(BloqOperator):
         with raise_as_fail_exception():
             transaction = self._transaction()
             client = self.hook.connect(self.chain, self.network)
-            from airflow_provider_bloq.connect.client import sent
+            from airflow_provider_bloq.connect.client import send_once
 
-            done = self.hook.run(sent(client, transaction))
+            done = self.hook.run(send_once(client, transaction))
         self.log.info("%s %s", done.txid, "was sent" if done.sent else "was known already")
         return {"txid": done.txid, "sent": done.sent}
 

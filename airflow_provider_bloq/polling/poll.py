@@ -16,7 +16,7 @@ from airflow_provider_bloq.flow.backoff import BackoffSettings, advice_on
 from airflow_provider_bloq.polling.conditions import Condition, Failed, Memory, Verdict, Waiting
 
 if TYPE_CHECKING:
-    from airflow_provider_bloq.connect.stream import ChainNews
+    from airflow_provider_bloq.connect.stream import ChainUpdates
     from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 
 __all__ = [
@@ -346,7 +346,7 @@ class SupportsPush(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def news(self, hook: BloqAsyncHook) -> ChainNews | None:
+    def news(self, hook: BloqAsyncHook) -> ChainUpdates | None:
         """Return what announces them, not opened yet; None if nothing should.
 
         :param hook: The hook by which the target is looked at.
@@ -360,7 +360,7 @@ class PushListener:
     :param poll: The poll.
     """
 
-    def __init__(self, news: ChainNews, poll: Poll) -> None:
+    def __init__(self, news: ChainUpdates, poll: Poll) -> None:
         self._news = news
         self._poll = poll
         self._task = asyncio.create_task(self._run())

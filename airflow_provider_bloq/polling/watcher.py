@@ -33,7 +33,7 @@ from airflow_provider_bloq.polling.shared_polls import shared_polls
 from airflow_provider_bloq.rpc.client import RpcApi
 
 if TYPE_CHECKING:
-    from airflow_provider_bloq.connect.stream import ChainNews
+    from airflow_provider_bloq.connect.stream import ChainUpdates
     from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 
 __all__ = [
@@ -108,9 +108,9 @@ class FinalConnectBlock(ConnectTarget, SupportsPush):
     finality: Finality
     stream: bool
 
-    def news(self, hook: BloqAsyncHook) -> ChainNews | None:
+    def news(self, hook: BloqAsyncHook) -> ChainUpdates | None:
         """See :meth:`Announced.news`."""
-        return hook.connect(self.chain, self.network).news() if self.stream else None
+        return hook.connect(self.chain, self.network).updates() if self.stream else None
 
     def looking_by(self, api: ConnectApi) -> Reading:
         """See :meth:`ConnectTarget.looking_by`."""

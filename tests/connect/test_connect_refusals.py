@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from airflow_provider_bloq.connect.client import Sending, sent
+from airflow_provider_bloq.connect.client import SendResult, send_once
 from airflow_provider_bloq.exceptions import BloqApiError, BloqTransactionRefused
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from tests.connect.conftest import Ask, asker
@@ -48,11 +48,11 @@ def ask(kind: DriverKind) -> Ask:
     return asker(kind)
 
 
-def send() -> Sending:
+def send() -> SendResult:
     from airflow_provider_bloq.connect.raw_transactions import RawTransaction
 
     client = BloqHook().connect("btc")
-    return client.run(sent(client, RawTransaction.read(RAW)))
+    return client.run(send_once(client, RawTransaction.read(RAW)))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_one_that_the_node_has_is_sent_even_if_it_is_not_shown_yet(
     connect: Connect, serve: Serve, body: bytes
 ) -> None:
     refusing(serve, connect, body)
-    assert send() == Sending(TXID, sent=False)
+    assert send() == SendResult(TXID, sent=False)
 
 
 def test_a_reason_that_does_not_pass_is_told(connect: Connect, serve: Serve) -> None:

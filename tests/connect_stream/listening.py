@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_bloq.connect.payments import Payment, PaymentEvent, PaymentFeed, PaymentMoved
+from airflow_provider_bloq.connect.payments import Payment, PaymentChanged, PaymentEvent, PaymentFeed
 from airflow_provider_bloq.flow.backoff import BackoffSettings
 from airflow_provider_bloq.testing.bitcoind import Bitcoind, Coin, pay
 from airflow_provider_bloq.testing.local import LocalBloq
@@ -64,9 +64,9 @@ async def new(feed: PaymentFeed) -> Payment:
     return event
 
 
-async def moved(feed: PaymentFeed) -> PaymentMoved:
+async def moved(feed: PaymentFeed) -> PaymentChanged:
     event = await following(feed)
-    assert isinstance(event, PaymentMoved), event
+    assert isinstance(event, PaymentChanged), event
     return event
 
 

@@ -19,18 +19,18 @@ pytestmark = pytest.mark.bitcoind
 async def test_a_new_block_is_news_and_what_came_meanwhile_counts_once(
     client: HookConnectClient, bitcoin: Bitcoind
 ) -> None:
-    async with client.news() as news:
+    async with client.updates() as updates:
         # That it listens now: before, something may have been missed.
-        assert await news.wait(PATIENCE)
+        assert await updates.wait(PATIENCE)
         await asyncio.to_thread(bitcoin.mine)
-        assert await news.wait(PATIENCE)
-        assert not await news.wait(0)
+        assert await updates.wait(PATIENCE)
+        assert not await updates.wait(0)
 
 
 async def test_each_new_connection_is_news(client: HookConnectClient, bloq: LocalBloq) -> None:
-    async with client.news() as news:
+    async with client.updates() as updates:
         for _ in range(3):
-            assert await news.wait(PATIENCE)
+            assert await updates.wait(PATIENCE)
             assert await asyncio.to_thread(bloq.drop_streams) == 1
 
 
@@ -38,9 +38,9 @@ async def test_transactions_are_news_only_of_the_addresses_that_were_named(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
     payments = [pay([coin], fee=FEE) for coin in coins(bitcoin, 2)]
-    async with client.news() as all_blocks, client.news(paid_address(bitcoin)) as payments_too:
-        for news in (all_blocks, payments_too):
-            assert await news.wait(PATIENCE)
+    async with client.updates() as all_blocks, client.updates(paid_address(bitcoin)) as payments_too:
+        for updates in (all_blocks, payments_too):
+            assert await updates.wait(PATIENCE)
         await asyncio.to_thread(bitcoin.send, payments[0])
         assert await payments_too.wait(PATIENCE)
         # The same events went to both, in the same moment of the service.
@@ -53,11 +53,11 @@ async def test_without_a_stream_a_wait_lasts_as_long_as_it_may_and_raises_nothin
     client: HookConnectClient, bloq: LocalBloq
 ) -> None:
     fault = bloq.add_fault(Fault(kind=FaultKind.RESET, service="stream", path="/socket.io/open", times=None))
-    async with client.news() as news:
+    async with client.updates() as updates:
         await until(lambda: bloq.faults_struck()[fault] > 2)
-        assert not await news.wait(0.01)
+        assert not await updates.wait(0.01)
         await asyncio.to_thread(bloq.clear_faults, fault)
-        assert await news.wait(PATIENCE)
+        assert await updates.wait(PATIENCE)
 
 
 async def test_refused_client_keys_are_for_rest_to_tell(serve: Serve) -> None:
@@ -66,12 +66,12 @@ async def test_refused_client_keys_are_for_rest_to_tell(serve: Serve) -> None:
         bloq.add_fault(
             Fault(kind=FaultKind.STATUS, service="accounts", path="/auth/token", status=401, times=None)
         )
-        async with eager(hook).news() as news:
+        async with eager(hook).updates() as updates:
             await until(lambda: bloq.counters().calls.get("accounts POST /auth/token", 0) > 0)
-            assert not await news.wait(0.01)
+            assert not await updates.wait(0.01)
 
 
 async def test_who_has_left_is_disconnected(client: HookConnectClient, bloq: LocalBloq) -> None:
-    async with client.news():
+    async with client.updates():
         await until_joined(bloq)
     await until_joined(bloq, 0)

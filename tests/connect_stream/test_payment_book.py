@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.connect.models import Transaction, TxOutput
-from airflow_provider_bloq.connect.payments import Payment, PaymentBook, PaymentMoved, payments_in
+from airflow_provider_bloq.connect.payments import Payment, PaymentBook, PaymentChanged, payments_in
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
 
@@ -48,8 +48,8 @@ def test_what_was_told_is_told_no_more() -> None:
 )
 def test_what_is_elsewhere_is_told(was: Payment, now: Payment, is_reorg: bool) -> None:
     (event,) = told(was).events_of([now])
-    assert event == PaymentMoved(was, now)
-    assert isinstance(event, PaymentMoved)
+    assert event == PaymentChanged(was, now)
+    assert isinstance(event, PaymentChanged)
     assert event.is_reorg is is_reorg
 
 
@@ -58,7 +58,7 @@ def test_what_is_gone_is_told_for_each_of_its_outputs_and_may_come_back() -> Non
     book = told(*both, payment("b"))
     assert book.missing([payment("b", 13)]) == ["a"]
     gone = book.events_without("a")
-    assert gone == [PaymentMoved(one, None) for one in both]
+    assert gone == [PaymentChanged(one, None) for one in both]
     for event in gone:
         book.note(event)
     assert len(book) == 1

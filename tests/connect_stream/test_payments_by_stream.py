@@ -48,9 +48,9 @@ async def test_a_payment_is_told_when_it_is_seen_and_again_when_it_comes_into_a_
         (block,) = await asyncio.to_thread(bitcoin.mine)
         for before in told:
             after = await moved(feed)
-            assert after.was == before
-            assert after.now is not None
-            assert (after.now.height, after.now.block_hash) == (bitcoin.height, block)
+            assert after.before == before
+            assert after.after is not None
+            assert (after.after.height, after.after.block_hash) == (bitcoin.height, block)
             assert not after.is_reorg
 
 
@@ -143,12 +143,12 @@ async def test_a_reorg_of_three_blocks_is_told_for_each_payment_in_them(
         await asyncio.to_thread(bitcoin.fork, 3)
         undone = [await moved(feed) for _ in range(3)]
         assert all(one.is_reorg for one in undone)
-        assert {one.was for one in undone} == set(told[1:])
-        assert [one.now and one.now.height for one in undone] == [None] * 3
-        assert all(one.now is not None for one in undone)
+        assert {one.before for one in undone} == set(told[1:])
+        assert [one.after and one.after.height for one in undone] == [None] * 3
+        assert all(one.after is not None for one in undone)
         (block,) = await asyncio.to_thread(bitcoin.mine)
         again = [await moved(feed) for _ in range(3)]
-        assert {one.now and one.now.block_hash for one in again} == {block}
+        assert {one.after and one.after.block_hash for one in again} == {block}
         assert not any(one.is_reorg for one in again)
 
 
@@ -174,7 +174,7 @@ async def test_a_payment_that_a_reorg_replaces_by_another_is_gone_and_the_other_
         events = [await following(feed), await following(feed)]
         gone = next(event for event in events if not isinstance(event, Payment))
         other = next(event for event in events if isinstance(event, Payment))
-        assert (gone.was, gone.now, gone.is_reorg) == (told, None, True)
+        assert (gone.before, gone.after, gone.is_reorg) == (told, None, True)
         assert other.txid == conflict.txid
         assert payment.txid not in {one["txid"] for one in feed.cursor["payments"]}
 

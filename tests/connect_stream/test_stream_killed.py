@@ -58,7 +58,7 @@ async def test_every_payment_is_told_exactly_once_however_often_the_stream_is_ki
                 told.append(event.outpoint)
                 if event.txid == last.txid:
                     last_is_told.set()
-            elif event.was.txid == last.txid:
+            elif event.before.txid == last.txid:
                 return
 
     async with client.payments(paid_address(bitcoin), interval=NEVER, depth=3) as feed:

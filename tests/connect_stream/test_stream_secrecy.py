@@ -83,16 +83,19 @@ async def test_no_log_and_no_repr_holds_it(
         # What only a person can mend is tried again as soon as anything else.
         client.stream = replace(client.stream, sleep=lambda _: asyncio.sleep(0.01))
         tokens = [await hook.get_access_token()]
-        async with client.payments(paid_address(bitcoin), interval=NEVER) as feed, client.news() as news:
+        async with (
+            client.payments(paid_address(bitcoin), interval=NEVER) as feed,
+            client.updates() as updates,
+        ):
             await until_joined(bloq, 2)
             shown += [
                 feed,
-                news,
+                updates,
                 client,
                 client.stream,
                 client.stream.door,
                 vars(feed),
-                vars(news),
+                vars(updates),
                 feed.cursor,
             ]
             shown += [asyncio.all_tasks(), hook, vars(hook)]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from airflow_provider_bloq.connect.stream import SELDOM, STEADY, ChainNews, StreamRecord
+from airflow_provider_bloq.connect.stream import SELDOM, STEADY, ChainUpdates, StreamRecord
 from airflow_provider_bloq.exceptions import BloqUnsafeAddress
 from airflow_provider_bloq.hooks._connect import HookConnectClient
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
@@ -46,8 +46,8 @@ class Naps:
         await asyncio.Event().wait()
 
 
-async def next_news(news: ChainNews) -> None:
-    assert await news.wait(PATIENCE)
+async def next_update(updates: ChainUpdates) -> None:
+    assert await updates.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("refusal", ["packet", "status"])
@@ -76,8 +76,8 @@ async def test_a_token_that_is_refused_at_the_door_is_replaced(
     async with BloqAsyncHook() as hook:
         stale = await hook.get_access_token()
         await asyncio.to_thread(bloq.advance_clock, AN_HOUR)
-        async with eager(hook).news() as news:
-            await next_news(news)
+        async with eager(hook).updates() as updates:
+            await next_update(updates)
         assert await hook.get_access_token() != stale
     assert bloq.counters().calls[OPENED] == 2
 
@@ -88,12 +88,12 @@ async def test_where_every_token_is_refused_it_is_asked_seldom(
     bloq.add_fault(Fault(kind=FaultKind.UNAUTHORIZED, service="stream", path="/socket.io/open", times=None))
     naps = Naps()
     client.stream = replace(client.stream, sleep=naps)
-    async with client.news() as news:
+    async with client.updates() as updates:
         async with asyncio.timeout(PATIENCE):
             assert await naps.asked.get() == SELDOM
         # The refused tokens cost as many new ones as any request would, and no more.
         assert bloq.counters().calls[OPENED] == 4
-        assert not await news.wait(0)
+        assert not await updates.wait(0)
 
 
 async def test_a_stream_that_there_is_not_is_asked_for_seldom(
@@ -104,7 +104,7 @@ async def test_a_stream_that_there_is_not_is_asked_for_seldom(
     )
     naps = Naps()
     client.stream = replace(client.stream, sleep=naps)
-    async with client.news(), asyncio.timeout(PATIENCE):
+    async with client.updates(), asyncio.timeout(PATIENCE):
         assert await naps.asked.get() == SELDOM
     assert bloq.counters().calls[OPENED] == 1
 
@@ -120,7 +120,7 @@ async def test_pauses_grow_while_it_cannot_come_in(client: HookConnectClient, bl
         await asyncio.sleep(0)
 
     client.stream = replace(client.stream, sleep=sleep, random=lambda: 1.0)
-    async with client.news(), asyncio.timeout(PATIENCE):
+    async with client.updates(), asyncio.timeout(PATIENCE):
         told = [await pauses.get() for _ in range(4)]
     assert told == [0.01, 0.02, 0.04, 0.05]
 
@@ -141,7 +141,7 @@ async def test_the_token_is_shown_to_no_other_origin(client: HookConnectClient) 
         stream = client.stream
         client.stream = replace(stream, door=replace(stream.door, url=url))
         with pytest.raises(BloqUnsafeAddress):
-            async with client.news():
+            async with client.updates():
                 raise AssertionError("it may not listen there")
     assert arrived == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from airflow_provider_bloq.connect.stream import ChainNews
+from airflow_provider_bloq.connect.stream import ChainUpdates
 from airflow_provider_bloq.exceptions import BloqRateLimited
 from airflow_provider_bloq.polling.poll import SHORTEST_INTERVAL, Poll, PushListener
 from tests.support.virtual_time import in_virtual_time
@@ -40,7 +40,7 @@ class Announcements:
 
 
 def heeding(announcements: Announcements, poll: Poll) -> PushListener:
-    return PushListener(cast("ChainNews", announcements), poll)
+    return PushListener(cast("ChainUpdates", announcements), poll)
 
 
 def test_news_are_looked_at_at_once_and_the_interval_begins_anew() -> None:
