@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -14,7 +15,7 @@ from airflow_provider_bloq.auth.token_provider import TokenProvider
 from airflow_provider_bloq.exceptions import BloqSharedTokenStale, BloqTokenRejected, BloqUnavailable
 from airflow_provider_bloq.flow import responses
 from airflow_provider_bloq.flow.effects import Flow, Request, Response, emit, send
-from airflow_provider_bloq.flow.events import TokenRefused, TokenSurvived
+from airflow_provider_bloq.flow.events import Event
 
 __all__ = [
     "CLIMBS",
@@ -23,6 +24,7 @@ __all__ = [
     "TrustedOrigins",
     "is_auth_refusal",
     "refusal_of",
+    "token_survived",
 ]
 
 
@@ -123,7 +125,15 @@ class BearerAuth:
             return None
         if refusal is RefusalCertainty.POSSIBLE and self._faultless.get(origin) == sent:
             return None
-        yield from emit(TokenRefused(request.method, request.url.partition("?")[0], response.status))
+        url = request.url.partition("?")[0]
+        yield from emit(
+            Event(
+                "token.refused",
+                f"{request.method} {url} refuses the access token ({response.status}); getting another one",
+                logging.INFO,
+                url=url,
+            )
+        )
         try:
             another = yield from self.provider.another(
                 sent, certain=refusal is RefusalCertainty.CERTAIN, at_first_use=climbs > 0
@@ -177,13 +187,18 @@ class BearerAuth:
                 "work, this one is not allowed to this account."
             )
         if climbs:
-            yield from emit(TokenSurvived(climbs))
+            yield from emit(token_survived(climbs))
         return response
 
     def _refusal_of(self, request: Request, response: Response) -> RefusalCertainty:
         if not self.origins.covers(request.url):
             return RefusalCertainty.NONE
         return refusal_of(response.status, response.body)
+
+
+def token_survived(climbs: int) -> Event:
+    """Return the event for a refused request that succeeded with another access token."""
+    return Event("token.survived", f"The call was taken with access token number {climbs + 1}")
 
 
 def is_auth_refusal(status: int, body: bytes) -> bool:

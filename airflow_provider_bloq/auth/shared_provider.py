@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -17,15 +18,7 @@ from airflow_provider_bloq.exceptions import (
     BloqVaultUnavailable,
 )
 from airflow_provider_bloq.flow.effects import Flow, emit, mask, sleep
-from airflow_provider_bloq.flow.events import (
-    LeaseKept,
-    Outrun,
-    SharedRenewalFailed,
-    SharedTokenMissed,
-    SharedTokenWritten,
-    TokenNotShared,
-    TokenTaken,
-)
+from airflow_provider_bloq.flow.events import Event, duration
 
 __all__ = [
     "Kept",
@@ -330,7 +323,13 @@ class SharedTokenProvider(TokenProvider):
         except Exception as error:
             if early or seen.token is None:
                 raise
-            yield from emit(SharedRenewalFailed(str(error)))
+            yield from emit(
+                Event(
+                    "token.shared_renewal_failed",
+                    f"The shared access token could not be renewed ({error}); it still lives.",
+                    logging.WARNING,
+                )
+            )
             return seen
         return renewed or seen
 
@@ -353,13 +352,22 @@ class SharedTokenProvider(TokenProvider):
         try:
             yield from self._lease.give_back(taken)
         except BloqVaultUnavailable as error:
-            yield from emit(LeaseKept(str(error)))
+            yield from emit(
+                Event("token.lease_kept", f"The lease is not given back ({error}); it runs out by itself.")
+            )
         return seen
 
     def _fend_for_itself(
         self, minter: ClientKeysTokenProvider, seen: SharedTokenState
     ) -> Flow[SharedTokenState]:
-        yield from emit(SharedTokenMissed(self._slot.description, self._patience))
+        yield from emit(
+            Event(
+                "token.missed",
+                f"No access token came to {self._slot.description} within {self._patience:.0f} s;"
+                " getting one for this process.",
+                logging.WARNING,
+            )
+        )
         token = yield from minter.renew(patient=True)
         if seen.version is None:
             return SharedTokenState(None, token, renewed=True)
@@ -380,9 +388,23 @@ class SharedTokenProvider(TokenProvider):
         try:
             version = yield from self._slot.write(shared.fields(), after=after or 0)
         except BloqVaultUnavailable as error:
-            yield from emit(TokenNotShared(str(error)))
+            yield from emit(
+                Event(
+                    "token.not_shared",
+                    f"The new access token serves this process only, it could not be shared: {error}",
+                    logging.WARNING,
+                )
+            )
         else:
-            yield from emit(Outrun() if version is None else SharedTokenWritten(version))
+            yield from emit(
+                Event(
+                    "token.outpaced",
+                    "Another member was faster; the new access token serves this process only.",
+                    logging.INFO,
+                )
+                if version is None
+                else Event("token.shared", f"Shared access token renewed, version {version}")
+            )
         return SharedTokenState(
             version, token, shared.client_id, shared.key_version, 0.0, shared.lifetime, renewed=True
         )
@@ -418,5 +440,13 @@ class SharedTokenProvider(TokenProvider):
             is_new = self._token is None or self._token.secret != token.secret
             self._token = token
         if is_new and not seen.renewed:
-            yield from emit(TokenTaken(token.expires_at - self._clock(), seen.version))
+            lives = duration(token.expires_at - self._clock())
+            version = f", version {seen.version}" if seen.version is not None else ""
+            yield from emit(
+                Event(
+                    "token.taken",
+                    f"Access token taken from the shared path, lives {lives}{version}",
+                    logging.INFO,
+                )
+            )
         return token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -18,14 +19,7 @@ from airflow_provider_bloq.exceptions import (
     BloqRateLimited,
 )
 from airflow_provider_bloq.flow.effects import Flow, emit, load_keys
-from airflow_provider_bloq.flow.events import (
-    EarlyRenewalFailed,
-    KeysChanged,
-    KeysRefused,
-    RefreshRefused,
-    TokenMinted,
-    TokenRefreshed,
-)
+from airflow_provider_bloq.flow.events import Event, duration
 from airflow_provider_bloq.flow.shared_call import SingleFlight
 
 __all__ = [
@@ -169,7 +163,13 @@ class TokenProvider(ABC):
                 raise
             told = error.retry_after if isinstance(error, BloqRateLimited) else None
             self._early_again_at = now + max(EARLY_RETRY_PAUSE, told or 0.0)
-            yield from emit(EarlyRenewalFailed(str(error)))
+            yield from emit(
+                Event(
+                    "token.early_renewal_failed",
+                    f"An early renewal failed ({error}); the access token still lives and is used on.",
+                    logging.WARNING,
+                )
+            )
             return held
 
     def _paced(self, token: AccessToken) -> AccessToken:
@@ -295,11 +295,20 @@ class ClientKeysTokenProvider(TokenProvider):
                 # dead one stands in the way of the client keys for ever; no answer says nothing of it, nor does 429.
                 if failure.status is None or isinstance(failure, BloqRateLimited):
                     raise
-                yield from emit(RefreshRefused(failure.status))
+                yield from emit(
+                    Event(
+                        "token.refresh_refused",
+                        f"Accounts refuses the refresh token ({failure.status}); minting with the client keys.",
+                        logging.INFO,
+                    )
+                )
                 self._refresh_token = None
             else:
                 token = self._keep(reply, by_refresh=True)
-                yield from emit(TokenRefreshed(self._left(token)))
+                lives = duration(token.expires_at - self._clock())
+                yield from emit(
+                    Event("token.refreshed", f"Access token refreshed, lives {lives}", logging.INFO)
+                )
                 return token
         return (yield from self._mint(patient=patient))
 
@@ -311,7 +320,13 @@ class ClientKeysTokenProvider(TokenProvider):
             return (yield from self._mint_with(reading, patient=patient))
         except GrantRefused as refusal:
             doubt = refusal.error
-            yield from emit(KeysRefused(refusal.status, self._source.description))
+            yield from emit(
+                Event(
+                    "keys.refused",
+                    f"Accounts refuses the client keys ({refusal.status}); reading {self._source.description} again.",
+                    logging.INFO,
+                )
+            )
         newer = yield from load_keys(self._source)
         if newer == reading:
             if doubt is not None:
@@ -321,7 +336,12 @@ class ClientKeysTokenProvider(TokenProvider):
                 f"{self._source.description} still holds the same ones{_version(reading)}. Create a new pair of "
                 "client keys at Bloq and store it there."
             )
-        yield from emit(KeysChanged(self._source.description, reading.version, newer.version))
+        change = (
+            f"Client keys changed in {self._source.description}"
+            if newer.version == reading.version
+            else f"Client keys version {reading.version} -> {newer.version}"
+        )
+        yield from emit(Event("keys.changed", change, logging.INFO))
         self._reading = newer
         try:
             return (yield from self._mint_with(newer, patient=patient))
@@ -335,7 +355,9 @@ class ClientKeysTokenProvider(TokenProvider):
     def _mint_with(self, reading: KeyReading, *, patient: bool) -> Flow[AccessToken]:
         reply = yield from self._endpoint.mint(reading.keys, patient=patient)
         token = self._keep(reply, by_refresh=False)
-        yield from emit(TokenMinted(self._left(token), reading.version))
+        lives = duration(token.expires_at - self._clock())
+        version = f", keys version {reading.version}" if reading.version is not None else ""
+        yield from emit(Event("token.minted", f"Access token minted, lives {lives}{version}", logging.INFO))
         return token
 
     def _keep(self, reply: TokenReply, *, by_refresh: bool) -> AccessToken:
@@ -346,9 +368,6 @@ class ClientKeysTokenProvider(TokenProvider):
             if reply.refresh_token is not None:
                 self._refresh_token = reply.refresh_token
         return token
-
-    def _left(self, token: AccessToken) -> float:
-        return token.expires_at - self._clock()
 
 
 def _version(reading: KeyReading) -> str:

@@ -20,7 +20,7 @@ from rich.text import Text
 from airflow_provider_bloq.auth.token import claims_of
 from airflow_provider_bloq.doctor.checks import examine
 from airflow_provider_bloq.doctor.report import CheckOutcome, Finding
-from airflow_provider_bloq.flow.events import told
+from airflow_provider_bloq.flow.events import duration
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.nodes.models import STOPPED
 
@@ -178,7 +178,7 @@ def show_token(arguments: Namespace, screen: Screen) -> int:
         screen.json({"claims": claims, "expires_in": round(lives, 1)})
         return 0
     rows = [(name, _shown(name, value)) for name, value in claims.items()]
-    screen.table(("claim", "value"), [*rows, ("", f"lives {told(lives)}")])
+    screen.table(("claim", "value"), [*rows, ("", f"lives {duration(lives)}")])
     if not claims:
         screen.line(("The token is no JWT: it says nothing of itself.", "dim"))
     return 0

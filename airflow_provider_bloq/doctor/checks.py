@@ -26,7 +26,7 @@ from airflow_provider_bloq.exceptions import (
     BloqUnavailable,
 )
 from airflow_provider_bloq.flow.effects import Flow, Request, run_blocking, send
-from airflow_provider_bloq.flow.events import Called, Event, RefreshRefused, TokenRefreshed, told
+from airflow_provider_bloq.flow.events import Event, duration
 from airflow_provider_bloq.flow.retry import IMPATIENT, http_date
 from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.hooks._account import Account, locator_for, network_of
@@ -68,9 +68,9 @@ class ClockComparison:
 
     def observe(self, event: Event) -> None:
         """Take note of the time that an answer tells; an observer."""
-        if isinstance(event, Called) and event.date is not None:
+        if event.fields.get("date") is not None:
             # A Date has no fractions, and the answer took its time: good for a few seconds.
-            self._ahead[self._name_of(event.url).capitalize()] = self._now() - event.date
+            self._ahead[self._name_of(event.fields["url"]).capitalize()] = self._now() - event.fields["date"]
 
     def note(self, service: str, date: str | None) -> None:
         """Take note of the time that a service has told.
@@ -94,7 +94,7 @@ class ClockComparison:
         if not wrong:
             return Found(f"right, by the clock of {' and '.join(self._ahead)}.")
         differences = " and ".join(
-            f"{told(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} that of {name}"
+            f"{duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} that of {name}"
             for name, ahead in wrong.items()
         )
         return Found(
@@ -302,14 +302,14 @@ class Examination:
 
     def _access_token(self) -> Flow[Found]:
         yield from self._own_ladder.token()
-        lives = told(self._own_ladder.expires_in or 0.0)
+        lives = duration(self._own_ladder.expires_in or 0.0)
         return Found(f"minted at {self._account.settings.accounts_url}, lives {lives}.")
 
     def _refresh(self) -> Flow[Found]:
         yield from self._own_ladder.renew(patient=False)
-        if any(isinstance(event, TokenRefreshed) for event in self._events):
+        if any(event.name == "token.refreshed" for event in self._events):
             return Found("the refresh token gives a new access token.")
-        refused = any(isinstance(event, RefreshRefused) for event in self._events)
+        refused = any(event.name == "token.refresh_refused" for event in self._events)
         why = "Accounts refuses its own refresh token" if refused else "Accounts gives no refresh token"
         return Found(f"{why}; access tokens are minted from the client keys each time.", CheckOutcome.WARNED)
 
@@ -324,7 +324,7 @@ class Examination:
             return Found(f"none at {stale.path} at present; the next task that needs one renews it for all.")
         if self._provider is None:
             self._provider = reader
-        return Found(f"found where it is shared, lives {told(reader.expires_in or 0.0)}.")
+        return Found(f"found where it is shared, lives {duration(reader.expires_in or 0.0)}.")
 
     def _clock(self) -> Flow[Found]:
         if not self._clocks.knows("Accounts"):

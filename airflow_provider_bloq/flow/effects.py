@@ -24,11 +24,10 @@ from typing import (
 from urllib.parse import quote
 
 from airflow_provider_bloq.auth.credentials import REDACTED
-from airflow_provider_bloq.flow.events import KeysRead
+from airflow_provider_bloq.flow.events import Event
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.auth.credentials import KeyReading, KeySource, Secret
-    from airflow_provider_bloq.flow.events import Event
     from airflow_provider_bloq.flow.shared_call import SharedCall
 
 __all__ = [
@@ -216,7 +215,8 @@ def load_keys(source: KeySource) -> Flow[KeyReading]:
     """Read the client keys from their source and have the secret masked at once."""
     reading: KeyReading = yield LoadKeys(source)
     yield from mask(reading.keys.client_secret)
-    yield from emit(KeysRead(source.description, reading.version))
+    version = f", version {reading.version}" if reading.version is not None else ""
+    yield from emit(Event("keys.read", f"Client keys read from {source.description}{version}"))
     return reading
 
 

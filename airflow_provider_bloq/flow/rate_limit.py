@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_bloq.exceptions import BloqRateLimited
 from airflow_provider_bloq.flow.effects import Effect, Flow, Response, Send, emit, sleep
-from airflow_provider_bloq.flow.events import HeldBack
+from airflow_provider_bloq.flow.events import held_back
 from airflow_provider_bloq.flow.retry import retry_after
 
 __all__ = [
@@ -67,7 +67,7 @@ class RateLimiter:
             if self._clock() >= self._held_until:
                 break
         if waited:
-            yield from emit(HeldBack(waited, by_service))
+            yield from emit(held_back(waited, by_service=by_service))
 
     def note(self, response: Response) -> None:
         """Let no request go for as long as a 429 asks for by its Retry-After.

@@ -11,10 +11,9 @@ import urllib3
 from requests.auth import AuthBase
 from requests.utils import rewind_body
 
-from airflow_provider_bloq.auth.bearer import CLIMBS, BearerAuth
+from airflow_provider_bloq.auth.bearer import CLIMBS, BearerAuth, token_survived
 from airflow_provider_bloq.exceptions import BloqTokenRejected
 from airflow_provider_bloq.flow.effects import BlockingRunner, Request, Response, emit
-from airflow_provider_bloq.flow.events import TokenSurvived
 from airflow_provider_bloq.flow.rate_limit import RateLimiter
 
 __all__ = [
@@ -50,7 +49,7 @@ class BearerRequestsAuth(AuthBase):
             climbs += 1
             response = answered
         if climbs and response.status_code not in (401, 403):
-            self._run(emit(TokenSurvived(climbs)))
+            self._run(emit(token_survived(climbs)))
         return response
 
     def _answered(

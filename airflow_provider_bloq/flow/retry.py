@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 
 from airflow_provider_bloq.exceptions import BloqUnavailable
 from airflow_provider_bloq.flow.effects import Flow, Request, Response, emit, send, sleep
-from airflow_provider_bloq.flow.events import HeldBack
+from airflow_provider_bloq.flow.events import held_back
 
 __all__ = [
     "IMPATIENT",
@@ -100,7 +100,7 @@ def sent_with_retries(
             if pause is None:
                 return response
             if response.status == 429:
-                yield from emit(HeldBack(pause))
+                yield from emit(held_back(pause, by_service=True))
         yield from sleep(pause)
 
 

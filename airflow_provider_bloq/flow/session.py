@@ -19,7 +19,7 @@ from urllib3.connectionpool import HTTPSConnectionPool
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.exceptions import BloqApiError
 from airflow_provider_bloq.flow.effects import Pinned, Request, Response, Trust, Unpinned
-from airflow_provider_bloq.flow.events import Called, Observer
+from airflow_provider_bloq.flow.events import Event, Observer, call_event
 from airflow_provider_bloq.flow.network import USER_AGENT, Network
 from airflow_provider_bloq.flow.retry import http_date
 
@@ -35,18 +35,20 @@ __all__ = [
 ]
 
 
-def answered(request: Request, response: Response) -> Called:
+def answered(request: Request, response: Response) -> Event:
     """Tell of a request that was answered, whatever the answer says."""
     date = http_date(response.headers.get("date", ""))
-    return Called(request.method, _without_query(request.url), response.elapsed, response.status, date)
+    return call_event(
+        request.method, _without_query(request.url), response.elapsed, status=response.status, date=date
+    )
 
 
-def unanswered(request: Request, error: BloqApiError, elapsed: float) -> Called:
+def unanswered(request: Request, error: BloqApiError, elapsed: float) -> Event:
     """Tell of a request that was not.
 
     :param elapsed: Seconds that it took.
     """
-    return Called(request.method, _without_query(request.url), elapsed, failure=type(error).__name__)
+    return call_event(request.method, _without_query(request.url), elapsed, failure=type(error).__name__)
 
 
 class ObservedAdapter(BaseAdapter):
@@ -84,7 +86,7 @@ class ObservedAdapter(BaseAdapter):
 
     def _tell(self, request: requests.PreparedRequest, started: float, **outcome: Any) -> None:
         elapsed = time.monotonic() - started
-        self._observe(Called(request.method or "", _origin(request.url or ""), elapsed, **outcome))
+        self._observe(call_event(request.method or "", _origin(request.url or ""), elapsed, **outcome))
 
 
 def _origin(url: str) -> str:

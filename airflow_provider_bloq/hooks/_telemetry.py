@@ -14,26 +14,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from airflow_provider_bloq.connection.settings import BloqSettings
-from airflow_provider_bloq.flow.events import (
-    Called,
-    EarlyRenewalFailed,
-    Event,
-    HeldBack,
-    KeysChanged,
-    KeysRead,
-    KeysRefused,
-    Looked,
-    Observer,
-    RefreshRefused,
-    SharedTokenMissed,
-    SharedTokenWritten,
-    TokenMinted,
-    TokenRefreshed,
-    TokenRefused,
-    TokenSurvived,
-    TokenTaken,
-    log_event,
-)
+from airflow_provider_bloq.flow.events import Event, Observer, log_event
 
 __all__ = [
     "COUNTED",
@@ -89,53 +70,54 @@ def _begins_with(base: str, url: str) -> bool:
     return re.match(rf"{pattern}(?=[/?]|$)", url) is not None
 
 
-#: What is counted by one each time that it happens.
-COUNTED: dict[type[Event], str] = {
-    TokenMinted: "bloq.token.minted",
-    TokenRefreshed: "bloq.token.refreshed",
-    TokenTaken: "bloq.token.taken",
-    TokenSurvived: "bloq.token.survived",
-    SharedTokenWritten: "bloq.token.shared",
-    SharedTokenMissed: "bloq.token.missed",
-    EarlyRenewalFailed: "bloq.token.early_renewal_failed",
-    RefreshRefused: "bloq.token.refresh_refused",
-    KeysRead: "bloq.keys.read",
-    KeysRefused: "bloq.keys.refused",
-    KeysChanged: "bloq.keys.changed",
-}
+#: Events that are counted without further details, under ``bloq.`` and their name.
+COUNTED = frozenset(
+    {
+        "keys.changed",
+        "keys.read",
+        "keys.refused",
+        "token.early_renewal_failed",
+        "token.minted",
+        "token.missed",
+        "token.refresh_refused",
+        "token.refreshed",
+        "token.shared",
+        "token.survived",
+        "token.taken",
+    }
+)
 
 
 def measure(event: Event, service_of: Callable[[str], str]) -> None:
     """Count an event.
 
     :param event: The event.
-    :param service_of: Names the service of a URL. There are a handful of names: in the name and tags of a
-        metric stands nothing that there are many of, such as an id.
+    :param service_of: Names the service of a URL. Metric names and tags have few values: never an id.
     """
-    stats = STATS
-    match event:
-        case Called():
-            _measure_call(event, service_of(event.url), stats)
-        case TokenRefused():
-            stats.incr(f"bloq.token.refused.{service_of(event.url)}")
-        case HeldBack():
-            whose = "service" if event.by_service else "connection"
-            stats.incr(f"bloq.held_back.{whose}")
-            stats.timing(f"bloq.held_back.{whose}.duration", timedelta(seconds=event.seconds))
-        case Looked():
-            stats.incr("bloq.poll.looks")
-            stats.incr("bloq.poll.served", event.waiters)
-        case _ if type(event) in COUNTED:
-            stats.incr(COUNTED[type(event)])
+    fields = event.fields
+    match event.name:
+        case "call":
+            _measure_call(fields, service_of(fields["url"]))
+        case "token.refused":
+            STATS.incr(f"bloq.token.refused.{service_of(fields['url'])}")
+        case "held_back":
+            whose = "service" if fields["by_service"] else "connection"
+            STATS.incr(f"bloq.held_back.{whose}")
+            STATS.timing(f"bloq.held_back.{whose}.duration", timedelta(seconds=fields["seconds"]))
+        case "poll":
+            STATS.incr("bloq.poll.looks")
+            STATS.incr("bloq.poll.served", fields["waiters"])
+        case name if name in COUNTED:
+            STATS.incr(f"bloq.{name}")
 
 
-def _measure_call(call: Called, service: str, stats: Any) -> None:
-    # Plain StatsD knows no tags, so the service stands in the name.
-    answer = "none" if call.status is None else f"{call.status // 100}xx"
-    stats.incr(f"bloq.call.{service}", tags={"answer": answer})
-    stats.timing(f"bloq.call.{service}.duration", timedelta(seconds=call.elapsed))
-    if call.status is None or call.status >= 500:
-        stats.incr(f"bloq.call.{service}.failed")
+def _measure_call(call: Mapping[str, Any], service: str) -> None:
+    # Plain StatsD has no tags, so the service is part of the name.
+    status = call["status"]
+    STATS.incr(f"bloq.call.{service}", tags={"answer": "none" if status is None else f"{status // 100}xx"})
+    STATS.timing(f"bloq.call.{service}.duration", timedelta(seconds=call["elapsed"]))
+    if status is None or status >= 500:
+        STATS.incr(f"bloq.call.{service}.failed")
 
 
 def _stats() -> Any:
@@ -169,33 +151,33 @@ def trace(event: Event, service_of: Callable[[str], str]) -> None:
     api = _opentelemetry()
     if api is None:
         return
-    if isinstance(event, Called):
-        _span(api, event, service_of(event.url))
+    if event.name == "call":
+        _span(api, event.fields, service_of(event.fields["url"]))
     elif event.level >= logging.INFO:
-        api.get_current_span().add_event(type(event).__name__, {"message": str(event)})
+        api.get_current_span().add_event(f"bloq.{event.name}", {"message": event.message})
 
 
-def _span(api: Any, call: Called, service: str) -> None:
+def _span(api: Any, call: Mapping[str, Any], service: str) -> None:
     ended = time.time_ns()
     span = api.get_tracer(__name__).start_span(
-        f"bloq {service} {call.method}",
+        f"bloq {service} {call['method']}",
         kind=api.SpanKind.CLIENT,
-        start_time=ended - int(call.elapsed * _NANOSECONDS),
+        start_time=ended - int(call["elapsed"] * _NANOSECONDS),
     )
     if span.is_recording():
-        host = urlsplit(call.url)
+        host, status = urlsplit(call["url"]), call["status"]
         span.set_attributes(
             {
                 "bloq.service": service,
-                "http.request.method": call.method,
+                "http.request.method": call["method"],
                 "server.address": host.hostname or "",
                 **({"server.port": host.port} if host.port else {}),
             }
         )
-        if call.status is not None:
-            span.set_attribute("http.response.status_code", call.status)
-        if call.status is None or call.status >= 400:
-            span.set_attribute("error.type", call.failure or str(call.status))
+        if status is not None:
+            span.set_attribute("http.response.status_code", status)
+        if status is None or status >= 400:
+            span.set_attribute("error.type", call["failure"] or str(status))
             span.set_status(api.StatusCode.ERROR)
     span.end(end_time=ended)
 

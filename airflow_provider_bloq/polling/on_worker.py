@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from airflow_provider_bloq.exceptions import BloqError, BloqRateLimited, BloqUnavailable, BloqWaitTimeout
 from airflow_provider_bloq.flow.effects import Effect, Emit, Flow, Sleep, sleep
-from airflow_provider_bloq.flow.events import HeldBack
+from airflow_provider_bloq.flow.events import Event
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.polling.conditions import Condition, Failed, Met, Reading, Verdict, Waiting
 from airflow_provider_bloq.polling.poll import ASKED, SHORTEST_INTERVAL, FailureBudget
@@ -62,7 +62,7 @@ def in_time(look: Flow[T], deadline: float, clock: Callable[[], float] = time.ti
 
 def _given_up(seconds: float, before: Effect | None) -> BloqRateLimited | BloqUnavailable:
     match before:
-        case Emit(HeldBack(by_service=True)):
+        case Emit(Event(name="held_back", fields={"by_service": True})):
             return BloqRateLimited(
                 f"The service asks for a pause of {seconds:.0f} s, longer than there is time to wait.",
                 retry_after=seconds,

@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_bloq.exceptions import BloqUnavailable
 from airflow_provider_bloq.flow.effects import Flow, emit
-from airflow_provider_bloq.flow.events import Looked
+from airflow_provider_bloq.flow.events import Event
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.polling.conditions import Target
 from airflow_provider_bloq.polling.poll import (
@@ -370,7 +370,7 @@ class PollHandle:
 def _counted(look: Flow[Any], poll: Poll) -> Flow[Any]:
     """Look, and tell for how many that was."""
     seen = yield from look
-    yield from emit(Looked(poll.waiters))
+    yield from emit(Event("poll", f"Looked once for {poll.waiters} waiting", waiters=poll.waiters))
     return seen
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow.sdk.observability import stats
 
-from airflow_provider_bloq.flow.events import HeldBack, Looked
+from airflow_provider_bloq.flow.events import Event, held_back
 from airflow_provider_bloq.hooks._telemetry import COUNTED, ServiceNames, measure
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
@@ -149,10 +149,10 @@ def test_every_name_is_documented(
     test_failures_and_waits_are_counted(stack, connected, backend)
     stack.bloq.revoke_access_tokens(stack.keys.client_id)
     BloqHook().nodes.list()
-    measure(HeldBack(1.0, by_service=False), lambda url: "nodes")
-    measure(Looked(7), lambda url: "nodes")
+    measure(held_back(1.0, by_service=False), lambda url: "nodes")
+    measure(Event("poll", "", waiters=7), lambda url: "nodes")
     assert backend.counts["bloq.poll.served"] == 7
-    used = {*COUNTED.values(), *backend.counts, *backend.timings}
+    used = {*(f"bloq.{name}" for name in COUNTED), *backend.counts, *backend.timings}
     assert [name for name in used if not any(re.fullmatch(pattern, name) for pattern in patterns)] == []
 
 

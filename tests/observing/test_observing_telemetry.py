@@ -65,7 +65,7 @@ def test_metrics_and_spans_arrive_at_a_collector(
         assert 0 < span.seconds <= task.seconds
     assert calls["bloq nodes GET"].attributes["http.response.status_code"] == "200"
     assert calls["bloq nodes GET"].attributes["server.address"] == "127.0.0.1"
-    assert "TokenMinted" in task.events
+    assert "bloq.token.minted" in task.events
     secrets = [stack.keys.client_secret, stack.keys.client_id, "eyJ"]
     assert not [secret for secret in secrets if secret.encode() in collector.raw]
 

@@ -8,14 +8,12 @@ import pytest
 
 from airflow_provider_bloq.exceptions import BloqError, BloqRateLimited, BloqUnavailable
 from airflow_provider_bloq.flow.effects import Flow, Sleep, emit, sleep
-from airflow_provider_bloq.flow.events import HeldBack
+from airflow_provider_bloq.flow.events import Event, held_back
 from airflow_provider_bloq.polling.on_worker import in_time
 from tests.support.scripted_bloq import ScriptedBloq
 
 
-def pausing(
-    seconds: float, *, closed: Callable[[], object] = bool, event: HeldBack | None = None
-) -> Flow[str]:
+def pausing(seconds: float, *, closed: Callable[[], object] = bool, event: Event | None = None) -> Flow[str]:
     """A look of two requests with a pause in between."""
     try:
         if event is not None:
@@ -35,14 +33,14 @@ def test_a_pause_that_ends_in_time_is_made() -> None:
 @pytest.mark.parametrize(
     ("event", "error", "asked"),
     [
-        (HeldBack(20.1), BloqRateLimited, 20.1),
-        (HeldBack(20.1, by_service=False), BloqUnavailable, None),
+        (held_back(20.1, by_service=True), BloqRateLimited, 20.1),
+        (held_back(20.1, by_service=False), BloqUnavailable, None),
         (None, BloqUnavailable, None),
     ],
     ids=["the service asks for it", "its own pace", "an outage"],
 )
 def test_one_that_would_not_ends_the_look(
-    event: HeldBack | None, error: type[BloqError], asked: float | None
+    event: Event | None, error: type[BloqError], asked: float | None
 ) -> None:
     world = ScriptedBloq(time=100.0)
     closed: list[bool] = []
