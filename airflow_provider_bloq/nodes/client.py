@@ -177,20 +177,22 @@ class NodesApi(DeploymentsApi[Node]):
     MODEL = Node
 
     @operation
-    def create(self, service_id: str, auth_type: str = "jwt", *, serialised: bool = False) -> Flow[Node]:
+    def create(
+        self, service_id: str, auth_type: str = "jwt", *, exclusive_creates: bool = False
+    ) -> Flow[Node]:
         """Create a node.
 
         :param service_id: What to create: an id out of ``services()``.
         :param auth_type: How the node will know its callers: ``jwt`` (the access token) or ``basic``
             (a user and password of its own).
-        :param serialised: Set it only if nobody else creates nodes of this service at the same time:
+        :param exclusive_creates: Set it only if nobody else creates nodes of this service at the same time:
             where the answer is lost, a lone new node is then taken for the one created here.
         :raises BloqQuotaExceeded: The account runs as many nodes as its plan allows.
         :raises BloqNotFound: There is no such service.
         :raises BloqAmbiguousCreate: The answer was lost, and what came of it cannot be told.
         """
         order = self.order(service_id, auth_type)
-        return (yield from Creation(api=self, order=order, serialised=serialised).run())
+        return (yield from Creation(api=self, order=order, exclusive_creates=exclusive_creates).run())
 
     @classmethod
     def order(cls, service_id: str, auth_type: str) -> dict[str, Any]:
@@ -253,7 +255,7 @@ class ClustersApi(DeploymentsApi[Cluster]):
         *,
         capacity: int = SMALLEST,
         alias: str | None = None,
-        serialised: bool = False,
+        exclusive_creates: bool = False,
     ) -> Flow[Cluster]:
         """Create a cluster.
 
@@ -261,13 +263,13 @@ class ClustersApi(DeploymentsApi[Cluster]):
         :param auth_type: ``jwt``, ``basic`` or ``none``.
         :param capacity: Number of members, 2 to 10.
         :param alias: A second name for it.
-        :param serialised: As for nodes: :meth:`airflow_provider_bloq.nodes.client.NodesApi.create`.
+        :param exclusive_creates: As for nodes: :meth:`airflow_provider_bloq.nodes.client.NodesApi.create`.
         :raises BloqQuotaExceeded: The account runs as many as its plan allows.
         :raises BloqNotFound: There is no such service.
         :raises BloqAmbiguousCreate: The answer was lost, and what came of it cannot be told.
         """
         order = self.order(service_id, auth_type, capacity=capacity, alias=alias)
-        return (yield from Creation(api=self, order=order, serialised=serialised).run())
+        return (yield from Creation(api=self, order=order, exclusive_creates=exclusive_creates).run())
 
     @classmethod
     def order(cls, service_id: str, auth_type: str, *, capacity: int, alias: str | None) -> dict[str, Any]:

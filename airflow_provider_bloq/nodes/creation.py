@@ -234,7 +234,7 @@ class Creation(Generic[M]):
     :param api: Creates, lists and reads.
     :param order: What to create, as ``order()`` of the API made it.
     :param journal: Remembers from try to try.
-    :param serialised: Whether the caller sees to it that, from the first try to the last, nobody but tasks
+    :param exclusive_creates: Whether the caller sees to it that, from the first try to the last, nobody but tasks
         whose claims are seen here creates the same. Only then can a lone new one be told to be its own.
     :param life: The life of the task: greater after it was cleared than before.
     :param settles_in: Seconds after which the service has acted on a request if it ever does.
@@ -244,7 +244,7 @@ class Creation(Generic[M]):
     api: DeploymentsApi[M]
     order: Order
     journal: CreateJournal = field(default_factory=NoCreateJournal)
-    serialised: bool = False
+    exclusive_creates: bool = False
     life: int = 0
     settles_in: float | None = None
     clock: Callable[[], float] = time.time
@@ -358,7 +358,7 @@ class Creation(Generic[M]):
             fitting = candidates(sent, fitting, (yield from self.journal.claimed()))
         if not fitting:
             return None, now
-        if not self.serialised or len(fitting) > 1:
+        if not self.exclusive_creates or len(fitting) > 1:
             yield from self._report(sent)
             ids = [machine.id for machine in fitting]
             told = f"New since then and fitting: {', '.join(ids)}; nothing was deleted."
@@ -394,7 +394,7 @@ def _unknown(
         how = "The worker was lost while it created"
     return BloqAmbiguousCreate(
         f"{how}, and the API has no idempotency key. {found} Look which is yours and delete the others before "
-        "you create again (clear the task). Creates that run one at a time can be told apart: serialised=True.",
+        "you create again (clear the task). Creates that run one at a time can be told apart: exclusive_creates=True.",
         candidates=candidates or (),
         status=lost.status if lost else None,
         method=lost.method if lost else None,

@@ -127,7 +127,7 @@ class WaitingOperator(CancellingOperator):
     """An operator that begins something and waits until it is done.
 
     :param poll_interval: Time between two looks: seconds, or a timedelta; at least 0.1 s.
-    :param wait_timeout: Time to wait, from each try's beginning: seconds, or a timedelta. ``execution_timeout``
+    :param timeout: Time to wait, from each try's beginning: seconds, or a timedelta. ``execution_timeout``
         shortens it.
     :param deferrable: Whether to wait in the triggerer.
     :param cancel_on_kill: Whether to undo what this task has begun if it is killed.
@@ -139,7 +139,7 @@ class WaitingOperator(CancellingOperator):
         self,
         *,
         poll_interval: timedelta | float = 10.0,
-        wait_timeout: timedelta | float = 3600.0,
+        timeout: timedelta | float = 3600.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -149,7 +149,7 @@ class WaitingOperator(CancellingOperator):
         with raise_as_fail_exception():
             where = f"task {self.task_id!r}"
             self.poll_interval = seconds_of("poll_interval", poll_interval, where)
-            self.wait_timeout = seconds_of("wait_timeout", wait_timeout, where)
+            self.timeout = seconds_of("timeout", timeout, where)
         self.deferrable = deferrable
 
     @abstractmethod
@@ -164,7 +164,7 @@ class WaitingOperator(CancellingOperator):
     def patience(self) -> float:
         """Seconds that this try may wait."""
         limit = self.execution_timeout
-        return self.wait_timeout if limit is None else min(self.wait_timeout, limit.total_seconds())
+        return self.timeout if limit is None else min(self.timeout, limit.total_seconds())
 
     def await_condition(self, condition: Condition, deadline: float, *, cancel: bool, **resume: Any) -> None:
         """Wait here until a condition holds; or go on in ``execute_complete`` when it does.
@@ -189,7 +189,7 @@ class WaitingOperator(CancellingOperator):
 
     def out_of_execution_time(self) -> None:
         """Do what Airflow does on the worker when the ``execution_timeout`` passes: the task counts as killed."""
-        if self.patience < self.wait_timeout:
+        if self.patience < self.timeout:
             self.on_kill()
 
     def _wait_in_triggerer(

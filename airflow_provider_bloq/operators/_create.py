@@ -216,7 +216,7 @@ class BloqCreateOperator(WaitingOperator):
 
     - nothing, even when the service must have acted on it: it creates;
     - a lone new one of this service and ``auth_type``, from the time of the request, which no other create task of
-      this DAG run has claimed, and ``serialised`` is set: it takes that;
+      this DAG run has claimed, and ``exclusive_creates`` is set: it takes that;
     - else it fails for good (``BloqAmbiguousCreate``) and names what may be its own. Nothing is deleted, and
       clearing the task afterwards creates anew.
 
@@ -230,13 +230,13 @@ class BloqCreateOperator(WaitingOperator):
 
     :param service_id: What to create.
     :param auth_type: How it will know its callers.
-    :param serialised: Set it only if, from this task's first try to its last, nothing else creates of this
+    :param exclusive_creates: Set it only if, from this task's first try to its last, nothing else creates of this
         service and ``auth_type`` in the account, or only tasks of the same DAG run, one at a time. A pool of one
         slot sees to the latter, not to other DAGs or other runs; a service or an ``auth_type`` that no other
         task uses will do as well.
-    :param wait: Whether to wait until it has started.
+    :param wait_for_completion: Whether to wait until it has started.
     :param poll_interval: Time between two looks at its state: seconds, or a timedelta; at least 0.1 s.
-    :param wait_timeout: Time to wait for its start, from each try's beginning: seconds, or a timedelta.
+    :param timeout: Time to wait for its start, from each try's beginning: seconds, or a timedelta.
         ``execution_timeout`` shortens it.
     :param deferrable: Whether to wait in the triggerer.
     :param cancel_on_kill: Whether to delete what this task has created if the task is killed before it is done:
@@ -253,16 +253,16 @@ class BloqCreateOperator(WaitingOperator):
         *,
         service_id: str,
         auth_type: str = "jwt",
-        serialised: bool = False,
-        wait: bool = True,
+        exclusive_creates: bool = False,
+        wait_for_completion: bool = True,
         durable: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.service_id = service_id
         self.auth_type = auth_type
-        self.serialised = serialised
-        self.wait = wait
+        self.exclusive_creates = exclusive_creates
+        self.wait_for_completion = wait_for_completion
         self.durable = durable
         #: What this task has created or taken up, and nothing else.
         self._own: str | None = None
@@ -300,7 +300,7 @@ class BloqCreateOperator(WaitingOperator):
             machine = self.hook.run(creation.run())
             self._own = machine.id
             self.log.info("%s (%s %s) is %s", machine.id, machine.chain, machine.network, machine.state)
-            if self.wait and machine.state != STARTED:
+            if self.wait_for_completion and machine.state != STARTED:
                 machine = self._awaited(context, machine.id, self.clock() + self.patience)
             return self._finished(creation, machine)
 
@@ -368,7 +368,7 @@ class BloqCreateOperator(WaitingOperator):
             api=self.api(),
             order=order,
             journal=journal,
-            serialised=self.serialised,
+            exclusive_creates=self.exclusive_creates,
             life=life_of(context),
             # The time to connect, and the time for the answer.
             settles_in=2 * self.hook.settings.timeout,

@@ -40,9 +40,9 @@ class BloqUpdateClusterOperator(WaitingOperator):
     :param capacity: Number of members, 2 to 10; None to leave it.
     :param service_id: The service to move to, of the same chain and network; None to leave it.
     :param alias: Its second name; None to leave it.
-    :param wait: Whether to wait until it is done.
+    :param wait_for_completion: Whether to wait until it is done.
     :param poll_interval: Time between two looks at the cluster: seconds, or a timedelta; at least 0.1 s.
-    :param wait_timeout: Time to wait, from each try's beginning: seconds, or a timedelta.
+    :param timeout: Time to wait, from each try's beginning: seconds, or a timedelta.
         ``execution_timeout`` shortens it.
     :param deferrable: Whether to wait in the triggerer.
     :param cancel_on_kill: Whether to abort the change of service that this try has begun if the task is killed
@@ -66,7 +66,7 @@ class BloqUpdateClusterOperator(WaitingOperator):
         capacity: int | str | None = None,
         service_id: str | None = None,
         alias: str | None = None,
-        wait: bool = True,
+        wait_for_completion: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -74,7 +74,7 @@ class BloqUpdateClusterOperator(WaitingOperator):
         self.capacity = capacity
         self.service_id = service_id
         self.alias = alias
-        self.wait = wait
+        self.wait_for_completion = wait_for_completion
         #: The cluster, and the service that this try has asked to move it to.
         self._begun: tuple[str, str] | None = None
 
@@ -154,7 +154,7 @@ class BloqUpdateClusterOperator(WaitingOperator):
         return change.capacity is None
 
     def _done(self, cluster_id: str, wanted: Wanted, deadline: float, *, begun: bool) -> dict[str, Any]:
-        if self.wait and (wanted.service_id, wanted.capacity) != (None, None):
+        if self.wait_for_completion and (wanted.service_id, wanted.capacity) != (None, None):
             condition = self._condition(cluster_id, wanted)
             self.await_condition(condition, deadline, cancel=begun, begun=begun)
         self._begun = None

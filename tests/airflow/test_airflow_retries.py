@@ -89,7 +89,7 @@ def create_by_operator() -> Any:
             return next(str(offer.id) for offer in BloqHook().nodes.services() if offer.chain == "btc")
 
         service_id: Any = pick_service()
-        BloqCreateNodeOperator(task_id="create", service_id=service_id, wait=False, **RETRIES)
+        BloqCreateNodeOperator(task_id="create", service_id=service_id, wait_for_completion=False, **RETRIES)
     return dag
 
 

@@ -101,7 +101,7 @@ def test_an_unknown_outcome_is_never_answered_with_a_second_create(
 ) -> None:
     service.add_fault(fault)
     with pytest.raises(BloqAmbiguousCreate, match="it may still") as lost:
-        create(serialised=True)
+        create(exclusive_creates=True)
     assert lost.value.candidates == ()
     assert creates(service, things) == 1
     assert listed(bloq, things) == {}
@@ -111,7 +111,7 @@ def test_one_at_a_time_a_lone_new_one_is_taken_for_the_lost_one(
     service: LocalBloq, bloq: BothWays, create: Callable[..., Any], things: str
 ) -> None:
     service.add_fault(faulty_create(FaultKind.LOST_RESPONSE))
-    adopted = create(serialised=True)
+    adopted = create(exclusive_creates=True)
     assert listed(bloq, things) == {adopted.id: "started"}
     assert creates(service, things) == 1
 
@@ -130,7 +130,7 @@ def test_one_that_another_made_meanwhile_is_not_taken(
     service.add_fault(faulty_create(FaultKind.LOST_RESPONSE))
     service.add_fault(Fault(kind=FaultKind.STATUS, service="nodes", method="GET", after=1))
     with pytest.raises(BloqAmbiguousCreate) as lost:
-        create(serialised=True)
+        create(exclusive_creates=True)
     assert set(lost.value.candidates) == set(listed(bloq, things))
     assert len(lost.value.candidates) == 2
     assert creates(service, things) == 2
@@ -148,7 +148,7 @@ def test_what_does_not_fit_is_no_candidate(
     bloq.in_pauses = lambda: others.append(create(by=colleague, auth_type="basic").id)
     service.add_fault(faulty_create(FaultKind.LOST_RESPONSE))
     service.add_fault(Fault(kind=FaultKind.STATUS, service="nodes", method="GET", after=1))
-    adopted = create(serialised=True)
+    adopted = create(exclusive_creates=True)
     assert adopted.auth.type == "jwt"
     assert len(others) == 1
     assert adopted.id not in others
@@ -161,7 +161,7 @@ def test_when_even_the_list_fails_the_create_still_counts_as_ambiguous(
     service.add_fault(faulty_create(FaultKind.LOST_RESPONSE))
     service.add_fault(Fault(kind=FaultKind.STATUS, service="nodes", method="GET", status=500, after=1))
     with pytest.raises(BloqAmbiguousCreate, match="answered 500"):
-        create(serialised=True)
+        create(exclusive_creates=True)
     assert creates(service, things) == 1
 
 

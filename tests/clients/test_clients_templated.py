@@ -22,7 +22,7 @@ from airflow_provider_bloq.validation import seconds_of
     ],
 )
 def test_a_duration_is_seconds_or_a_timedelta(value: Any, seconds: float) -> None:
-    found = seconds_of("wait_timeout", value)
+    found = seconds_of("timeout", value)
     assert found == seconds
     assert type(found) is float
 
@@ -45,8 +45,8 @@ def test_a_duration_is_seconds_or_a_timedelta(value: Any, seconds: float) -> Non
 )
 def test_anything_else_is_refused_by_the_name_of_its_field(value: Any, problem: str) -> None:
     with pytest.raises(BloqConfigurationError) as wrong:
-        seconds_of("wait_timeout", value, "task 'create'")
-    assert wrong.value.fields == ("wait_timeout",)
+        seconds_of("timeout", value, "task 'create'")
+    assert wrong.value.fields == ("timeout",)
     assert problem in wrong.value.problems[0].problem
     assert "timedelta" in wrong.value.problems[0].remedy
     assert str(wrong.value).startswith("task 'create'")

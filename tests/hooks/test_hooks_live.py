@@ -205,7 +205,7 @@ def test_a_lost_answer_to_a_create_is_never_answered_with_a_second_create(bloq: 
     assert set(lost.value.candidates) == new
     assert len(new) == 1
     bloq.bloq.add_fault(Fault(kind=FaultKind.LOST_RESPONSE, service="nodes", method="POST"))
-    adopted = hook.nodes.create(service, serialised=True)
+    adopted = hook.nodes.create(service, exclusive_creates=True)
     assert adopted.id not in before | new
     assert len(hook.nodes.list()) == len(before) + 2
 

@@ -48,7 +48,7 @@ class Account:
     ) -> TaskLife:
         """Make a task that creates; whatever it waits for is there after the first pause."""
         operator = BloqCreateNodeOperator if self.kind == "nodes" else BloqCreateClusterOperator
-        arguments = {"task_id": "create", "service_id": self.service_id, "serialised": True, **options}
+        arguments = {"task_id": "create", "service_id": self.service_id, "exclusive_creates": True, **options}
 
         def make() -> Any:
             with DAG("a_dag", schedule=None):

@@ -139,9 +139,9 @@ async def test_a_trigger_deletes_what_its_task_has_created_only_if_told_to(
 @pytest.mark.parametrize(
     ("limits", "state"),
     [
-        ({"execution_timeout": timedelta(seconds=5), "wait_timeout": 60.0}, "stopped"),
-        ({"execution_timeout": timedelta(seconds=60), "wait_timeout": 5.0}, "starting"),
-        ({"wait_timeout": 5.0}, "starting"),
+        ({"execution_timeout": timedelta(seconds=5), "timeout": 60.0}, "stopped"),
+        ({"execution_timeout": timedelta(seconds=60), "timeout": 5.0}, "starting"),
+        ({"timeout": 5.0}, "starting"),
     ],
     ids=str,
 )

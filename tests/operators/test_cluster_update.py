@@ -95,7 +95,7 @@ def test_a_change_of_service_leaves_the_capacity(
 def test_an_alias_is_not_waited_for(
     bloq: LocalBloq, services: tuple[str, str], update: Callable[..., TaskLife]
 ) -> None:
-    update(service_id=services[1], wait=False).attempt()
+    update(service_id=services[1], wait_for_completion=False).attempt()
     task = update(alias="second")
     assert task.attempt()["alias"] == "second"
     assert task.time.pauses == []
@@ -143,7 +143,7 @@ def test_an_update_that_goes_away_is_told(
 def test_an_update_that_takes_too_long_is_told(
     cluster: dict[str, Any], services: tuple[str, str], update: Callable[..., TaskLife]
 ) -> None:
-    task = update(service_id=services[1], poll_interval=10.0, wait_timeout=25.0)
+    task = update(service_id=services[1], poll_interval=10.0, timeout=25.0)
     task.time.in_pauses = lambda: None
     with pytest.raises(BloqWaitTimeout, match=f"moving to {services[1]}"):
         task.attempt()
@@ -218,7 +218,7 @@ def test_a_killed_task_aborts_only_what_it_has_begun(
     begun_by: str,
 ) -> None:
     if begun_by == "another":
-        update(service_id=services[1], wait=False).attempt()
+        update(service_id=services[1], wait_for_completion=False).attempt()
     task = update(service_id=services[1], cancel_on_kill=cancel_on_kill)
 
     def kill() -> None:
@@ -242,7 +242,7 @@ async def test_a_trigger_aborts_only_what_its_task_has_begun(
     begun_by: str,
 ) -> None:
     if begun_by == "another":
-        update(service_id=services[1], wait=False).attempt()
+        update(service_id=services[1], wait_for_completion=False).attempt()
     task = update(service_id=services[1], cancel_on_kill=cancel_on_kill, deferrable=True)
     with pytest.raises(TaskDeferred) as deferral:
         task.attempt()
@@ -258,7 +258,7 @@ def abort(cluster: dict[str, Any]) -> dict[str, Any]:
 def test_an_update_is_aborted_and_to_abort_none_is_no_error(
     cluster: dict[str, Any], services: tuple[str, str], update: Callable[..., TaskLife]
 ) -> None:
-    update(service_id=services[1], wait=False).attempt()
+    update(service_id=services[1], wait_for_completion=False).attempt()
     assert "updatingService" in shown(cluster)
     for _ in range(2):
         aborted = abort(cluster)
@@ -269,7 +269,7 @@ def test_an_update_is_aborted_and_to_abort_none_is_no_error(
 def test_an_update_to_something_else_than_its_own_is_not_aborted(
     cluster: dict[str, Any], services: tuple[str, str], update: Callable[..., TaskLife]
 ) -> None:
-    update(service_id=services[1], wait=False).attempt()
+    update(service_id=services[1], wait_for_completion=False).attempt()
     hook = BloqHook()
     # Somebody has asked for another service since then.
     left = hook.run(abort_update(hook.clusters, cluster["id"], only_to=services[0]))

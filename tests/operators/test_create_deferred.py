@@ -48,7 +48,7 @@ async def event_of(deferral: Deferral) -> Any:
 
 
 def test_it_hands_over_ids_and_times_only(account: Account) -> None:
-    task = account.task(deferrable=True, auth_type="basic", poll_interval=9.0, wait_timeout=100.0)
+    task = account.task(deferrable=True, auth_type="basic", poll_interval=9.0, timeout=100.0)
     deferral = deferred(task)
     (created,) = account.listed()
     path, arguments = deferral.trigger.serialize()

@@ -127,7 +127,7 @@ def test_a_lost_answer_is_found_again_and_noted(account: Account, fault: FaultKi
 
 
 def test_among_creates_at_the_same_time_a_lost_one_is_left_to_a_person(account: Account) -> None:
-    task = account.task(serialised=False)
+    task = account.task(exclusive_creates=False)
     with pytest.raises(Killed):
         task.attempt(AFTER_POST)
     (candidate,) = account.listed()
@@ -142,7 +142,7 @@ def test_among_creates_at_the_same_time_a_lost_one_is_left_to_a_person(account: 
 
 @pytest.mark.parametrize("death", [AFTER_POST, None])
 def test_once_a_person_was_told_a_clear_creates_anew(account: Account, death: Point | None) -> None:
-    task = account.task(serialised=False)
+    task = account.task(exclusive_creates=False)
     if death is None:
         account.bloq.add_fault(lost())
     else:
@@ -188,7 +188,7 @@ def test_what_was_created_long_after_the_request_cannot_be_its_own(account: Acco
 
 
 def test_a_request_that_may_be_under_way_is_waited_for(account: Account) -> None:
-    task = account.task(wait=False)
+    task = account.task(wait_for_completion=False)
     with pytest.raises(Killed):
         task.attempt(BEFORE_POST)
     late: list[str] = []
@@ -200,7 +200,7 @@ def test_a_request_that_may_be_under_way_is_waited_for(account: Account) -> None
 
 
 def test_a_request_of_long_ago_is_not_waited_for(account: Account) -> None:
-    task = account.task(wait=False)
+    task = account.task(wait_for_completion=False)
     with pytest.raises(Killed):
         task.attempt(BEFORE_POST)
     account.bloq.advance_clock(SETTLES_IN + 2)
@@ -233,7 +233,7 @@ def test_what_was_never_sent_is_not_looked_for(account: Account) -> None:
 
 
 def test_the_time_of_the_request_is_that_of_the_last_one_sent(account: Account) -> None:
-    task = account.task(wait=False)
+    task = account.task(wait_for_completion=False)
     account.bloq.add_fault(
         Fault(kind=FaultKind.RATE_LIMIT, service="nodes", method="POST", retry_after=100, path="/users/me/*")
     )

@@ -52,12 +52,12 @@ def test_the_result_tells_a_node_s_certificate_and_no_credentials(account: Accou
 
 
 def test_it_does_not_wait_where_it_is_not_to(account: Account) -> None:
-    task = account.task(wait=False)
+    task = account.task(wait_for_completion=False)
     assert task.attempt()["state"] == "starting"
     assert task.time.pauses == []
 
 
-@pytest.mark.parametrize("name", ["poll_interval", "wait_timeout"])
+@pytest.mark.parametrize("name", ["poll_interval", "timeout"])
 @pytest.mark.parametrize("value", [-1, timedelta(seconds=-1), float("nan"), float("inf"), "soon", True, None])
 def test_what_is_no_duration_is_refused_before_anything_is_created(name: str, value: Any) -> None:
     arguments: dict[str, Any] = {name: value}
@@ -70,7 +70,7 @@ def test_what_is_no_duration_is_refused_before_anything_is_created(name: str, va
 
 @pytest.mark.parametrize("seven", [7, "7", timedelta(seconds=7)], ids=repr)
 def test_a_duration_may_be_given_in_any_way(account: Account, seven: Any) -> None:
-    task = account.task(poll_interval=seven, wait_timeout=seven)
+    task = account.task(poll_interval=seven, timeout=seven)
     task.time.in_pauses = nothing_happens
     with pytest.raises(BloqNotStarted):
         task.attempt()
@@ -110,7 +110,7 @@ def test_a_service_that_asks_for_it_is_left_alone(account: Account) -> None:
 
 @pytest.mark.parametrize("seconds", [60, 300], ids=["the client itself would wait", "it would not"])
 def test_nothing_is_asked_before_that_though_the_deadline_comes(account: Account, seconds: int) -> None:
-    task = account.task(poll_interval=0.5, wait_timeout=10.0)
+    task = account.task(poll_interval=0.5, timeout=10.0)
     fault = rate_limited(account, seconds)
     task.time.in_pauses = nothing_happens
     with pytest.raises(BloqNotStarted, match="in time"):
@@ -129,9 +129,7 @@ def test_a_failed_look_does_not_lose_it(account: Account) -> None:
     assert account.posts() == 1
 
 
-@pytest.mark.parametrize(
-    "limit", [{"wait_timeout": 25.0}, {"execution_timeout": timedelta(seconds=25)}], ids=str
-)
+@pytest.mark.parametrize("limit", [{"timeout": 25.0}, {"execution_timeout": timedelta(seconds=25)}], ids=str)
 def test_waiting_ends_with_its_time_and_a_retry_goes_on_with_it(
     account: Account, limit: dict[str, Any]
 ) -> None:
@@ -152,7 +150,7 @@ def test_waiting_ends_with_its_time_and_a_retry_goes_on_with_it(
 def test_without_notes_what_does_not_start_fails_the_task_for_good(
     account: Account, options: dict[str, Any]
 ) -> None:
-    task = account.task(wait_timeout=1.0, **options)
+    task = account.task(timeout=1.0, **options)
     task.time.in_pauses = nothing_happens
     with pytest.raises(BloqNotStarted) as late:
         task.attempt()

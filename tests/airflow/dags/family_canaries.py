@@ -165,7 +165,7 @@ def failing_family() -> None:
     # Their triggers have bad news: the node is stopped meanwhile, the transaction is never seen, nothing starts.
     BloqNodeSensor(task_id="wrong_state", node=DOOMED, state="unheard-of", **DEFERRED)
     BloqTransactionSensor(task_id="dropped", node=NODE, tx_hash=UNSEEN, unseen_for=5, **DEFERRED, **ONE_RETRY)
-    BloqCreateNodeOperator(task_id="late", wait_timeout=5, **ENDLESS, **ONE_RETRY)
+    BloqCreateNodeOperator(task_id="late", timeout=5, **ENDLESS, **ONE_RETRY)
     BloqCreateNodeOperator(task_id="killed", cancel_on_kill=True, **ENDLESS)
 
     @task.bloq(bloq_conn_id="canary_member")

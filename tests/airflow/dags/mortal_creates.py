@@ -121,7 +121,7 @@ with DAG("mortal_creates", schedule=None):
             task_id=point,
             bloq_conn_id="bloq_brisk",
             service_id=f"{{{{ dag_run.conf['services'][{position}] }}}}",
-            serialised=True,
+            exclusive_creates=True,
             poll_interval=0.2,
             dies=point,
             deferrable=point == "after_the_event",
@@ -131,14 +131,14 @@ with DAG("mortal_creates", schedule=None):
 with DAG("mapped_creates", schedule=None):
     mapped: dict[str, Any] = {
         "bloq_conn_id": "bloq_brisk",
-        "wait": False,
+        "wait_for_completion": False,
         **RETRIES,
     }
     fates = [None, None, "after_the_request", None, None]
     MortalCreate.partial(
         task_id="one_at_a_time",
         service_id="{{ dag_run.conf['services'][0] }}",
-        serialised=True,
+        exclusive_creates=True,
         pool="bloq_one_slot",
         **mapped,
     ).expand(dies=fates)
