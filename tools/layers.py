@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "flow/backoff",
         "flow/effects",
         "flow/events",
+        "flow/lost_creates",
         "flow/rate_limit",
         "flow/responses",
         "flow/retry",

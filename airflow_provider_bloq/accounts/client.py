@@ -6,7 +6,6 @@ import re
 from base64 import b64encode
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_bloq.auth.bearer import is_auth_refusal
@@ -170,21 +169,12 @@ class AccountLogin:
 class ListedKeys:
     """A pair of client keys as the list shows it: without its secret.
 
-    :param client_id: The client ID.
-    :param created_at: When the pair was made, as Accounts writes it; None where it does not say.
+    :param id: The client ID.
+    :param created_at: When the pair was created, as Accounts writes it; None if it does not say.
     """
 
-    client_id: str
+    id: str
     created_at: str | None
-
-    @property
-    def created(self) -> float | None:
-        """The time of creation in epoch seconds, by Accounts' clock; None where it cannot be read."""
-        try:
-            moment = datetime.fromisoformat(self.created_at or "")
-        except ValueError:
-            return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +191,7 @@ class KeyListing:
     @property
     def client_ids(self) -> frozenset[str]:
         """The client IDs of all pairs."""
-        return frozenset(keys.client_id for keys in self.keys)
+        return frozenset(pair.id for pair in self.keys)
 
 
 class ClientKeysApi:
@@ -240,7 +230,7 @@ class ClientKeysApi:
         keys = _listed_in(json_of(request, response))
         if keys is None:
             raise _unusable(request, response, "something that is no list")
-        if not all(pair.client_id for pair in keys):
+        if not all(pair.id for pair in keys):
             raise _unusable(request, response, "a pair of client keys without an id")
         return KeyListing(keys, http_date(response.headers.get("date", "")))
 

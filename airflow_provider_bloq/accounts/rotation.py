@@ -21,17 +21,16 @@ from airflow_provider_bloq.accounts.rotation_journal import Entry, Phase, Rotati
 from airflow_provider_bloq.auth.credentials import ClientKeys
 from airflow_provider_bloq.auth.token_provider import GrantRefused
 from airflow_provider_bloq.exceptions import (
-    BloqApiError,
     BloqConfigurationError,
     BloqError,
     BloqRotationDisputed,
     BloqRotationError,
     BloqRotationHalted,
     BloqRotationOvertaken,
-    BloqUnavailable,
     BloqVaultUnavailable,
 )
 from airflow_provider_bloq.flow.effects import Flow, mask, run_blocking, sleep
+from airflow_provider_bloq.flow.lost_creates import epoch_seconds, may_have_created, may_have_made
 from airflow_provider_bloq.flow.retry import RetryPolicy
 from airflow_provider_bloq.vault.kv import LostRace
 from airflow_provider_bloq.vault.rotation import RotationVault, StoredKeys
@@ -171,16 +170,16 @@ class RotationContext:
         return self._account
 
 
-#: How far the clocks of Accounts' machines may be apart, in seconds; its Date header has whole seconds.
+#: By how many seconds the clocks of Accounts' machines may differ; its Date header has whole seconds.
 SKEW = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """What may have come of the create.
+    """What a create whose answer was lost may have made.
 
-    :param own: The pair that it made, beyond doubt; None where it made none, or there is doubt.
-    :param candidates: Where there is doubt, every pair that it may have made.
+    :param own: The pair that it certainly made; None if it made none, or if that is uncertain.
+    :param candidates: If it is uncertain, every pair that it may have made.
     """
 
     own: ListedKeys | None = None
@@ -188,31 +187,29 @@ class Attribution:
 
 
 def attribute_key(
-    listing: KeyListing, *, known: Collection[str], in_vault: str, begun_at: float, patience: float
+    listing: KeyListing, *, known: Collection[str], in_vault: str, begun_at: float, settles_in: float
 ) -> Attribution:
-    """Tell which pair a create has made whose answer is not known.
+    """Find the pair that a create whose answer was lost has made.
 
-    It is beyond doubt where exactly one pair is new since the list before the create, was created while
-    that create can have been under way, and is not what Vault holds: that one was written by somebody who
-    knows its secret. A pair whose time of creation cannot be read may be anybody's.
+    It is certain if exactly one pair is new since the list before the create, was created while the create can
+    have been under way, and is not the pair in Vault, whose author knows its secret. A pair without a readable
+    time of creation is never certain.
 
-    What this cannot see is a person who makes a pair by hand within these same seconds in which a worker
-    dies before its own create has left: theirs is then the only new one.
+    One case goes undetected: somebody creates a pair by hand in the very seconds in which a worker dies before
+    its own create was sent.
 
     :param listing: The account's pairs now.
-    :param known: Client IDs of the list before the create.
+    :param known: Client IDs on the list before the create.
     :param in_vault: Client ID that Vault holds now.
-    :param begun_at: When that list was served, in epoch seconds by Accounts' clock.
-    :param patience: Seconds after which the create has surely come to its end.
+    :param begun_at: When the list before was served, in epoch seconds by Accounts' clock.
+    :param settles_in: Seconds after which the create has certainly ended.
     """
     candidates = tuple(
         pair
         for pair in listing.keys
-        if pair.client_id not in known
-        and pair.client_id != in_vault
-        and (pair.created is None or begun_at - SKEW <= pair.created <= begun_at + patience + SKEW)
+        if may_have_made(pair, known={*known, in_vault}, sent_at=begun_at, settles_in=settles_in, skew=SKEW)
     )
-    if len(candidates) == 1 and candidates[0].created is not None:
+    if len(candidates) == 1 and epoch_seconds(candidates[0].created_at) is not None:
         return Attribution(own=candidates[0])
     return Attribution(candidates=candidates)
 
@@ -243,24 +240,24 @@ def remove_unnamed(parties: RotationContext, entry: Entry) -> Flow[None]:
         known=entry.known_ids,
         in_vault=stored.keys.client_id,
         begun_at=entry.begun_at,
-        patience=patience,
+        settles_in=patience,
     )
     if claim.candidates:
         disputed = replace(
             entry,
             phase=Phase.DISPUTED,
             era=parties.rules.era,
-            candidates=tuple((pair.client_id, pair.created_at) for pair in claim.candidates),
+            candidates=tuple((pair.id, pair.created_at) for pair in claim.candidates),
         )
         yield from parties.note(disputed)
         raise dispute(disputed)
     if claim.own is not None:
         log.info(
             "Removing client keys %s of %s, which an interrupted rotation made",
-            claim.own.client_id,
+            claim.own.id,
             claim.own.created_at,
         )
-        yield from parties.delete_keys(claim.own.client_id)
+        yield from parties.delete_keys(claim.own.id)
     yield from parties.forget()
 
 
@@ -373,23 +370,12 @@ def _created(parties: RotationContext, entry: Entry) -> Flow[ClientKeys]:
     try:
         return (yield from parties.create_keys())
     except BloqError as failure:
-        if not _may_have_created(failure, parties.accounts_url):
+        if not may_have_created(failure, ClientKeysApi.CREATE.url(parties.accounts_url, {})):
             yield from parties.forget()
             raise
         log.warning("The answer to the create of client keys was lost; looking whether it made some.")
         yield from remove_unnamed(parties, entry)
         raise
-
-
-def _may_have_created(error: BloqError, accounts_url: str) -> bool:
-    if not isinstance(error, BloqApiError) or error.method != ClientKeysApi.CREATE.method:
-        return False
-    # The login goes by POST as well.
-    if error.url != ClientKeysApi.CREATE.url(accounts_url, {}):
-        return False
-    if isinstance(error, BloqUnavailable):
-        return error.acted
-    return error.status is not None and error.status < 400
 
 
 def _written(parties: RotationContext, stored: StoredKeys, keys: ClientKeys) -> Flow[int]:
@@ -591,9 +577,7 @@ def plan(parties: RotationContext) -> Flow[dict[str, Any]]:
         "dry_run": True,
         "old_client_id": old_id,
         "kv_version": stored.version,
-        "account_pairs": [
-            {"client_id": pair.client_id, "created_at": pair.created_at} for pair in listing.keys
-        ],
+        "account_pairs": [{"client_id": pair.id, "created_at": pair.created_at} for pair in listing.keys],
         "steps": [
             f"create a pair of client keys at {parties.accounts_url}",
             "prove it by minting a token",

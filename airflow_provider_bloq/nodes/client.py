@@ -116,14 +116,10 @@ class DeploymentsApi(Service, Generic[M]):
             if not any(machine.id == id.strip() and machine.state == STOPPED for machine in machines):
                 raise
 
-    def may_have_created(self, error: BloqApiError) -> bool:
-        """Tell whether an error of :meth:`post` leaves open what came of it."""
-        # A token that could not be had is an error of Accounts: its URL is another.
-        if error.url not in (None, self.CREATE.url(self.url, {})):
-            return False
-        if isinstance(error, BloqUnavailable):
-            return error.acted
-        return error.status is not None and error.status < 400
+    @property
+    def create_url(self) -> str:
+        """The URL of the create."""
+        return self.CREATE.url(self.url, {})
 
     def post(self, order: Order, *, before_each: Callable[[], Flow[None]]) -> Flow[M]:
         """Ask for a new one, whatever was asked for before; see :class:`.creation.Creation`. A flow.

@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from airflow_provider_bloq.exceptions import (
@@ -20,6 +19,7 @@ from airflow_provider_bloq.exceptions import (
     BloqNotFound,
 )
 from airflow_provider_bloq.flow.effects import Flow, sleep
+from airflow_provider_bloq.flow.lost_creates import may_have_created, may_have_made
 from airflow_provider_bloq.nodes.models import STOPPED, Deployment
 
 if TYPE_CHECKING:
@@ -83,19 +83,16 @@ class Sent:
         """Tell whether something on the list can have come of it."""
         return (
             machine.state != STOPPED
-            and machine.id not in self.before
             and machine.service in (None, self.order["serviceId"])
             and (machine.auth is None or machine.auth.type == self.order["authType"])
-            and self._covers(machine.created_at)
+            and may_have_made(
+                machine,
+                known=self.before,
+                sent_at=self.sent_at,
+                settles_in=self.settles_in,
+                skew=self.skew,
+            )
         )
-
-    def _covers(self, created_at: str | None) -> bool:
-        moment = _epoch_seconds(created_at)
-        # To overlook the own one would create a second one, so what tells no time counts as well.
-        if moment is None:
-            return True
-        too_late = self.settles_in is not None and moment > self.sent_at + self.settles_in + self.skew
-        return moment >= self.sent_at - self.skew and not too_late
 
     def unsettled_for(self, now: float) -> float:
         """Return the seconds until the service has acted on it if it ever does.
@@ -168,15 +165,6 @@ def _unreadable() -> BloqConfigurationError:
         "what it says of the create was not written by this version of the provider",
         "Look what the task has created, delete the entry, and clear the task.",
     )
-
-
-def _epoch_seconds(moment: str | None) -> float | None:
-    try:
-        parsed = datetime.fromisoformat(moment or "")
-    except ValueError:
-        return None
-    # Bloq writes UTC with a Z. A time without any zone could be anybody's.
-    return parsed.timestamp() if parsed.tzinfo else None
 
 
 log = logging.getLogger(__name__)
@@ -324,7 +312,7 @@ class Creation(Generic[M]):
         try:
             machine = yield from self.api.post(self.order, before_each=note)
         except BloqError as error:
-            if not (isinstance(error, BloqApiError) and self.api.may_have_created(error)):
+            if not (isinstance(error, BloqApiError) and may_have_created(error, self.api.create_url)):
                 yield from self.journal.withdraw()
                 raise
             return (yield from self._found_at_once(sent, error))

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_bloq.accounts.client import AccountLogin, AsyncClientKeysClient, ClientKeysClient
 from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.exceptions import BloqAccountRejected, BloqApiError, BloqUnavailable
+from airflow_provider_bloq.flow.lost_creates import epoch_seconds
 from airflow_provider_bloq.flow.retry import IMPATIENT, RetryPolicy
 from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
@@ -47,7 +48,7 @@ def test_pairs_are_made_listed_and_deleted_with_one_login(
     made = client.create()
     listing = client.list()
     assert listing.client_ids == {team.keys.client_id, made.client_id}
-    assert all(pair.created is not None for pair in listing.keys)
+    assert all(epoch_seconds(pair.created_at) is not None for pair in listing.keys)
     assert listing.served_at is not None
     assert team.accepted(made)
     client.delete(made.client_id)

@@ -23,7 +23,7 @@ def pair(client_id: str, after: float | None = 1.0) -> ListedKeys:
 
 def judged(*pairs: ListedKeys, in_vault: str = "old") -> Attribution:
     return attribute_key(
-        KeyListing(pairs), known={"old", "other"}, in_vault=in_vault, begun_at=BEGUN, patience=PATIENCE
+        KeyListing(pairs), known={"old", "other"}, in_vault=in_vault, begun_at=BEGUN, settles_in=PATIENCE
     )
 
 
@@ -62,18 +62,3 @@ def test_a_pair_of_another_time_is_somebody_elses(after: float, is_own: bool) ->
 def test_a_pair_of_unknown_time_is_in_question() -> None:
     assert judged(pair("new", None)) == Attribution(candidates=(pair("new", None),))
     assert judged(pair("a"), pair("b", None)).own is None
-
-
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [
-        ("1970-01-12T13:46:40.000Z", BEGUN),
-        ("1970-01-12T13:46:40", BEGUN),
-        ("1970-01-12T15:46:40+02:00", BEGUN),
-        ("", None),
-        (None, None),
-        ("tomorrow", None),
-    ],
-)
-def test_times_of_creation_are_read(written: str | None, read: float | None) -> None:
-    assert ListedKeys("a", written).created == read
