@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from airflow_provider_bloq.testing.airflow import AirflowProcesses, LocalAirflow
-from airflow_provider_bloq.testing.celery_airflow import LocalCeleryAirflow
 from airflow_provider_bloq.testing.local import LocalBloqOptions
 from airflow_provider_bloq.testing.stack import LocalStack
 
-DAGS = Path(__file__).resolve().parent.parent / "example_dags"
+ROOT = Path(__file__).resolve().parent.parent
+DAGS = ROOT / "example_dags"
 DAG = "bloq_quickstart"
 #: Seconds that an access token lives here, so that one task outlives several.
 ACCESS_TOKEN_SECONDS = 6
@@ -54,7 +54,7 @@ def main() -> int:
             story.tell(f"Vault (OpenBao) serves at {stack.vault.url}; it holds the client keys.")
             story.tell(f"Bloq Accounts serves at {stack.bloq.accounts_url}, Nodes at {stack.bloq.nodes_url}.")
             story.tell("Starting Airflow ...")
-            with LocalCeleryAirflow(DAGS) if arguments.celery else LocalAirflow(DAGS) as airflow:
+            with celery_airflow() if arguments.celery else LocalAirflow(DAGS) as airflow:
                 for conn_id, fields in stack.connections().items():
                     airflow.add_connection(conn_id, fields)
                 story.tell(f"Airflow serves at {airflow.url}; it knows where the keys are, not the keys.")
@@ -62,6 +62,14 @@ def main() -> int:
     except KeyboardInterrupt:
         story.tell("Interrupted.")
         return 130
+
+
+def celery_airflow() -> AirflowProcesses:
+    # It belongs to the tests, which are not installed.
+    sys.path.insert(0, str(ROOT))
+    from tests.support.celery_airflow import LocalCeleryAirflow
+
+    return LocalCeleryAirflow(DAGS)
 
 
 def stay_up(airflow: AirflowProcesses, story: Story) -> int:

@@ -58,7 +58,6 @@ FURTHER = {
         "airflow_provider_bloq.testing.bitcoind",
         "airflow_provider_bloq.testing.openbao",
         "airflow_provider_bloq.testing.airflow",
-        "airflow_provider_bloq.testing.celery_airflow",
         "airflow_provider_bloq.testing.stack",
         "airflow_provider_bloq.testing.pytest_plugin",
         "airflow_provider_bloq.testing.errors",

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from airflow_provider_bloq.testing.airflow import LocalAirflow
     from airflow_provider_bloq.testing.anvil import Anvil
     from airflow_provider_bloq.testing.bitcoind import Bitcoind
-    from airflow_provider_bloq.testing.celery_airflow import LocalCeleryAirflow
     from airflow_provider_bloq.testing.errors import TestingSetupError
     from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, LocalBloqOptions
     from airflow_provider_bloq.testing.openbao import LocalVault
@@ -26,7 +25,6 @@ __all__ = [
     "LocalAirflow",
     "LocalBloq",
     "LocalBloqOptions",
-    "LocalCeleryAirflow",
     "LocalStack",
     "LocalVault",
     "TestingSetupError",
@@ -40,7 +38,6 @@ _HOMES = {
     "LocalAirflow": "airflow",
     "LocalBloq": "local",
     "LocalBloqOptions": "local",
-    "LocalCeleryAirflow": "celery_airflow",
     "LocalStack": "stack",
     "LocalVault": "openbao",
     "TestingSetupError": "errors",

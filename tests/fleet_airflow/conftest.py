@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.testing.airflow import AirflowProcesses, LocalAirflow
-from airflow_provider_bloq.testing.celery_airflow import LocalCeleryAirflow
 from airflow_provider_bloq.testing.errors import TestingSetupError
-from airflow_provider_bloq.testing.postgres import postgres_programs
-from airflow_provider_bloq.testing.redis_server import redis_programs
 from airflow_provider_bloq.testing.stack import KEYS_PATH, LocalStack, member_policy
+from tests.support.celery_airflow import LocalCeleryAirflow
+from tests.support.postgres import postgres_programs
+from tests.support.redis_server import redis_programs
 
 DAGS = Path(__file__).parent / "dags"
 #: Tasks at once: more than there are processors, so that they do come at the same time.

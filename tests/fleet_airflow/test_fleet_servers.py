@@ -11,8 +11,8 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from airflow_provider_bloq.testing.postgres import LocalPostgres
-from airflow_provider_bloq.testing.redis_server import LocalRedis
+from tests.support.postgres import LocalPostgres
+from tests.support.redis_server import LocalRedis
 
 # They may have to be brought first.
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("servers")]

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, sync_playwright
 
 from airflow_provider_bloq.testing.airflow import LocalAirflow
-from airflow_provider_bloq.testing.chromium import chromium
 from airflow_provider_bloq.testing.stack import LocalStack
+from tests.support.chromium import chromium
 
 #: The browser is given nothing that asks the world outside. Its sandbox needs rights that root in a container lacks.
 SWITCHES = [

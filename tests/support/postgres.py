@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Self
 
 from airflow_provider_bloq.testing.anvil_download import run_tool
-from airflow_provider_bloq.testing.debian_programs import Programs, debian_programs
 from airflow_provider_bloq.testing.process import LOOPBACK, ChildProcess, on_free_port
-from airflow_provider_bloq.testing.unprivileged import ordinary_user
+from tests.support.debian_programs import Programs, debian_programs
+from tests.support.unprivileged import ordinary_user
 
 __all__ = [
     "LocalPostgres",

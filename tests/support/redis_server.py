@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
-from airflow_provider_bloq.testing.debian_programs import Programs, debian_programs
 from airflow_provider_bloq.testing.process import LOOPBACK, ChildProcess, on_free_port
+from tests.support.debian_programs import Programs, debian_programs
 
 __all__ = [
     "LocalRedis",

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from airflow_provider_bloq.testing.debian_programs import Programs, debian_programs
+from tests.support.debian_programs import Programs, debian_programs
 
 __all__ = [
     "Browser",

@@ -6,21 +6,18 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 
 from airflow_provider_bloq.testing.airflow import AirflowPart, AirflowProcesses
-from airflow_provider_bloq.testing.errors import TestingSetupError
-from airflow_provider_bloq.testing.postgres import LocalPostgres
 from airflow_provider_bloq.testing.process import free_ports
-from airflow_provider_bloq.testing.redis_server import LocalRedis
+from tests.support.postgres import LocalPostgres
+from tests.support.redis_server import LocalRedis
 
 __all__ = [
     "LocalCeleryAirflow",
 ]
 
 
-_MODULES_OF_THE_EXTRA = ("celery", "redis", "psycopg2", "asyncpg")
 _WORKER_READY = re.compile(r"celery@\S+ ready")
 #: Tasks that Airflow hands out at once: enough that no worker ever waits for the scheduler.
 _PARALLELISM = 64
@@ -29,8 +26,7 @@ _PARALLELISM = 64
 class LocalCeleryAirflow(AirflowProcesses):
     """Runs API server, scheduler, DAG processor, triggerer and Celery workers; a context manager.
 
-    Needs the extra ``testing-celery``, and PostgreSQL and Redis: on PATH, or on a Debian, from which they
-    are brought.
+    PostgreSQL and Redis are taken from PATH or, on Debian, downloaded.
 
     :param dags: Folder of the DAGs.
     :param home: Where its files go; None for a temporary folder that is removed at the end.
@@ -55,11 +51,6 @@ class LocalCeleryAirflow(AirflowProcesses):
         self._concurrency = concurrency
 
     def _prepare(self, opened: ExitStack) -> Mapping[str, str]:
-        if missing := [name for name in _MODULES_OF_THE_EXTRA if find_spec(name) is None]:
-            raise TestingSetupError(
-                f"{', '.join(missing)} is not installed",
-                "Install the extra: pip install 'airflow-provider-bloq[testing-celery]'.",
-            )
         postgres = opened.enter_context(LocalPostgres())
         redis = opened.enter_context(LocalRedis())
         return {
