@@ -38,27 +38,23 @@ def vault() -> Iterator[LocalVault]:
         yield running
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
-)
-def test_python_of_a_page_is_parsed_without_reaching_out(page: Path) -> None:
-    done = run(blocks(page, "python"))
+def test_python_blocks_can_be_parsed_without_reaching_out() -> None:
+    done = run([block for page in PAGES for block in blocks(page, "python")])
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("from airflow_provider_bloq.sensors.chains import BloqNoSuchSensor", "BloqNoSuchSensor"),
-        ("from airflow_provider_bloq.hooks.bloq import BloqHook\nBloqHook().settings", "parsing reaches out"),
-        ("import requests\nrequests.get('http://127.0.0.1:9')", "parsing reaches out"),
-    ],
-)
-def test_python_that_cannot_be_parsed_so_is_noticed_and_named(text: str, complaint: str) -> None:
-    done = run([Block(Path("page.md"), 41, "python", text), Block(Path("page.md"), 50, "python", "")])
+def test_python_that_fails_or_reaches_out_is_reported_with_page_and_line() -> None:
+    wrong = {
+        "from airflow_provider_bloq.sensors.chains import BloqNoSuchSensor": "BloqNoSuchSensor",
+        "from airflow_provider_bloq.hooks.bloq import BloqHook\nBloqHook().settings": "parsing reaches out",
+        "import requests\nrequests.get('http://127.0.0.1:9')": "parsing reaches out",
+    }
+    given = [Block(Path(f"page{number}.md"), 41, "python", text) for number, text in enumerate(wrong)]
+    done = run([*given, Block(Path("last.md"), 50, "python", "")])
     assert done.returncode == 1
-    assert complaint in done.stderr
-    assert 'File "page.md", line 4' in done.stderr
+    for number, complaint in enumerate(wrong.values()):
+        _, _, trace = done.stderr.partition(f'File "page{number}.md", line 4')
+        assert complaint in trace.partition('File "page')[0]
 
 
 def test_every_public_class_has_an_example_in_the_docs() -> None:
@@ -74,12 +70,12 @@ def test_public_classes_are_found() -> None:
     assert public_names().isdisjoint({"BloqOperator", "BloqSensor", "BloqChainTrigger", "BloqStartTrigger"})
 
 
-@pytest.mark.parametrize("block", of_language("json"), ids=str)
-def test_json_is_json_and_connections_are_connections(block: Block) -> None:
-    shown = json.loads(block.text)
-    if shown.get("conn_type") == "bloq":
-        settings = settings_of(shown)
-        assert (settings.shared is not None) == (shown["extra"].get("sharing") == "vault")
+def test_json_blocks_are_json_and_connections_are_valid() -> None:
+    for block in of_language("json"):
+        shown = json.loads(block.text)
+        if shown.get("conn_type") == "bloq":
+            settings = settings_of(shown)
+            assert (settings.shared is not None) == (shown["extra"].get("sharing") == "vault"), block
 
 
 def test_a_connection_with_a_wrong_field_is_noticed() -> None:
@@ -92,12 +88,9 @@ def settings_of(shown: dict[str, Any]) -> BloqSettings:
     return BloqSettings.parse("bloq_documented", extra=shown.get("extra", {}), **fields)
 
 
-@pytest.mark.parametrize("block", of_language("hcl"), ids=str)
-def test_a_policy_is_one_to_a_real_vault(block: Block, vault: LocalVault) -> None:
-    vault.write_policy("documented", block.text)
-
-
-def test_a_real_vault_notices_what_is_no_policy(vault: LocalVault) -> None:
+def test_a_real_vault_accepts_the_policies(vault: LocalVault) -> None:
+    for block in of_language("hcl"):
+        vault.write_policy("documented", block.text)
     with pytest.raises(InvalidRequest):
         vault.write_policy("documented", 'path "secret/data/bloq" { capabilities = ["reed"] }')
 
@@ -120,15 +113,15 @@ def test_policies_are_those_that_the_tests_of_fleets_and_rotation_use() -> None:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_links_lead_somewhere(page: Path) -> None:
-    astray = []
-    for link in links(page):
-        file, _, fragment = link.partition("#")
-        target = page.parent / file if file else page
-        if not target.exists() or (fragment and fragment not in anchors(target)):
-            astray.append(link)
-    assert astray == []
+def test_links_lead_somewhere() -> None:
+    broken = []
+    for page in PAGES:
+        for link in links(page):
+            file, _, fragment = link.partition("#")
+            target = page.parent / file if file else page
+            if not target.exists() or (fragment and fragment not in anchors(target)):
+                broken.append((page.name, link))
+    assert broken == []
 
 
 def test_every_page_and_every_example_is_linked_to() -> None:

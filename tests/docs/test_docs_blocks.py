@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 import yaml  # type: ignore[import-untyped]
 from airflow.sdk.configuration import conf
 
@@ -44,16 +43,12 @@ def complaint_of_bash(script: str) -> str:
     ).stderr
 
 
-@pytest.mark.parametrize("block", of_language("bash", "sh", "shell"), ids=str)
-def test_a_script_is_one_to_bash(block: Block) -> None:
-    assert complaint_of_bash(block.text) == ""
-
-
-@pytest.mark.parametrize("block", of_language("console"), ids=str)
-def test_what_is_typed_in_a_console_is_a_script_to_bash(block: Block) -> None:
-    typed = commands(block.text)
-    assert typed
-    assert complaint_of_bash(typed) == ""
+def test_scripts_and_console_input_are_valid_bash() -> None:
+    scripts = {block: block.text for block in of_language("bash", "sh", "shell")}
+    typed = {block: commands(block.text) for block in of_language("console")}
+    assert all(typed.values())
+    complaints = {str(block): complaint_of_bash(text) for block, text in (scripts | typed).items()}
+    assert {block: complaint for block, complaint in complaints.items() if complaint} == {}
 
 
 def test_bash_notices_what_is_none() -> None:
@@ -61,13 +56,13 @@ def test_bash_notices_what_is_none() -> None:
     assert commands("$ a \\\n    b\noutput (\n$ c") == "a \\\n    b\nc"
 
 
-@pytest.mark.parametrize("block", of_language("ini"), ids=str)
-def test_settings_are_some_that_airflow_has(block: Block) -> None:
-    shown = configparser.ConfigParser()
-    shown.read_string(block.text)
-    for section in set(shown.sections()) - FOREIGN:
-        known = conf.configuration_description[section]["options"]
-        assert set(shown[section]) <= set(known)
+def test_airflow_knows_the_settings() -> None:
+    for block in of_language("ini"):
+        shown = configparser.ConfigParser()
+        shown.read_string(block.text)
+        for section in set(shown.sections()) - FOREIGN:
+            known = conf.configuration_description[section]["options"]
+            assert set(shown[section]) <= set(known), block
 
 
 def manifests(block: Block) -> list[dict[str, Any]]:
@@ -76,11 +71,11 @@ def manifests(block: Block) -> list[dict[str, Any]]:
     return [each for each in documents if {"apiVersion", "kind", "metadata", "spec"} & set(each)]
 
 
-@pytest.mark.parametrize("block", of_language("yaml", "yml"), ids=str)
-def test_yaml_is_yaml_and_what_is_for_kubernetes_says_what_it_is(block: Block) -> None:
-    for manifest in manifests(block):
-        assert {"apiVersion", "kind"} <= set(manifest), manifest
-        assert manifest["metadata"]["name"]
+def test_yaml_blocks_are_yaml_and_kubernetes_manifests_are_complete() -> None:
+    for block in of_language("yaml", "yml"):
+        for manifest in manifests(block):
+            assert {"apiVersion", "kind"} <= set(manifest), manifest
+            assert manifest["metadata"]["name"]
 
 
 def of_kubernetes(page: str, kind: str) -> list[dict[str, Any]]:
