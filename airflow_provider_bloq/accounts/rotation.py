@@ -187,7 +187,7 @@ class Attribution:
 
 
 def attribute_key(
-    listing: KeyListing, *, known: Collection[str], in_vault: str, begun_at: float, settles_in: float
+    listing: KeyListing, *, known: Collection[str], in_vault: str, begun_at: float, settle_seconds: float
 ) -> Attribution:
     """Find the pair that a create whose answer was lost has made.
 
@@ -202,12 +202,14 @@ def attribute_key(
     :param known: Client IDs on the list before the create.
     :param in_vault: Client ID that Vault holds now.
     :param begun_at: When the list before was served, in epoch seconds by Accounts' clock.
-    :param settles_in: Seconds after which the create has certainly ended.
+    :param settle_seconds: Seconds after which the create has certainly ended.
     """
     candidates = tuple(
         pair
         for pair in listing.keys
-        if may_have_made(pair, known={*known, in_vault}, sent_at=begun_at, settles_in=settles_in, skew=SKEW)
+        if may_have_made(
+            pair, known={*known, in_vault}, sent_at=begun_at, settle_seconds=settle_seconds, skew=SKEW
+        )
     )
     if len(candidates) == 1 and epoch_seconds(candidates[0].created_at) is not None:
         return Attribution(own=candidates[0])
@@ -240,7 +242,7 @@ def remove_unnamed(parties: RotationContext, entry: Entry) -> Flow[None]:
         known=entry.known_ids,
         in_vault=stored.keys.client_id,
         begun_at=entry.begun_at,
-        settles_in=patience,
+        settle_seconds=patience,
     )
     if claim.candidates:
         disputed = replace(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_bloq.chains.queries import (
-    Family,
+    ChainFamily,
     ask,
     fields_of,
     hash_in,
@@ -16,7 +16,7 @@ from airflow_provider_bloq.chains.queries import (
     quantity,
     quantity_in,
     result_of,
-    warming_up,
+    startup_message,
 )
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqRpcError
 from airflow_provider_bloq.flow.effects import Flow
@@ -29,9 +29,9 @@ __all__ = [
     "EVM_HEAD",
     "GENESIS_PARENT",
     "TAGS",
+    "BlockHeader",
     "Finality",
     "Head",
-    "Header",
     "SyncState",
     "bitcoin_head",
     "evm_head",
@@ -107,7 +107,7 @@ class Head:
         return max(0, self.height - height + 1)
 
 
-def read_head(rpc: RpcApi, family: Family) -> Flow[Head]:
+def read_head(rpc: RpcApi, family: ChainFamily) -> Flow[Head]:
     """Read the head of a chain.
 
     :param rpc: A node of it.
@@ -115,7 +115,7 @@ def read_head(rpc: RpcApi, family: Family) -> Flow[Head]:
     :raises BloqRpcError: The node refuses to tell.
     :raises BloqApiError: The node could not be reached, is starting, or gave no usable answer.
     """
-    if family is Family.EVM:
+    if family is ChainFamily.EVM:
         (block,) = yield from ask(rpc, [EVM_HEAD])
         return evm_head(block)
     (info,) = yield from ask(rpc, [BITCOIN_INFO])
@@ -149,7 +149,7 @@ GENESIS_PARENT = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class BlockHeader:
     """What following a chain needs of a block.
 
     :param height: Its number; the genesis block has 0.
@@ -164,7 +164,7 @@ class Header:
     time: int
 
 
-def read_headers(rpc: RpcApi, family: Family, first: int, last: int) -> Flow[list[Header]]:
+def read_headers(rpc: RpcApi, family: ChainFamily, first: int, last: int) -> Flow[list[BlockHeader]]:
     """Read headers, from the first on as far as the node has them.
 
     They are those that the node held while it was asked: a reorg may have come between two of them.
@@ -173,7 +173,7 @@ def read_headers(rpc: RpcApi, family: Family, first: int, last: int) -> Flow[lis
     :param last: Height of the last.
     """
     heights = range(first, last + 1)
-    if family is Family.EVM:
+    if family is ChainFamily.EVM:
         blocks = yield from ask(rpc, [RpcCall("eth_getBlockByNumber", [hex(h), False]) for h in heights])
         return [_evm_header(block) for block in _until_none(map(result_of, blocks))]
     answers = yield from ask(rpc, [RpcCall("getblockhash", [height]) for height in heights])
@@ -185,8 +185,8 @@ def read_headers(rpc: RpcApi, family: Family, first: int, last: int) -> Flow[lis
 
 
 def read_final_by_confirmations(
-    rpc: RpcApi, family: Family, finality: Finality, head: Head
-) -> Flow[Header | None]:
+    rpc: RpcApi, family: ChainFamily, finality: Finality, head: Head
+) -> Flow[BlockHeader | None]:
     """Read the last block that has the confirmations, below a head that was just read.
 
     :return: Its header; None while the chain is too short, or if a reorg has just shortened it.
@@ -198,13 +198,13 @@ def read_final_by_confirmations(
     return headers[0] if headers else None
 
 
-def read_final_by_tag(rpc: RpcApi, family: Family, tag: str) -> Flow[Header | None]:
+def read_final_by_tag(rpc: RpcApi, family: ChainFamily, tag: str) -> Flow[BlockHeader | None]:
     """Read the block that the node calls ``finalized`` or ``safe``.
 
     :raises BloqConfigurationError: It calls none so.
     """
     remedy = "Give confirmations= instead of it."
-    if family is not Family.EVM:
+    if family is not ChainFamily.EVM:
         raise BloqConfigurationError.of("finality", f"this chain has no {tag} block", remedy)
     (block,) = yield from ask(rpc, [RpcCall("eth_getBlockByNumber", [tag, False])])
     if isinstance(block, BloqRpcError) and block.code in _NO_SUCH_TAG:
@@ -213,9 +213,9 @@ def read_final_by_tag(rpc: RpcApi, family: Family, tag: str) -> Flow[Header | No
     return None if result_of(block) is None else _evm_header(block)
 
 
-def _evm_header(outcome: Any) -> Header:
+def _evm_header(outcome: Any) -> BlockHeader:
     block = fields_of(outcome, "block")
-    return Header(
+    return BlockHeader(
         quantity_in(block, "number"),
         hash_in(block, "hash"),
         hash_in(block, "parentHash"),
@@ -223,11 +223,13 @@ def _evm_header(outcome: Any) -> Header:
     )
 
 
-def _bitcoin_header(outcome: Any) -> Header:
+def _bitcoin_header(outcome: Any) -> BlockHeader:
     header = fields_of(outcome, "block header")
     # The genesis block has none before it, and does not say so.
     parent = hash_in(header, "previousblockhash") if "previousblockhash" in header else GENESIS_PARENT
-    return Header(number_in(header, "height"), hash_in(header, "hash"), parent, number_in(header, "time"))
+    return BlockHeader(
+        number_in(header, "height"), hash_in(header, "hash"), parent, number_in(header, "time")
+    )
 
 
 def _unless(code: int, outcome: Any) -> Any:
@@ -260,7 +262,7 @@ class SyncState:
     obstacle: str | None = None
 
 
-def read_sync(rpc: RpcApi, family: Family, *, clock: Callable[[], float] = time.time) -> Flow[SyncState]:
+def read_sync(rpc: RpcApi, family: ChainFamily, *, clock: Callable[[], float] = time.time) -> Flow[SyncState]:
     """Ask a node how far it is.
 
     :param rpc: The node.
@@ -269,7 +271,7 @@ def read_sync(rpc: RpcApi, family: Family, *, clock: Callable[[], float] = time.
     :raises BloqRpcError: The node refuses to tell.
     :raises BloqApiError: The node could not be reached or gave no usable answer.
     """
-    return (yield from (_evm(rpc, clock) if family is Family.EVM else _bitcoin(rpc, clock)))
+    return (yield from (_evm(rpc, clock) if family is ChainFamily.EVM else _bitcoin(rpc, clock)))
 
 
 def _evm(rpc: RpcApi, clock: Callable[[], float]) -> Flow[SyncState]:
@@ -294,7 +296,7 @@ def _evm_behind(syncing: Any, head: Head) -> int | None:
 
 def _bitcoin(rpc: RpcApi, clock: Callable[[], float]) -> Flow[SyncState]:
     (outcome,) = yield from RpcApi.batch.flow(rpc, [BITCOIN_INFO], return_errors=True)
-    starting = warming_up(outcome)
+    starting = startup_message(outcome)
     if starting is not None:
         return SyncState(clock(), None, obstacle=f"it is starting: {starting}")
     head = yield from bitcoin_head(rpc, outcome)

@@ -12,12 +12,12 @@ from typing import Any, ClassVar, TypeAlias
 from airflow_provider_bloq.auth.credentials import shows_path_key
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.chains.blocks import Head, SyncState, read_head, read_sync
-from airflow_provider_bloq.chains.queries import Family, family_named, family_of
+from airflow_provider_bloq.chains.queries import ChainFamily, family_named, family_of
 from airflow_provider_bloq.chains.transactions import (
     Mined,
     SpentInputs,
     TransactionStatuses,
-    read_standings,
+    read_statuses,
 )
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
@@ -58,7 +58,7 @@ __all__ = [
 
 
 #: Looks once at a chain of a family, on behalf of those interests.
-RpcRead: TypeAlias = Callable[[Family, frozenset[Hashable]], Flow[Any]]
+RpcRead: TypeAlias = Callable[[ChainFamily, frozenset[Hashable]], Flow[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class RpcSubject:
         if (
             connected := connect_chain_of(node_id, tls_fingerprint=tls_fingerprint, port=port, path=path)
         ) is not None:
-            return cls(f"{CONNECT}{connected}", family=family_named(family or Family.EVM).value)
+            return cls(f"{CONNECT}{connected}", family=family_named(family or ChainFamily.EVM).value)
         chain = None
         if isinstance(fields, Mapping):
             tls_fingerprint = tls_fingerprint or fields.get("tls_fingerprint")
@@ -141,7 +141,7 @@ class SubjectTarget(Target):
             if subject.family is not None:
                 family = family_named(subject.family)
             else:
-                family = family_of((yield from rpc.locator.locate()).chain)
+                family = family_of((yield from rpc.resolver.resolve()).chain)
             return (yield from look(family, interests))
 
         return observe
@@ -192,7 +192,7 @@ class ChainHead(SubjectTarget):
     def looking_by(self, rpc: RpcApi) -> RpcRead:
         """See :meth:`SubjectTarget.looking_by`."""
 
-        def look(family: Family, _: frozenset[Hashable]) -> Flow[Head]:
+        def look(family: ChainFamily, _: frozenset[Hashable]) -> Flow[Head]:
             return (yield from read_head(rpc, family))
 
         return look
@@ -249,7 +249,7 @@ class NodeSync(SubjectTarget):
     def looking_by(self, rpc: RpcApi) -> RpcRead:
         """See :meth:`SubjectTarget.looking_by`."""
 
-        def look(family: Family, _: frozenset[Hashable]) -> Flow[SyncState]:
+        def look(family: ChainFamily, _: frozenset[Hashable]) -> Flow[SyncState]:
             return (yield from read_sync(rpc, family, clock=self.clock))
 
         return look
@@ -410,9 +410,9 @@ class Transactions(SubjectTarget):
         """See :meth:`SubjectTarget.looking_by`."""
         known: dict[str, SpentInputs] = {}
 
-        def look(family: Family, interests: frozenset[Hashable]) -> Flow[TransactionStatuses]:
+        def look(family: ChainFamily, interests: frozenset[Hashable]) -> Flow[TransactionStatuses]:
             wanted = _wanted(interests, known)
-            standings = yield from read_standings(rpc, family, wanted, clock=self.clock)
+            standings = yield from read_statuses(rpc, family, wanted, clock=self.clock)
             known.clear()
             known.update({tx_hash: standing.uses for tx_hash, standing in standings.of.items()})
             return standings

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Self, TypeAlias
 
-from airflow_provider_bloq.chains.blocks import Header
+from airflow_provider_bloq.chains.blocks import BlockHeader
 from airflow_provider_bloq.flow.effects import Flow
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
 WINDOW = 64
 
 #: Reads headers from a height to another, as far as there are any.
-ReadHeaders: TypeAlias = Callable[[int, int], Flow[list[Header]]]
+ReadHeaders: TypeAlias = Callable[[int, int], Flow[list[BlockHeader]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ChainCursor:
     hashes: tuple[str, ...] = ()
 
     @classmethod
-    def after(cls, block: Header) -> Self:
+    def after(cls, block: BlockHeader) -> Self:
         """Return the cursor that passes what comes after a block."""
         return cls(block.height, block.height, (block.hash,))
 
@@ -74,7 +74,7 @@ class ChainCursor:
         """Return the hash that is remembered of a height."""
         return self.hashes[height - self.lowest] if self.lowest <= height <= self.height else None
 
-    def past(self, headers: Sequence[Header]) -> ChainCursor:
+    def past(self, headers: Sequence[BlockHeader]) -> ChainCursor:
         """Return the cursor after further blocks."""
         hashes = (*self.hashes, *(header.hash for header in headers))
         return replace(self, height=self.height + len(headers), hashes=hashes[-WINDOW:])
@@ -92,7 +92,7 @@ class Advance:
     :param cursor: The cursor after them.
     """
 
-    headers: tuple[Header, ...]
+    headers: tuple[BlockHeader, ...]
     cursor: ChainCursor
 
 
@@ -114,7 +114,7 @@ class Reorg:
 
 
 def next_step(
-    read: ReadHeaders, cursor: ChainCursor, final: Header, last: int | None
+    read: ReadHeaders, cursor: ChainCursor, final: BlockHeader, last: int | None
 ) -> Flow[Advance | Reorg | None]:
     """Find out what comes after a cursor. What was passed is never contradicted without a :class:`Reorg`.
 
@@ -137,7 +137,7 @@ def next_step(
     return Advance(tuple(headers), cursor.past(headers))
 
 
-def _belong_together(headers: Sequence[Header], first: int, final: Header) -> bool:
+def _belong_together(headers: Sequence[BlockHeader], first: int, final: BlockHeader) -> bool:
     """Tell whether headers are one piece of the chain whose final block is known."""
     return (
         [header.height for header in headers] == list(range(first, first + len(headers)))
@@ -147,7 +147,7 @@ def _belong_together(headers: Sequence[Header], first: int, final: Header) -> bo
     )
 
 
-def _fork(read: ReadHeaders, cursor: ChainCursor, final: Header) -> Flow[Advance | Reorg | None]:
+def _fork(read: ReadHeaders, cursor: ChainCursor, final: BlockHeader) -> Flow[Advance | Reorg | None]:
     headers = yield from read(cursor.lowest, min(cursor.height, final.height))
     if not headers or not _belong_together(headers, cursor.lowest, final):
         return None

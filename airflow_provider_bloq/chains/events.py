@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeAlias
 
-from airflow_provider_bloq.chains.blocks import Header
+from airflow_provider_bloq.chains.blocks import BlockHeader
 from airflow_provider_bloq.chains.cursor import Reorg
 from airflow_provider_bloq.chains.logs import LogFilter
 from airflow_provider_bloq.chains.sources import ChainSource
@@ -21,13 +21,13 @@ from airflow_provider_bloq.validation import require_whole_number
 
 __all__ = [
     "EVENTS_AT_ONCE",
-    "Blocks",
+    "BlockEventBuilder",
     "EventBuilder",
     "EventPayload",
-    "Logs",
-    "Transfers",
+    "LogEventBuilder",
+    "TransferEventBuilder",
+    "first_batch",
     "reorg_event",
-    "to_tell_at_once",
 ]
 
 
@@ -60,7 +60,7 @@ class EventBuilder(ABC):
         """
 
     @abstractmethod
-    def events(self, source: ChainSource, headers: Sequence[Header]) -> Flow[list[EventPayload]]:
+    def events(self, source: ChainSource, headers: Sequence[BlockHeader]) -> Flow[list[EventPayload]]:
         """Tell of blocks. The events are in the order of the blocks; each has a ``last`` or a ``height``.
 
         :param source: Where the chain is read from.
@@ -69,7 +69,7 @@ class EventBuilder(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks(EventBuilder):
+class BlockEventBuilder(EventBuilder):
     """Ranges of blocks. Make it by :meth:`of`.
 
     :param every: An event ends at a height that this number divides.
@@ -80,7 +80,7 @@ class Blocks(EventBuilder):
     max_range: int
 
     @classmethod
-    def of(cls, every: int = 1, max_range: int | None = None) -> Blocks:
+    def of(cls, every: int = 1, max_range: int | None = None) -> BlockEventBuilder:
         """Read it from the arguments that triggers take; by default ranges are of at most 100 blocks.
 
         :raises BloqConfigurationError: One of them cannot be.
@@ -97,7 +97,7 @@ class Blocks(EventBuilder):
         last = min(final, passed + most) // self.every * self.every
         return last if last > passed else None
 
-    def events(self, source: ChainSource, headers: Sequence[Header]) -> Flow[list[EventPayload]]:
+    def events(self, source: ChainSource, headers: Sequence[BlockHeader]) -> Flow[list[EventPayload]]:
         """See :meth:`Telling.events`."""
         yield from ()
         by_range = groupby(headers, key=lambda header: (header.height - 1) // self._longest)
@@ -110,7 +110,7 @@ class Blocks(EventBuilder):
 
 
 @dataclass(frozen=True, slots=True)
-class Logs(EventBuilder):
+class LogEventBuilder(EventBuilder):
     """The logs of contracts, block by block; EVM chains only.
 
     :param wanted: Which logs.
@@ -122,13 +122,13 @@ class Logs(EventBuilder):
         """See :meth:`Telling.last_height`."""
         return min(final, passed + HEADERS_AT_ONCE) if final > passed else None
 
-    def events(self, source: ChainSource, headers: Sequence[Header]) -> Flow[list[EventPayload]]:
+    def events(self, source: ChainSource, headers: Sequence[BlockHeader]) -> Flow[list[EventPayload]]:
         """See :meth:`Telling.events`."""
         return _block_events("logs", headers, (yield from source.logs(self.wanted, headers)))
 
 
 @dataclass(frozen=True, slots=True)
-class Transfers(EventBuilder):
+class TransferEventBuilder(EventBuilder):
     """The transfers to or from addresses, block by block.
 
     :param wanted: Which transfers.
@@ -143,14 +143,14 @@ class Transfers(EventBuilder):
         most = self.at_once or (BODIES_AT_ONCE if self.wanted.native else HEADERS_AT_ONCE)
         return min(final, passed + most) if final > passed else None
 
-    def events(self, source: ChainSource, headers: Sequence[Header]) -> Flow[list[EventPayload]]:
+    def events(self, source: ChainSource, headers: Sequence[BlockHeader]) -> Flow[list[EventPayload]]:
         """See :meth:`Telling.events`."""
         return _block_events("transfers", headers, (yield from source.transfers(self.wanted, headers)))
 
 
-def to_tell_at_once(
-    headers: Sequence[Header], events: Sequence[EventPayload]
-) -> tuple[Sequence[Header], Sequence[EventPayload]]:
+def first_batch(
+    headers: Sequence[BlockHeader], events: Sequence[EventPayload]
+) -> tuple[Sequence[BlockHeader], Sequence[EventPayload]]:
     """Cut off blocks, and what is told of them, where that is more than should be sent off at once.
 
     :param headers: The blocks.
@@ -181,7 +181,7 @@ def reorg_event(reorg: Reorg, replaced: str) -> EventPayload:
     }
 
 
-def _range_event(blocks: tuple[Header, ...]) -> EventPayload:
+def _range_event(blocks: tuple[BlockHeader, ...]) -> EventPayload:
     first, last = blocks[0], blocks[-1]
     return {
         "event": "blocks",
@@ -197,7 +197,7 @@ def _range_event(blocks: tuple[Header, ...]) -> EventPayload:
 
 
 def _block_events(
-    what: str, headers: Sequence[Header], items: Sequence[dict[str, Any]]
+    what: str, headers: Sequence[BlockHeader], items: Sequence[dict[str, Any]]
 ) -> list[EventPayload]:
     times = {header.height: header.time for header in headers}
     events: list[EventPayload] = []

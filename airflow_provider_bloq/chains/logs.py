@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from airflow_provider_bloq.chains.blocks import Header, read_headers
-from airflow_provider_bloq.chains.queries import Family, ask, fields_of, hash_in, quantity_in, result_of
+from airflow_provider_bloq.chains.blocks import BlockHeader, read_headers
+from airflow_provider_bloq.chains.queries import ChainFamily, ask, fields_of, hash_in, quantity_in, result_of
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqReorg,
@@ -82,7 +82,7 @@ def evm_address(field: str, value: object) -> str:
     )
 
 
-def read_logs(rpc: RpcApi, wanted: LogFilter, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+def read_logs(rpc: RpcApi, wanted: LogFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
     """Read the logs of blocks, in the order in which they came about.
 
     A node that refuses to search so many blocks at once, or has found too much, is asked for halves.
@@ -105,7 +105,7 @@ def read_logs(rpc: RpcApi, wanted: LogFilter, headers: Sequence[Header]) -> Flow
         raise BloqUnavailable("The node gave something that is no list of logs.")
     logs = [_log(item) for item in found if not (isinstance(item, dict) and item.get("removed") is True)]
     # Of a block without logs the answer says nothing, so it could be one of another branch.
-    last = yield from read_headers(rpc, Family.EVM, headers[-1].height, headers[-1].height)
+    last = yield from read_headers(rpc, ChainFamily.EVM, headers[-1].height, headers[-1].height)
     hashes = {header.height: header.hash for header in headers}
     if last != [headers[-1]] or any(hashes.get(log["height"]) != log["block_hash"] for log in logs):
         raise BloqReorg(headers[0].height, headers[-1].height)

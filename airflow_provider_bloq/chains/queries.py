@@ -14,7 +14,7 @@ from airflow_provider_bloq.rpc.client import RpcApi, RpcCall
 from airflow_provider_bloq.rpc.endpoint import BITCOIN_LIKE
 
 __all__ = [
-    "Family",
+    "ChainFamily",
     "SharedReads",
     "ask",
     "family_named",
@@ -25,7 +25,7 @@ __all__ = [
     "quantity",
     "quantity_in",
     "result_of",
-    "warming_up",
+    "startup_message",
 ]
 
 
@@ -39,14 +39,14 @@ _REMEDY = (
 )
 
 
-class Family(StrEnum):
+class ChainFamily(StrEnum):
     """How the nodes of a chain are talked to."""
 
     EVM = "evm"
     BITCOIN = "bitcoin"
 
 
-def family_of(chain: str | None) -> Family:
+def family_of(chain: str | None) -> ChainFamily:
     """Return the family of a chain.
 
     :param chain: The chain as a node or cluster names it, such as ``eth``; None for a mere URL.
@@ -54,22 +54,22 @@ def family_of(chain: str | None) -> Family:
     """
     name = (chain or "").strip().lower()
     if name in EVM_LIKE:
-        return Family.EVM
+        return ChainFamily.EVM
     if name in BITCOIN_LIKE:
-        return Family.BITCOIN
+        return ChainFamily.BITCOIN
     problem = (
         f"it is not known how nodes of {name!r} answer" if name else "a URL does not tell what answers there"
     )
     raise BloqConfigurationError.of("family", problem, _REMEDY)
 
 
-def family_named(name: str) -> Family:
+def family_named(name: str) -> ChainFamily:
     """Return the family of that name.
 
     :raises BloqConfigurationError: There is none.
     """
     try:
-        return Family(name)
+        return ChainFamily(name)
     except ValueError:
         raise BloqConfigurationError.of("family", f"{name!r} is none", _REMEDY) from None
 
@@ -92,13 +92,13 @@ def ask(rpc: RpcApi, calls: Sequence[RpcCall]) -> Flow[list[Any]]:
     """
     outcomes = yield from RpcApi.batch.flow(rpc, calls, return_errors=True)
     for outcome in outcomes:
-        starting = warming_up(outcome)
+        starting = startup_message(outcome)
         if starting is not None:
             raise BloqUnavailable(f"The node is starting: {starting}", acted=False)
     return outcomes
 
 
-def warming_up(outcome: Any) -> str | None:
+def startup_message(outcome: Any) -> str | None:
     """Return what a starting node says it is busy with; None for any other outcome."""
     if isinstance(outcome, BloqRpcError) and outcome.code == _IN_WARMUP:
         return outcome.message

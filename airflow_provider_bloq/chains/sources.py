@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_bloq.chains.blocks import Header, read_headers
+from airflow_provider_bloq.chains.blocks import BlockHeader, read_headers
 from airflow_provider_bloq.chains.logs import LogFilter, read_logs
-from airflow_provider_bloq.chains.queries import Family, SharedReads
+from airflow_provider_bloq.chains.queries import ChainFamily, SharedReads
 from airflow_provider_bloq.chains.transfers import TransferFilter, bitcoin_transfers, evm_transfers
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.flow.effects import Flow
@@ -25,7 +25,7 @@ class ChainSource(ABC):
     """Reads what blocks hold. What is told of them depends on the blocks, not on who was asked."""
 
     @abstractmethod
-    def headers(self, first: int, last: int) -> Flow[list[Header]]:
+    def headers(self, first: int, last: int) -> Flow[list[BlockHeader]]:
         """Read headers, from the first on as far as there are any.
 
         A reorg may have come between two of them.
@@ -35,7 +35,7 @@ class ChainSource(ABC):
         """
 
     @abstractmethod
-    def transfers(self, wanted: TransferFilter, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+    def transfers(self, wanted: TransferFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
         """Read the transfers in blocks, in the order in which they came about.
 
         :param wanted: Which transfers.
@@ -45,7 +45,7 @@ class ChainSource(ABC):
         """
 
     @abstractmethod
-    def logs(self, wanted: LogFilter, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+    def logs(self, wanted: LogFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
         """Read the logs of contracts in blocks, in the order in which they came about.
 
         :param wanted: Which logs.
@@ -66,10 +66,10 @@ class NodeSource(ChainSource):
     """
 
     rpc: RpcApi
-    family: Family
+    family: ChainFamily
     reads: SharedReads
 
-    def headers(self, first: int, last: int) -> Flow[list[Header]]:
+    def headers(self, first: int, last: int) -> Flow[list[BlockHeader]]:
         """See :meth:`ChainSource.headers`."""
         return (
             yield from self.reads.once(
@@ -77,14 +77,14 @@ class NodeSource(ChainSource):
             )
         )
 
-    def transfers(self, wanted: TransferFilter, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+    def transfers(self, wanted: TransferFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
         """See :meth:`ChainSource.transfers`."""
-        read = evm_transfers if self.family is Family.EVM else bitcoin_transfers
+        read = evm_transfers if self.family is ChainFamily.EVM else bitcoin_transfers
         return (yield from read(self.rpc, self.reads, wanted, headers))
 
-    def logs(self, wanted: LogFilter, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+    def logs(self, wanted: LogFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
         """See :meth:`ChainSource.logs`."""
-        if self.family is not Family.EVM:
+        if self.family is not ChainFamily.EVM:
             raise BloqConfigurationError.of(
                 "node", "its chain has no contracts with logs", "Name one of an EVM chain."
             )

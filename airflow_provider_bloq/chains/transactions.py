@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from airflow_provider_bloq.chains.blocks import BITCOIN_INFO, EVM_HEAD, Head, bitcoin_head, evm_head
 from airflow_provider_bloq.chains.queries import (
-    Family,
+    ChainFamily,
     ask,
     fields_of,
     hash_in,
@@ -28,9 +28,9 @@ __all__ = [
     "SpentInputs",
     "TransactionStatus",
     "TransactionStatuses",
-    "bitcoin_standings",
-    "evm_standings",
-    "read_standings",
+    "bitcoin_statuses",
+    "evm_statuses",
+    "read_statuses",
 ]
 
 
@@ -89,7 +89,7 @@ class TransactionStatuses:
 _FAILED = 0
 
 
-def evm_standings(
+def evm_statuses(
     rpc: RpcApi, wanted: Mapping[str, SpentInputs]
 ) -> Flow[tuple[Head, dict[str, TransactionStatus]]]:
     """Look at many transactions at once.
@@ -148,7 +148,7 @@ _TRIES = 3
 _INPUTS_KEPT = 20
 
 
-def bitcoin_standings(
+def bitcoin_statuses(
     rpc: RpcApi, wanted: Mapping[str, SpentInputs]
 ) -> Flow[tuple[Head, dict[str, TransactionStatus]]]:
     """Look at many transactions at once.
@@ -240,9 +240,9 @@ def _is_in_chain(outcome: Any) -> bool:
     return isinstance(confirmations, int) and confirmations > 0
 
 
-def read_standings(
+def read_statuses(
     rpc: RpcApi,
-    family: Family,
+    family: ChainFamily,
     wanted: Mapping[str, SpentInputs],
     *,
     clock: Callable[[], float] = time.time,
@@ -258,6 +258,6 @@ def read_standings(
     :raises BloqRpcError: The node refuses to tell.
     :raises BloqApiError: The node could not be reached, is starting, or gave no usable answer.
     """
-    read = evm_standings if family is Family.EVM else bitcoin_standings
+    read = evm_statuses if family is ChainFamily.EVM else bitcoin_statuses
     head, standings = yield from read(rpc, wanted)
     return TransactionStatuses(clock(), head, standings)

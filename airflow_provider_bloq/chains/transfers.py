@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from airflow_provider_bloq.chains.blocks import Header
+from airflow_provider_bloq.chains.blocks import BlockHeader
 from airflow_provider_bloq.chains.logs import LogFilter, evm_address, read_logs
 from airflow_provider_bloq.chains.queries import (
     SharedReads,
@@ -127,7 +127,7 @@ _FAILED = 0
 
 
 def evm_transfers(
-    rpc: RpcApi, reads: SharedReads, wanted: TransferFilter, headers: Sequence[Header]
+    rpc: RpcApi, reads: SharedReads, wanted: TransferFilter, headers: Sequence[BlockHeader]
 ) -> Flow[list[dict[str, Any]]]:
     """Read the transfers in blocks, in the order in which they came about.
 
@@ -160,7 +160,7 @@ def _order(transfer: dict[str, Any]) -> tuple[int, int, int]:
 
 
 def _native(
-    rpc: RpcApi, reads: SharedReads, wanted: TransferFilter, headers: Sequence[Header]
+    rpc: RpcApi, reads: SharedReads, wanted: TransferFilter, headers: Sequence[BlockHeader]
 ) -> Flow[list[dict[str, Any]]]:
     span = headers[0].hash, headers[-1].hash
     payments = yield from reads.once(("evm payments", *span), lambda: _evm_transfers_payments(rpc, headers))
@@ -168,7 +168,7 @@ def _native(
     return (yield from _that_succeeded(rpc, found))
 
 
-def _evm_transfers_payments(rpc: RpcApi, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+def _evm_transfers_payments(rpc: RpcApi, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
     """Read all transactions that carry some of the chain's coin, whether they succeeded or not."""
     calls = [RpcCall("eth_getBlockByNumber", [hex(header.height), True]) for header in headers]
     answers = yield from RpcApi.batch.flow(rpc, calls, limit=_EVM_TRANSFERS_BLOCKS_AT_ONCE)
@@ -183,7 +183,7 @@ def _evm_transfers_payments(rpc: RpcApi, headers: Sequence[Header]) -> Flow[list
     return [payment for payment in payments if payment["amount"] != "0"]
 
 
-def _payment(header: Header, transaction: dict[str, Any]) -> dict[str, Any]:
+def _payment(header: BlockHeader, transaction: dict[str, Any]) -> dict[str, Any]:
     return {
         "height": header.height,
         "block_hash": header.hash,
@@ -216,7 +216,9 @@ def _that_succeeded(rpc: RpcApi, found: list[dict[str, Any]]) -> Flow[list[dict[
     return succeeded
 
 
-def _of_tokens(rpc: RpcApi, wanted: TransferFilter, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+def _of_tokens(
+    rpc: RpcApi, wanted: TransferFilter, headers: Sequence[BlockHeader]
+) -> Flow[list[dict[str, Any]]]:
     topics = tuple(sorted(f"0x{address[2:]:0>64}" for address in wanted.addresses))
     contracts = tuple(sorted(wanted.tokens or ()))
     logs: list[dict[str, Any]] = []
@@ -260,7 +262,7 @@ _SATOSHI = 10**8
 
 
 def bitcoin_transfers(
-    rpc: RpcApi, reads: SharedReads, wanted: TransferFilter, headers: Sequence[Header]
+    rpc: RpcApi, reads: SharedReads, wanted: TransferFilter, headers: Sequence[BlockHeader]
 ) -> Flow[list[dict[str, Any]]]:
     """Read the transfers in blocks, in the order in which they came about.
 
@@ -289,7 +291,7 @@ def bitcoin_transfers(
     return [payment for payment in payments if wanted.matches(payment["from"], payment["to"])]
 
 
-def _bitcoin_transfers_payments(rpc: RpcApi, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+def _bitcoin_transfers_payments(rpc: RpcApi, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
     """Read all inputs and outputs of blocks."""
     calls = [RpcCall("getblock", [header.hash, _WITH_PREVOUTS]) for header in headers]
     outcomes = yield from RpcApi.batch.flow(

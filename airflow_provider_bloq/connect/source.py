@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_bloq.chains.blocks import GENESIS_PARENT, Header
+from airflow_provider_bloq.chains.blocks import GENESIS_PARENT, BlockHeader
 from airflow_provider_bloq.chains.logs import LogFilter
 from airflow_provider_bloq.chains.queries import SharedReads
 from airflow_provider_bloq.chains.sources import ChainSource
@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 
-def header_of(block: ConnectBlock) -> Header:
+def header_of(block: ConnectBlock) -> BlockHeader:
     """Return what following a chain needs of a block."""
-    return Header(block.height, block.hash, block.previous_hash or GENESIS_PARENT, block.time)
+    return BlockHeader(block.height, block.hash, block.previous_hash or GENESIS_PARENT, block.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class ConnectSource(ChainSource):
     api: ConnectApi
     reads: SharedReads
 
-    def headers(self, first: int, last: int) -> Flow[list[Header]]:
+    def headers(self, first: int, last: int) -> Flow[list[BlockHeader]]:
         """See :meth:`ChainSource.headers`; a request for each, and one more."""
         return (yield from self.reads.once(("headers", first, last), lambda: self._walked(first, last)))
 
-    def transfers(self, wanted: TransferFilter, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+    def transfers(self, wanted: TransferFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
         """See :meth:`ChainSource.transfers`; they are in the form of those that a Bitcoin node gives."""
         by_height = {header.height: header for header in headers}
         first, last = headers[0], headers[-1]
@@ -85,7 +85,7 @@ class ConnectSource(ChainSource):
         # Sorting leaves what belongs to one transaction in its order.
         return sorted(transfers, key=_place)
 
-    def logs(self, wanted: LogFilter, headers: Sequence[Header]) -> Flow[list[dict[str, Any]]]:
+    def logs(self, wanted: LogFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
         """Refuse: the chains of Connect's REST API have no contracts.
 
         :raises BloqConfigurationError: Always.
@@ -95,8 +95,8 @@ class ConnectSource(ChainSource):
             "chain", "it has no contracts with logs", "Watch the logs of an EVM chain, by a node of it."
         )
 
-    def _walked(self, first: int, last: int) -> Flow[list[Header]]:
-        headers: list[Header] = []
+    def _walked(self, first: int, last: int) -> Flow[list[BlockHeader]]:
+        headers: list[BlockHeader] = []
         block_hash: str | None = None
         for height in range(first, last + 1):
             try:
@@ -117,7 +117,7 @@ class ConnectSource(ChainSource):
         except BloqNotFound:
             return None
 
-    def _places(self, header: Header) -> Flow[dict[str, int]]:
+    def _places(self, header: BlockHeader) -> Flow[dict[str, int]]:
         """Read the places of transactions in their block."""
         block = yield from self.reads.once(
             ("block", header.hash), lambda: ConnectApi.block.flow(self.api, header.hash)

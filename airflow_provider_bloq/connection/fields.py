@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from airflow_provider_bloq.rpc.certificates import NodeTls
+from airflow_provider_bloq.rpc.certificates import NodeTlsMode
 
 __all__ = [
     "CA_BUNDLE",
@@ -300,7 +300,7 @@ NODE_TLS = ChoiceField(
     "node_tls",
     "Certificates of nodes",
     "pinned: by fingerprint, as nodes sign their own; verify: by CA; insecure: not checked at all.",
-    NodeTls.PINNED,
+    NodeTlsMode.PINNED,
 )
 NODE_FINGERPRINTS = TableField(
     "node_fingerprints",

@@ -31,7 +31,7 @@ from airflow_provider_bloq.connection.validation import (
     refuse_redacted,
     refuse_wrong_names,
 )
-from airflow_provider_bloq.rpc.certificates import NodeFingerprints, NodeTls, normalise_fingerprint
+from airflow_provider_bloq.rpc.certificates import NodeFingerprints, NodeTlsMode, normalise_fingerprint
 
 __all__ = [
     "DEFAULT_ID_FIELDS",
@@ -342,7 +342,7 @@ class BloqSettings:
     timeout: float
     requests_per_second: float | None
     ca_bundle: str | None
-    node_tls: NodeTls
+    node_tls: NodeTlsMode
     node_fingerprints: Mapping[str, frozenset[str]]
     rpc_origins: frozenset[Origin]
     environment: Environment

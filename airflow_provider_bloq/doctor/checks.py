@@ -33,7 +33,7 @@ from airflow_provider_bloq.hooks._account import Account, locator_for, network_o
 from airflow_provider_bloq.hooks._telemetry import ServiceNames
 from airflow_provider_bloq.nodes.client import ClustersApi, NodesApi
 from airflow_provider_bloq.nodes.models import STARTED, STOPPED, Cluster, Node
-from airflow_provider_bloq.rpc.certificates import NodeTls
+from airflow_provider_bloq.rpc.certificates import NodeTlsMode
 from airflow_provider_bloq.rpc.client import RpcApi
 from airflow_provider_bloq.vault.client import VaultAccess
 from airflow_provider_bloq.vault.diagnosis import diagnose_login
@@ -186,8 +186,8 @@ def look_at_node(
         machine = yield from NodesApi.get.flow(nodes, wanted)
     if machine is None:
         return Found("No node has started.", CheckOutcome.SKIPPED)
-    locator = locator_for(machine, account, nodes=nodes, clusters=clusters, bearer=bearer)
-    rpc = RpcApi(locator=locator, bearer=bearer, policy=account.policy)
+    resolver = locator_for(machine, account, nodes=nodes, clusters=clusters, bearer=bearer)
+    rpc = RpcApi(resolver=resolver, bearer=bearer, policy=account.policy)
     try:
         answer = yield from _answer(rpc, machine)
     except BloqCertificateError as error:
@@ -215,7 +215,7 @@ def _answer(rpc: RpcApi, machine: Node | Cluster) -> Flow[str]:
     try:
         family = family_of(machine.chain)
     except BloqConfigurationError:
-        yield from rpc.locator.locate()
+        yield from rpc.resolver.resolve()
         return "is there; what its nodes can be asked is not known"
     head = yield from read_head(rpc, family)
     return f"answers, its head is block {head.height}"
@@ -224,7 +224,7 @@ def _answer(rpc: RpcApi, machine: Node | Cluster) -> Flow[str]:
 def _trusted(machine: Node | Cluster, settings: BloqSettings) -> str:
     if machine.id in settings.node_fingerprints:
         return "its certificate is the pinned one"
-    if isinstance(machine, Cluster) or settings.node_tls is NodeTls.VERIFY:
+    if isinstance(machine, Cluster) or settings.node_tls is NodeTlsMode.VERIFY:
         return "its certificate is verified by a CA"
     return "its certificate is not checked"
 

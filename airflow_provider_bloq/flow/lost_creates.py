@@ -46,7 +46,7 @@ def may_have_created(error: BloqError, create_url: str) -> bool:
 
 
 def may_have_made(
-    item: Listed, *, known: Collection[str], sent_at: float, settles_in: float | None, skew: float
+    item: Listed, *, known: Collection[str], sent_at: float, settle_seconds: float | None, skew: float
 ) -> bool:
     """Tell whether an item on the list now may be the result of a create without an answer.
 
@@ -55,7 +55,7 @@ def may_have_made(
     :param item: The item.
     :param known: Ids on the list before the create.
     :param sent_at: When the create was sent, in epoch seconds.
-    :param settles_in: Seconds after which the service has acted on the create if it ever does; None if unknown.
+    :param settle_seconds: Seconds after which the service has acted on the create if it ever does; None if unknown.
     :param skew: By how many seconds the clocks involved may differ.
     """
     if item.id in known:
@@ -63,7 +63,7 @@ def may_have_made(
     created = epoch_seconds(item.created_at)
     if created is None:
         return True
-    too_late = settles_in is not None and created > sent_at + settles_in + skew
+    too_late = settle_seconds is not None and created > sent_at + settle_seconds + skew
     return created >= sent_at - skew and not too_late
 
 

@@ -32,7 +32,13 @@ from airflow_provider_bloq.flow.network import Network
 from airflow_provider_bloq.flow.rate_limit import RateLimiter, shared_rate_limiters
 from airflow_provider_bloq.flow.retry import RetryPolicy
 from airflow_provider_bloq.rpc.certificates import normalise_fingerprint
-from airflow_provider_bloq.rpc.endpoint import Locator, PathKeyLocator, PathKeySource, RpcLocator, TlsRules
+from airflow_provider_bloq.rpc.endpoint import (
+    ConnectEndpointResolver,
+    EndpointResolver,
+    NodeEndpointResolver,
+    NodeTlsSettings,
+    PathKeySource,
+)
 from airflow_provider_bloq.validation import connect_chain_of, node_id_of
 
 if TYPE_CHECKING:
@@ -128,7 +134,9 @@ def stream_of(settings: BloqSettings, chain: str, driver: AsyncDriver) -> Stream
     )
 
 
-def path_key_locator(settings: BloqSettings, chain: str, vault: PathKeySource | None) -> PathKeyLocator:
+def path_key_locator(
+    settings: BloqSettings, chain: str, vault: PathKeySource | None
+) -> ConnectEndpointResolver:
     """Make what finds the JSON-RPC of a chain.
 
     :param settings: The connection's settings.
@@ -146,7 +154,7 @@ def path_key_locator(settings: BloqSettings, chain: str, vault: PathKeySource | 
             f"{chain[:80]!r} is unknown",
             f"Use one of {', '.join(RPC_CHAINS)}, or give it a key in connect_api_keys.",
         )
-    return PathKeyLocator(_url_of(settings, chain), chain, ConnectionPathKeys(settings, vault))
+    return ConnectEndpointResolver(_url_of(settings, chain), chain, ConnectionPathKeys(settings, vault))
 
 
 def is_path_keyed(settings: BloqSettings, url: str) -> bool:
@@ -391,7 +399,7 @@ def locator_for(
     bearer: BearerAuth,
     tls_fingerprint: str | Iterable[str] | None = None,
     **options: Any,
-) -> Locator:
+) -> EndpointResolver:
     """Make what finds the JSON-RPC of a node, cluster or URL, or of a chain in Connect.
 
     :param subject: A node or cluster, the id of one, a URL, what an operator returned for one, or
@@ -419,12 +427,12 @@ def locator_for(
         raise BloqConfigurationError.of(
             "tls_fingerprint", str(error), "Copy it as the create returned it."
         ) from None
-    return RpcLocator(
+    return NodeEndpointResolver(
         subject,
         nodes=nodes,
         clusters=clusters,
         origins=bearer.origins,
-        tls=TlsRules(
+        tls=NodeTlsSettings(
             settings.node_tls, settings.node_fingerprints, settings.environment is Environment.LOCAL
         ),
         fingerprints=fingerprints,

@@ -19,7 +19,7 @@ from airflow_provider_bloq.flow.network import Network
 from airflow_provider_bloq.flow.session import BloqSession
 from airflow_provider_bloq.nodes.models import NodeAuth
 from airflow_provider_bloq.rpc.client import RpcClient
-from airflow_provider_bloq.rpc.endpoint import RpcTarget
+from airflow_provider_bloq.rpc.endpoint import RpcEndpoint
 
 __all__ = [
     "HookRpcClient",
@@ -87,8 +87,8 @@ class HookRpcClient(RpcClient):
         return self._session
 
     @property
-    def _target(self) -> RpcTarget:
-        return self.run(self.locator.locate())
+    def _target(self) -> RpcEndpoint:
+        return self.run(self.resolver.resolve())
 
     @cached_property
     def _session(self) -> requests.Session:

@@ -104,7 +104,7 @@ class BloqHook(BaseHook):
         from airflow_provider_bloq.hooks._rpc import HookRpcClient
 
         with raise_as_fail_exception():
-            locator = locator_for(
+            resolver = locator_for(
                 node,
                 self._account,
                 nodes=self.nodes,
@@ -120,7 +120,7 @@ class BloqHook(BaseHook):
                 auth=self.auth,
                 paced=self._paced,
                 observe=self._observe,
-                locator=locator,
+                resolver=resolver,
                 bearer=self.bearer,
                 policy=self._account.policy,
             )

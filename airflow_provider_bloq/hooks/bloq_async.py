@@ -95,7 +95,7 @@ class BloqAsyncHook:
         from airflow_provider_bloq.rpc.client import AsyncRpcClient
 
         with raise_as_fail_exception():
-            locator = locator_for(
+            resolver = locator_for(
                 node,
                 self._account,
                 nodes=self.nodes,
@@ -105,7 +105,9 @@ class BloqAsyncHook:
                 port=port,
                 path=path,
             )
-        return AsyncRpcClient(run=self.run, locator=locator, bearer=self._bearer, policy=self._account.policy)
+        return AsyncRpcClient(
+            run=self.run, resolver=resolver, bearer=self._bearer, policy=self._account.policy
+        )
 
     def connect(self, chain: str, network: str | None = None) -> HookConnectClient:
         """Return a client for Connect's REST API and its stream; parameters as for :meth:`BloqHook.connect`."""

@@ -21,20 +21,20 @@ from airflow_provider_bloq.nodes.models import STOPPED, Cluster, Deployment, Nod
 from airflow_provider_bloq.validation import require_choice, require_whole_number
 
 __all__ = [
-    "LARGEST",
-    "SMALLEST",
+    "MAX_CAPACITY",
+    "MIN_CAPACITY",
     "AsyncClustersClient",
     "AsyncNodesClient",
-    "Change",
+    "ClusterChanges",
+    "ClusterUpdate",
     "ClustersApi",
     "ClustersClient",
     "DeploymentsApi",
     "Listing",
     "NodesApi",
     "NodesClient",
-    "Wanted",
     "abort_update",
-    "change_for",
+    "remaining_changes",
     "update",
 ]
 
@@ -220,7 +220,7 @@ class AsyncNodesClient(RunsAsync, NodesApi):
 
 
 #: How many members a cluster may have.
-SMALLEST, LARGEST = 2, 10
+MIN_CAPACITY, MAX_CAPACITY = 2, 10
 
 
 class ClustersApi(DeploymentsApi[Cluster]):
@@ -249,7 +249,7 @@ class ClustersApi(DeploymentsApi[Cluster]):
         service_id: str,
         auth_type: str = "jwt",
         *,
-        capacity: int = SMALLEST,
+        capacity: int = MIN_CAPACITY,
         alias: str | None = None,
         exclusive_creates: bool = False,
     ) -> Flow[Cluster]:
@@ -274,7 +274,7 @@ class ClustersApi(DeploymentsApi[Cluster]):
         :raises BloqConfigurationError: An argument cannot be right.
         """
         require_choice("auth_type", auth_type, cls.AUTH_TYPES)
-        require_whole_number("capacity", capacity, least=SMALLEST, most=LARGEST)
+        require_whole_number("capacity", capacity, least=MIN_CAPACITY, most=MAX_CAPACITY)
         order: dict[str, Any] = {"serviceId": service_id, "authType": auth_type, "capacity": capacity}
         return order if alias is None else {**order, "alias": alias}
 
@@ -288,7 +288,7 @@ class ClustersApi(DeploymentsApi[Cluster]):
         :param capacity: Number of members, 2 to 10. The service wants it each time.
         :param service_id: Another service to move to.
         """
-        require_whole_number("capacity", capacity, least=SMALLEST, most=LARGEST)
+        require_whole_number("capacity", capacity, least=MIN_CAPACITY, most=MAX_CAPACITY)
         body: dict[str, Any] = {"capacity": capacity}
         if service_id is not None:
             body["serviceId"] = service_id
@@ -322,7 +322,7 @@ class AsyncClustersClient(RunsAsync, ClustersApi):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ClusterUpdate:
     """What a cluster is to become; None where it may stay as it is.
 
     :param capacity: Number of members.
@@ -337,7 +337,7 @@ class Wanted:
 
     def __post_init__(self) -> None:
         if self.capacity is not None:
-            require_whole_number("capacity", self.capacity, least=SMALLEST, most=LARGEST)
+            require_whole_number("capacity", self.capacity, least=MIN_CAPACITY, most=MAX_CAPACITY)
         if (self.capacity, self.service_id, self.alias) == (None, None, None):
             raise BloqConfigurationError.of(
                 "capacity", "neither it nor service_id nor alias is given", "Say what is to be changed."
@@ -345,7 +345,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ClusterChanges:
     """What has to be asked for.
 
     :param capacity: Number of members to ask for; None for no request. The service wants it with each.
@@ -358,7 +358,7 @@ class Change:
     alias: str | None = None
 
 
-def change_for(cluster: Cluster, wanted: Wanted) -> Change:
+def remaining_changes(cluster: Cluster, wanted: ClusterUpdate) -> ClusterChanges:
     """Decide what has to be asked for. What is there, or on its way, is not asked for again.
 
     :raises BloqConfigurationError: The cluster does not tell its capacity, and none is wanted.
@@ -371,16 +371,16 @@ def change_for(cluster: Cluster, wanted: Wanted) -> Change:
     service_id = wanted.service_id if wanted.service_id not in (None, heading_for) else None
     alias = wanted.alias if wanted.alias not in (None, cluster.shown.get("alias")) else None
     if service_id is None and wanted.capacity in (None, capacity):
-        return Change(alias=alias)
+        return ClusterChanges(alias=alias)
     asked = capacity if wanted.capacity is None else wanted.capacity
     if not isinstance(asked, int):
         raise BloqConfigurationError.of(
             "capacity", f"{cluster.id} does not tell its own, and each change names one", "Give it."
         )
-    return Change(asked, service_id, alias)
+    return ClusterChanges(asked, service_id, alias)
 
 
-def update(api: ClustersApi, cluster_id: str, wanted: Wanted) -> Flow[Change]:
+def update(api: ClustersApi, cluster_id: str, wanted: ClusterUpdate) -> Flow[ClusterChanges]:
     """Ask for what is still missing; a flow. To run it again does no harm.
 
     :param api: Reads and changes clusters.
@@ -388,7 +388,7 @@ def update(api: ClustersApi, cluster_id: str, wanted: Wanted) -> Flow[Change]:
     :param wanted: What it is to become.
     :return: What was asked for.
     """
-    change = change_for((yield from api.one(cluster_id)), wanted)
+    change = remaining_changes((yield from api.one(cluster_id)), wanted)
     if change.alias is not None:
         yield from ClustersApi.set_alias.flow(api, cluster_id, change.alias)
     if change.capacity is not None:

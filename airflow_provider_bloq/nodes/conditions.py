@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from airflow_provider_bloq.exceptions import BloqNotFound, BloqNotStarted, BloqUpdateNotDone
 from airflow_provider_bloq.flow.effects import Flow
-from airflow_provider_bloq.nodes.client import LARGEST, SMALLEST, ClustersApi, NodesApi
+from airflow_provider_bloq.nodes.client import MAX_CAPACITY, MIN_CAPACITY, ClustersApi, NodesApi
 from airflow_provider_bloq.nodes.models import STARTED, STOPPED, Cluster, Node
 from airflow_provider_bloq.polling.conditions import (
     Condition,
@@ -180,7 +180,7 @@ class ClusterUpdated(Condition):
 
     def __post_init__(self) -> None:
         if self.capacity is not None:
-            require_whole_number("capacity", self.capacity, least=SMALLEST, most=LARGEST)
+            require_whole_number("capacity", self.capacity, least=MIN_CAPACITY, most=MAX_CAPACITY)
 
     @property
     def target(self) -> Target:

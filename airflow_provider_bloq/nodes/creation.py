@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from airflow_provider_bloq.nodes.client import DeploymentsApi
 
 __all__ = [
-    "Attempt",
+    "CompletedCreate",
     "CreateJournal",
+    "CreateRecord",
     "Creation",
-    "Made",
     "NoCreateJournal",
     "Order",
-    "Sent",
-    "attempt_from_json",
-    "attempt_to_json",
+    "PendingCreate",
     "candidates",
+    "create_record_from_json",
+    "create_record_to_json",
 ]
 
 
@@ -53,25 +53,25 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class PendingCreate:
     """A create was sent, or was just about to be. What came of it is not known.
 
     :param order: What was to be created.
     :param before: Ids of all that were there before and not stopped.
     :param sent_at: When it was sent, in epoch seconds.
-    :param settles_in: Seconds after which the service has acted on it if it ever does; None where there
+    :param settle_seconds: Seconds after which the service has acted on it if it ever does; None where there
         is no telling.
     :param by_service_clock: Whether the time is the service's, not the worker's.
-    :param life: The life of the task that sent it: a number that is greater after the task was cleared.
+    :param generation: The generation of the task that sent it: a number that is greater after the task was cleared.
     :param reported: Whether a person was told that the outcome is unknown.
     """
 
     order: Order
     before: frozenset[str]
     sent_at: float
-    settles_in: float | None = None
+    settle_seconds: float | None = None
     by_service_clock: bool = True
-    life: int = 0
+    generation: int = 0
     reported: bool = False
 
     @property
@@ -89,41 +89,41 @@ class Sent:
                 machine,
                 known=self.before,
                 sent_at=self.sent_at,
-                settles_in=self.settles_in,
+                settle_seconds=self.settle_seconds,
                 skew=self.skew,
             )
         )
 
-    def unsettled_for(self, now: float) -> float:
+    def seconds_to_settle(self, now: float) -> float:
         """Return the seconds until the service has acted on it if it ever does.
 
         :param now: Epoch seconds, by the same clock as ``sent_at`` if possible.
         """
-        if self.settles_in is None:
+        if self.settle_seconds is None:
             return 0.0
-        return min(max(0.0, self.sent_at + self.settles_in - now), self.settles_in)
+        return min(max(0.0, self.sent_at + self.settle_seconds - now), self.settle_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class CompletedCreate:
     """A create made this.
 
     :param order: What was to be created.
     :param id: What was made.
-    :param life: As for :class:`Sent`.
+    :param generation: As for :class:`PendingCreate`.
     :param done: Whether the task returned it as its result.
     """
 
     order: Order
     id: str
-    life: int = 0
+    generation: int = 0
     done: bool = False
 
 
-Attempt: TypeAlias = Sent | Made
+CreateRecord: TypeAlias = PendingCreate | CompletedCreate
 
 
-def candidates(sent: Sent, machines: Iterable[M], owned: frozenset[str]) -> list[M]:
+def candidates(sent: PendingCreate, machines: Iterable[M], owned: frozenset[str]) -> list[M]:
     """Return what may have come of a create whose answer is lost.
 
     :param sent: The create.
@@ -133,16 +133,16 @@ def candidates(sent: Sent, machines: Iterable[M], owned: frozenset[str]) -> list
     return [machine for machine in machines if machine.id not in owned and sent.may_have_made(machine)]
 
 
-def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
+def create_record_to_json(attempt: CreateRecord) -> dict[str, Any]:
     """Write an attempt as JSON; there is nothing secret in it."""
     fields = asdict(attempt)
-    if isinstance(attempt, Sent):
+    if isinstance(attempt, PendingCreate):
         fields["before"] = sorted(attempt.before)
-    return {"format": _FORMAT, "stage": "sent" if isinstance(attempt, Sent) else "made", **fields}
+    return {"format": _FORMAT, "stage": "sent" if isinstance(attempt, PendingCreate) else "made", **fields}
 
 
-def attempt_from_json(fields: Any) -> Attempt:
-    """Read an attempt that :func:`attempt_to_json` wrote.
+def create_record_from_json(fields: Any) -> CreateRecord:
+    """Read an attempt that :func:`create_record_to_json` wrote.
 
     :raises BloqConfigurationError: This version of the provider did not write it, and cannot tell what
         has been created.
@@ -151,9 +151,9 @@ def attempt_from_json(fields: Any) -> Attempt:
     known, stage = values.pop("format", None) == _FORMAT, values.pop("stage", None)
     try:
         if known and stage == "made":
-            return Made(**values)
+            return CompletedCreate(**values)
         if known and stage == "sent":
-            return Sent(**{**values, "before": frozenset(values["before"])})
+            return PendingCreate(**{**values, "before": frozenset(values["before"])})
     except (TypeError, KeyError):
         raise _unreadable() from None
     raise _unreadable()
@@ -173,10 +173,10 @@ log = logging.getLogger(__name__)
 class CreateJournal(Protocol):
     """Where a task notes what it has created, to be read by its next try. Every method makes a flow."""
 
-    def read(self) -> Flow[Attempt | None]:
+    def read(self) -> Flow[CreateRecord | None]:
         """Return what was noted last."""
 
-    def write(self, attempt: Attempt) -> Flow[None]:
+    def write(self, attempt: CreateRecord) -> Flow[None]:
         """Note this instead."""
 
     def withdraw(self) -> Flow[None]:
@@ -192,12 +192,12 @@ class CreateJournal(Protocol):
 class NoCreateJournal:
     """For who makes one try only."""
 
-    def read(self) -> Flow[Attempt | None]:
+    def read(self) -> Flow[CreateRecord | None]:
         """See :meth:`Journal.read`."""
         yield from ()
         return None
 
-    def write(self, attempt: Attempt) -> Flow[None]:
+    def write(self, attempt: CreateRecord) -> Flow[None]:
         """See :meth:`Journal.write`."""
         yield from ()
 
@@ -224,8 +224,8 @@ class Creation(Generic[M]):
     :param journal: Remembers from try to try.
     :param exclusive_creates: Whether the caller sees to it that, from the first try to the last, nobody but tasks
         whose claims are seen here creates the same. Only then can a lone new one be told to be its own.
-    :param life: The life of the task: greater after it was cleared than before.
-    :param settles_in: Seconds after which the service has acted on a request if it ever does.
+    :param generation: The generation of the task: greater after it was cleared than before.
+    :param settle_seconds: Seconds after which the service has acted on a request if it ever does.
     :param clock: The worker's time, in epoch seconds.
     """
 
@@ -233,8 +233,8 @@ class Creation(Generic[M]):
     order: Order
     journal: CreateJournal = field(default_factory=NoCreateJournal)
     exclusive_creates: bool = False
-    life: int = 0
-    settles_in: float | None = None
+    generation: int = 0
+    settle_seconds: float | None = None
     clock: Callable[[], float] = time.time
 
     def run(self) -> Flow[M]:
@@ -245,7 +245,7 @@ class Creation(Generic[M]):
         """
         attempt = yield from self.journal.read()
         machine: M | None = None
-        if isinstance(attempt, Made):
+        if isinstance(attempt, CompletedCreate):
             machine = yield from self._taken_up(attempt)
         elif attempt is not None:
             machine = yield from self._found_after(attempt)
@@ -253,10 +253,12 @@ class Creation(Generic[M]):
 
     def finish(self, id: str) -> Flow[None]:  # noqa: A002 - the field's own name
         """Note that the task returns this as its result: only a clear makes it create another one."""
-        yield from self.journal.write(Made(order=self.order, id=id, life=self.life, done=True))
+        yield from self.journal.write(
+            CompletedCreate(order=self.order, id=id, generation=self.generation, done=True)
+        )
 
-    def _taken_up(self, made: Made) -> Flow[M | None]:
-        if made.done and self.life > made.life:
+    def _taken_up(self, made: CompletedCreate) -> Flow[M | None]:
+        if made.done and self.generation > made.generation:
             log.info("The task was cleared after it had created %s, which is left alone.", made.id)
             return None
         machine = yield from self._alive(made.id)
@@ -279,12 +281,12 @@ class Creation(Generic[M]):
         except BloqNotFound:
             return None
 
-    def _found_after(self, sent: Sent) -> Flow[M | None]:
-        if sent.reported and self.life > sent.life:
+    def _found_after(self, sent: PendingCreate) -> Flow[M | None]:
+        if sent.reported and self.generation > sent.generation:
             log.info("The task was cleared by somebody who knew of the lost create; it creates anew.")
             return None
         found, now = yield from self._search(sent)
-        if found is None and (pause := sent.unsettled_for(now)):
+        if found is None and (pause := sent.seconds_to_settle(now)):
             log.info("An earlier try may have a create under way; looking again in %.0f s.", pause)
             yield from sleep(pause)
             found, _ = yield from self._search(sent)
@@ -295,13 +297,13 @@ class Creation(Generic[M]):
     def _created(self) -> Flow[M]:
         listing = yield from self.api.listing()
         offset = 0.0 if listing.served_at is None else listing.served_at - self.clock()
-        sent = Sent(
+        sent = PendingCreate(
             order=self.order,
             before=frozenset(machine.id for machine in listing.machines if machine.state != STOPPED),
             sent_at=self.clock() + offset,
-            settles_in=self.settles_in,
+            settle_seconds=self.settle_seconds,
             by_service_clock=listing.served_at is not None,
-            life=self.life,
+            generation=self.generation,
         )
 
         def note() -> Flow[None]:
@@ -318,7 +320,7 @@ class Creation(Generic[M]):
             return (yield from self._found_at_once(sent, error))
         return (yield from self._keep(machine))
 
-    def _found_at_once(self, sent: Sent, lost: BloqApiError) -> Flow[M]:
+    def _found_at_once(self, sent: PendingCreate, lost: BloqApiError) -> Flow[M]:
         try:
             found, _ = yield from self._search(sent, lost)
         except BloqAmbiguousCreate:
@@ -332,7 +334,7 @@ class Creation(Generic[M]):
             raise _unknown(lost, "None that fits has appeared since, but it may still.") from lost
         return found
 
-    def _search(self, sent: Sent, lost: BloqApiError | None = None) -> Flow[tuple[M | None, float]]:
+    def _search(self, sent: PendingCreate, lost: BloqApiError | None = None) -> Flow[tuple[M | None, float]]:
         """Look what has come of a create; None where nothing that fits is there. Gives the time as well.
 
         :raises BloqAmbiguousCreate: Something is there, and it cannot be told whether it is.
@@ -358,11 +360,13 @@ class Creation(Generic[M]):
         # Claimed first: were the worker lost in between, the next try would look for it among the unclaimed,
         # whereas one that is noted and not claimed could be taken by another task.
         yield from self.journal.claim(machine.id)
-        yield from self.journal.write(Made(order=self.order, id=machine.id, life=self.life))
+        yield from self.journal.write(
+            CompletedCreate(order=self.order, id=machine.id, generation=self.generation)
+        )
         return machine
 
-    def _report(self, sent: Sent) -> Flow[None]:
-        yield from self.journal.write(replace(sent, life=self.life, reported=True))
+    def _report(self, sent: PendingCreate) -> Flow[None]:
+        yield from self.journal.write(replace(sent, generation=self.generation, reported=True))
 
     def _require_same_order(self, order: Order, id: str) -> None:  # noqa: A002 - the field's own name
         changed = [name for name in {**order, **self.order} if order.get(name) != self.order.get(name)]

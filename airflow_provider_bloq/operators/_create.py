@@ -20,11 +20,11 @@ from airflow_provider_bloq.flow.effects import Flow, run_blocking
 from airflow_provider_bloq.hooks._compat import Missing, warn_once
 from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.nodes.creation import (
-    Attempt,
+    CreateRecord,
     NoCreateJournal,
-    Sent,
-    attempt_from_json,
-    attempt_to_json,
+    PendingCreate,
+    create_record_from_json,
+    create_record_to_json,
 )
 from airflow_provider_bloq.operators._base import BloqOperator, WaitingOperator
 
@@ -39,7 +39,7 @@ __all__ = [
     "BloqCreateOperator",
     "TaskJournal",
     "VolatileCreateState",
-    "life_of",
+    "generation_of",
 ]
 
 
@@ -49,7 +49,7 @@ JOURNAL_KEY = "bloq_create"
 CREATED_KEY = "bloq_created"
 
 
-def life_of(context: Any) -> int:
+def generation_of(context: Any) -> int:
     """Return a number that stays as it is when Airflow retries the task, and is greater after a clear.
 
     Clearing sets ``max_tries`` to the number of the last try plus the task's ``retries``.
@@ -74,14 +74,14 @@ class TaskJournal:
         self._context = context
         self._kind = kind
 
-    def read(self) -> Flow[Attempt | None]:
+    def read(self) -> Flow[CreateRecord | None]:
         """See :meth:`.Journal.read`."""
         stored = yield from run_blocking(lambda: self._store.get(JOURNAL_KEY))
-        return None if stored is None else attempt_from_json(stored)
+        return None if stored is None else create_record_from_json(stored)
 
-    def write(self, attempt: Attempt) -> Flow[None]:
+    def write(self, attempt: CreateRecord) -> Flow[None]:
         """See :meth:`.Journal.write`."""
-        yield from run_blocking(lambda: self._store.set(JOURNAL_KEY, attempt_to_json(attempt)))
+        yield from run_blocking(lambda: self._store.set(JOURNAL_KEY, create_record_to_json(attempt)))
 
     def withdraw(self) -> Flow[None]:
         """See :meth:`.Journal.withdraw`."""
@@ -128,9 +128,9 @@ class VolatileCreateState(NoCreateJournal):
         #: What it made.
         self.id: str | None = None
 
-    def write(self, attempt: Attempt) -> Flow[None]:
+    def write(self, attempt: CreateRecord) -> Flow[None]:
         """See :meth:`.Journal.write`."""
-        self.may_have_created = self.may_have_created or isinstance(attempt, Sent)
+        self.may_have_created = self.may_have_created or isinstance(attempt, PendingCreate)
         yield from ()
 
     def withdraw(self) -> Flow[None]:
@@ -369,9 +369,9 @@ class BloqCreateOperator(WaitingOperator):
             order=order,
             journal=journal,
             exclusive_creates=self.exclusive_creates,
-            life=life_of(context),
+            generation=generation_of(context),
             # The time to connect, and the time for the answer.
-            settles_in=2 * self.hook.settings.timeout,
+            settle_seconds=2 * self.hook.settings.timeout,
             clock=self.clock,
         )
 

@@ -12,7 +12,7 @@ from airflow_provider_bloq.operators._create import BloqCreateOperator
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.flow.effects import Flow
-    from airflow_provider_bloq.nodes.client import DeploymentsApi, Wanted
+    from airflow_provider_bloq.nodes.client import ClusterUpdate, DeploymentsApi
     from airflow_provider_bloq.nodes.conditions import ClusterUpdated
     from airflow_provider_bloq.polling.conditions import Condition
     from airflow_provider_bloq.triggers.wait import CancellingTrigger
@@ -134,26 +134,28 @@ class BloqUpdateClusterOperator(WaitingOperator):
         self.log.info("Aborting the update of %s, since the task is killed.", cluster_id)
         return abort_update(ClustersApi(**service), cluster_id, only_to=service_id)
 
-    def _wanted(self) -> tuple[str, Wanted]:
-        from airflow_provider_bloq.nodes.client import Wanted
+    def _wanted(self) -> tuple[str, ClusterUpdate]:
+        from airflow_provider_bloq.nodes.client import ClusterUpdate
         from airflow_provider_bloq.validation import node_id_of, untemplated
 
         with raise_as_fail_exception():
-            wanted = Wanted(untemplated(self.capacity), self.service_id, self.alias)
+            wanted = ClusterUpdate(untemplated(self.capacity), self.service_id, self.alias)
             return node_id_of(self.cluster, "cluster"), wanted
 
-    def _condition(self, cluster_id: str, wanted: Wanted) -> ClusterUpdated:
+    def _condition(self, cluster_id: str, wanted: ClusterUpdate) -> ClusterUpdated:
         from airflow_provider_bloq.nodes.conditions import ClusterUpdated
 
         return ClusterUpdated(cluster_id, wanted.service_id, wanted.capacity)
 
-    def _on_its_way(self, cluster_id: str, wanted: Wanted) -> bool:
-        from airflow_provider_bloq.nodes.client import change_for
+    def _on_its_way(self, cluster_id: str, wanted: ClusterUpdate) -> bool:
+        from airflow_provider_bloq.nodes.client import remaining_changes
 
-        change = change_for(self.hook.clusters.get(cluster_id), wanted)
+        change = remaining_changes(self.hook.clusters.get(cluster_id), wanted)
         return change.capacity is None
 
-    def _done(self, cluster_id: str, wanted: Wanted, deadline: float, *, begun: bool) -> dict[str, Any]:
+    def _done(
+        self, cluster_id: str, wanted: ClusterUpdate, deadline: float, *, begun: bool
+    ) -> dict[str, Any]:
         if self.wait_for_completion and (wanted.service_id, wanted.capacity) != (None, None):
             condition = self._condition(cluster_id, wanted)
             self.await_condition(condition, deadline, cancel=begun, begun=begun)

@@ -386,7 +386,7 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
             async with BloqAsyncHook(self.bloq_conn_id) as hook:
                 rpc = hook.rpc(self.node, **self._rpc_options)
                 # Once, rather than by each of the requests that go out first.
-                await hook.run(rpc.locator.locate())
+                await hook.run(rpc.resolver.resolve())
                 outcomes = await outcomes_of_all(
                     rpc,
                     calls,

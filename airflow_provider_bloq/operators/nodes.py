@@ -67,10 +67,10 @@ class BloqCreateNodeOperator(BloqCreateOperator):
         """Return the node without its credentials, and ``tls_fingerprint``."""
         from airflow_provider_bloq.connection.fields import Environment
         from airflow_provider_bloq.flow.retry import RetryPolicy
-        from airflow_provider_bloq.rpc.endpoint import first_fingerprint
+        from airflow_provider_bloq.rpc.endpoint import fingerprint_of_new_node
 
         local = self.hook.settings.environment is Environment.LOCAL
-        fingerprint = self.hook.run(first_fingerprint(machine, local=local, policy=RetryPolicy()))
+        fingerprint = self.hook.run(fingerprint_of_new_node(machine, local=local, policy=RetryPolicy()))
         return {**machine.public(), "tls_fingerprint": fingerprint}
 
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from airflow_provider_bloq.chains.blocks import (
+    BlockHeader,
     Finality,
     Head,
-    Header,
     read_final_by_confirmations,
     read_final_by_tag,
     read_head,
 )
 from airflow_provider_bloq.chains.conditions import RpcRead, SubjectTarget
 from airflow_provider_bloq.chains.cursor import Advance, ChainCursor, ReadHeaders, Reorg, next_step
-from airflow_provider_bloq.chains.events import EventBuilder, EventPayload, reorg_event, to_tell_at_once
-from airflow_provider_bloq.chains.queries import Family, SharedReads
+from airflow_provider_bloq.chains.events import EventBuilder, EventPayload, first_batch, reorg_event
+from airflow_provider_bloq.chains.queries import ChainFamily, SharedReads
 from airflow_provider_bloq.chains.sources import ChainSource, NodeSource
 from airflow_provider_bloq.connect.client import ConnectApi
 from airflow_provider_bloq.connect.conditions import ConnectTarget
@@ -56,7 +56,7 @@ class ChainSnapshot:
     :param source: Reads more, or takes what another watcher has just read.
     """
 
-    final: Header | None
+    final: BlockHeader | None
     client: RpcApi | ConnectApi
     source: ChainSource
 
@@ -78,9 +78,9 @@ class FinalBlock(SubjectTarget):
     def looking_by(self, rpc: RpcApi) -> RpcRead:
         """See :meth:`SubjectTarget.looking_by`."""
         reads = SharedReads()
-        known: list[tuple[Head, Header | None]] = []
+        known: list[tuple[Head, BlockHeader | None]] = []
 
-        def final_block(family: Family) -> Flow[Header | None]:
+        def final_block(family: ChainFamily) -> Flow[BlockHeader | None]:
             if self.finality.tag is not None:
                 return (yield from read_final_by_tag(rpc, family, self.finality.tag))
             head = yield from read_head(rpc, family)
@@ -89,7 +89,7 @@ class FinalBlock(SubjectTarget):
                 known[:] = [(head, final)]
             return known[0][1]
 
-        def look(family: Family, _: frozenset[Hashable]) -> Flow[ChainSnapshot]:
+        def look(family: ChainFamily, _: frozenset[Hashable]) -> Flow[ChainSnapshot]:
             final = yield from final_block(family)
             reads.renew()
             return ChainSnapshot(final, rpc, NodeSource(rpc, family, reads))
@@ -116,7 +116,7 @@ class FinalConnectBlock(ConnectTarget, SupportsPush):
         """See :meth:`ConnectTarget.looking_by`."""
         reads = SharedReads()
         source = ConnectSource(api, reads)
-        known: dict[str, Header] = {}
+        known: dict[str, BlockHeader] = {}
 
         def look(_: frozenset[Hashable]) -> Flow[ChainSnapshot]:
             # What Connect has taken in, not what its node has: it can be asked about that only.
@@ -136,7 +136,7 @@ class FinalConnectBlock(ConnectTarget, SupportsPush):
 
         return look
 
-    def _below(self, api: ConnectApi, source: ConnectSource, head: str) -> Flow[Header | None]:
+    def _below(self, api: ConnectApi, source: ConnectSource, head: str) -> Flow[BlockHeader | None]:
         try:
             newest = yield from ConnectApi.block.flow(api, head)
         except BloqNotFound:
@@ -319,7 +319,7 @@ class Watcher:
         return self._kept.cursor.height if self._kept else -QUIET_BLOCKS
 
     async def _batch(
-        self, place: Checkpoint, sight: ChainSnapshot, final: Header
+        self, place: Checkpoint, sight: ChainSnapshot, final: BlockHeader
     ) -> tuple[Sequence[EventPayload], Checkpoint, Checkpoint] | None:
         """Find out what is to be sent next, the place while it is under way, and the one after it."""
         try:
@@ -339,7 +339,7 @@ class Watcher:
         return batch
 
     def _next(
-        self, cursor: ChainCursor, sight: ChainSnapshot, final: Header
+        self, cursor: ChainCursor, sight: ChainSnapshot, final: BlockHeader
     ) -> Flow[tuple[Sequence[EventPayload], Checkpoint, Checkpoint] | None]:
         last = self._settings.telling.last_height(cursor.height, final.height)
         step = yield from next_step(sight.headers, cursor, final, last)
@@ -350,13 +350,13 @@ class Watcher:
             case Advance(headers=()):
                 return (), Checkpoint(step.cursor), Checkpoint(step.cursor)
             case Advance(headers=headers):
-                told, events = to_tell_at_once(headers, (yield from self._told(sight, headers)))
+                told, events = first_batch(headers, (yield from self._told(sight, headers)))
                 after = cursor.past(told)
                 return [_first(event) for event in events], Checkpoint(cursor, after), Checkpoint(after)
         return None
 
     def _once_more(
-        self, place: Checkpoint, sent: ChainCursor, sight: ChainSnapshot, final: Header
+        self, place: Checkpoint, sent: ChainCursor, sight: ChainSnapshot, final: BlockHeader
     ) -> Flow[tuple[Sequence[EventPayload], Checkpoint, Checkpoint] | None]:
         """Send again what may or may not have arrived before a restart."""
         after = Checkpoint(sent)
@@ -374,7 +374,7 @@ class Watcher:
         events = yield from self._told(sight, step.headers)
         return [_again(event) for event in events], place, after
 
-    def _told(self, sight: ChainSnapshot, headers: Sequence[Header]) -> Flow[list[EventPayload]]:
+    def _told(self, sight: ChainSnapshot, headers: Sequence[BlockHeader]) -> Flow[list[EventPayload]]:
         return self._settings.telling.events(sight.source, headers)
 
     async def _keep(self, place: Checkpoint) -> None:

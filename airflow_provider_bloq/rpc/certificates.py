@@ -13,16 +13,16 @@ from airflow_provider_bloq.flow.retry import RetryPolicy, sent_with_retries
 
 __all__ = [
     "NodeFingerprints",
-    "NodeTls",
+    "NodeTlsMode",
+    "fetch_fingerprint",
     "normalise_fingerprint",
-    "shown_fingerprint",
 ]
 
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}|[0-9a-f]{2}(?::[0-9a-f]{2}){31}", re.ASCII)
 
 
-class NodeTls(StrEnum):
+class NodeTlsMode(StrEnum):
     """What makes the certificate of a node acceptable. Bloq's nodes sign their own.
 
     (https://docs.bloq.com, "Blockchain Node API".)
@@ -73,7 +73,7 @@ def normalise_fingerprint(text: str) -> str:
     return lowered.replace(":", "")
 
 
-def shown_fingerprint(origin: Origin, policy: RetryPolicy) -> Flow[str | None]:
+def fetch_fingerprint(origin: Origin, policy: RetryPolicy) -> Flow[str | None]:
     """Read the certificate that a server shows; a flow.
 
     No certificate is the pinned one where none is pinned, so that the connection ends with the

@@ -22,7 +22,7 @@ from airflow_provider_bloq.flow.effects import Flow, Request, Response, RunsAsyn
 from airflow_provider_bloq.flow.responses import error_of, redact_response
 from airflow_provider_bloq.flow.retry import RetryPolicy, sent_with_retries
 from airflow_provider_bloq.flow.service import json_request
-from airflow_provider_bloq.rpc.endpoint import Locator, RpcTarget
+from airflow_provider_bloq.rpc.endpoint import EndpointResolver, RpcEndpoint
 from airflow_provider_bloq.validation import require_whole_number
 
 __all__ = [
@@ -190,13 +190,13 @@ class RpcCall:
 class RpcApi:
     """The JSON-RPC of one node, cluster or URL.
 
-    :param locator: Finds out where the calls go.
+    :param resolver: Finds out where the calls go.
     :param bearer: Signs them where the target knows its callers by the access token.
     :param policy: How patiently they are repeated.
     """
 
-    def __init__(self, *, locator: Locator, bearer: BearerAuth, policy: RetryPolicy) -> None:
-        self.locator = locator
+    def __init__(self, *, resolver: EndpointResolver, bearer: BearerAuth, policy: RetryPolicy) -> None:
+        self.resolver = resolver
         self.bearer = bearer
         self.policy = policy
         self._ids = itertools.count(1)
@@ -263,7 +263,7 @@ class RpcApi:
     def _exchange(self, calls: list[RpcCall], idempotent: bool | None) -> Flow[list[Any]]:
         if idempotent is None:
             idempotent = all(call.only_reads for call in calls)
-        target = yield from self.locator.locate()
+        target = yield from self.resolver.resolve()
         numbered = {next(self._ids): call for call in calls}
         body = [
             {"jsonrpc": target.version, "id": number, "method": call.method, "params": _params(call)}
@@ -273,29 +273,29 @@ class RpcApi:
         response = yield from self._sent(request, target, idempotent)
         return outcomes_of(request, response, {number: call.method for number, call in numbered.items()})
 
-    def _sent(self, request: Request, target: RpcTarget, idempotent: bool) -> Flow[Response]:
+    def _sent(self, request: Request, target: RpcEndpoint, idempotent: bool) -> Flow[Response]:
         response = yield from self._sent_to(request, target, idempotent)
         if target.path_key is not None and response.status in (401, 403):
             return (yield from self._sent_with_newer_key(request, target, idempotent))
         if target.basic is None or response.status != 401:
             return response
         # Says nothing of the access token: the node's own password may have been changed.
-        newer = yield from self.locator.locate(anew=True)
+        newer = yield from self.resolver.resolve(refresh=True)
         if newer != target:
             response = yield from self._sent_to(request, newer, idempotent)
         if response.status == 401:
             raise BloqAuthError(f"{newer.url} refuses the user and password that the Nodes API gives for it.")
         return response
 
-    def _sent_with_newer_key(self, request: Request, target: RpcTarget, idempotent: bool) -> Flow[Response]:
-        newer = yield from self.locator.locate(anew=True)
+    def _sent_with_newer_key(self, request: Request, target: RpcEndpoint, idempotent: bool) -> Flow[Response]:
+        newer = yield from self.resolver.resolve(refresh=True)
         if newer != target:
             response = yield from self._sent_to(request, newer, idempotent)
             if response.status not in (401, 403):
                 return response
         raise BloqAuthError(f"{newer.url} refuses the path key that the connection has for {newer.chain}.")
 
-    def _sent_to(self, request: Request, target: RpcTarget, idempotent: bool) -> Flow[Response]:
+    def _sent_to(self, request: Request, target: RpcEndpoint, idempotent: bool) -> Flow[Response]:
         once = partial(sent_with_retries, policy=self.policy, idempotent=idempotent)
         aimed = replace(request, url=target.url, trust=target.trust, path_key=target.path_key)
         if target.path_key is not None:

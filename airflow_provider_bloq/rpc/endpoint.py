@@ -27,17 +27,17 @@ from airflow_provider_bloq.flow.effects import Flow, Pinned, Trust, Unpinned, ma
 from airflow_provider_bloq.flow.retry import IMPATIENT, RetryPolicy
 from airflow_provider_bloq.nodes.client import ClustersApi, NodesApi
 from airflow_provider_bloq.nodes.models import STOPPED, Cluster, Deployment, Node, NodeAuth
-from airflow_provider_bloq.rpc.certificates import NodeTls, shown_fingerprint
+from airflow_provider_bloq.rpc.certificates import NodeTlsMode, fetch_fingerprint
 from airflow_provider_bloq.validation import require_whole_number
 
 __all__ = [
-    "Locator",
-    "PathKeyLocator",
+    "ConnectEndpointResolver",
+    "EndpointResolver",
+    "NodeEndpointResolver",
+    "NodeTlsSettings",
     "PathKeySource",
-    "RpcLocator",
-    "RpcTarget",
-    "TlsRules",
-    "first_fingerprint",
+    "RpcEndpoint",
+    "fingerprint_of_new_node",
     "rpc_port",
     "rpc_url",
     "rpc_version",
@@ -190,7 +190,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class RpcTarget:
+class RpcEndpoint:
     """Where and how a JSON-RPC call goes.
 
     :param url: The URL.
@@ -210,18 +210,18 @@ class RpcTarget:
     path_key: Secret | None = None
 
 
-class Locator(Protocol):
+class EndpointResolver(Protocol):
     """Finds out where calls go."""
 
-    def locate(self, *, anew: bool = False) -> Flow[RpcTarget]:
+    def resolve(self, *, refresh: bool = False) -> Flow[RpcEndpoint]:
         """Return where; found out once.
 
-        :param anew: Whether to find it out again first, since the credential was refused.
+        :param refresh: Whether to find it out again first, since the credential was refused.
         """
 
 
 @dataclass(frozen=True, slots=True)
-class TlsRules:
+class NodeTlsSettings:
     """How the connection wants the certificates of nodes to be checked.
 
     :param mode: What makes a certificate acceptable.
@@ -229,12 +229,12 @@ class TlsRules:
     :param local: Whether this is the environment of a local service.
     """
 
-    mode: NodeTls
+    mode: NodeTlsMode
     fingerprints: Mapping[str, frozenset[str]]
     local: bool
 
 
-class RpcLocator:
+class NodeEndpointResolver:
     """Finds the JSON-RPC of one node, cluster or URL, and again when its password has changed.
 
     :param subject: A node or cluster, the id of one, or a URL.
@@ -256,7 +256,7 @@ class RpcLocator:
         nodes: NodesApi,
         clusters: ClustersApi,
         origins: TrustedOrigins,
-        tls: TlsRules,
+        tls: NodeTlsSettings,
         fingerprints: frozenset[str] = frozenset(),
         port: int | None = None,
         path: str | None = None,
@@ -271,24 +271,24 @@ class RpcLocator:
         self._port = port
         self._path = path
         self._is_path_keyed = is_path_keyed
-        self._target: RpcTarget | None = None
+        self._target: RpcEndpoint | None = None
 
-    def locate(self, *, anew: bool = False) -> Flow[RpcTarget]:
+    def resolve(self, *, refresh: bool = False) -> Flow[RpcEndpoint]:
         """Return where the calls go; found out once.
 
-        :param anew: Whether to read the node again first.
+        :param refresh: Whether to read the node again first.
         """
-        if self._target is None or anew:
-            self._target = yield from self._found(anew)
+        if self._target is None or refresh:
+            self._target = yield from self._found(refresh)
         if self._target.trust is Unpinned.INSECURE:
             log.warning("The certificate at %s is not checked (node_tls 'insecure').", self._target.url)
         return self._target
 
-    def _found(self, anew: bool) -> Flow[RpcTarget]:
+    def _found(self, refresh: bool) -> Flow[RpcEndpoint]:
         subject = self._subject
         if isinstance(subject, str) and "://" in subject:
             return self._raw(subject)
-        if isinstance(subject, Deployment) and not anew:
+        if isinstance(subject, Deployment) and not refresh:
             machine: Node | Cluster = subject
         else:
             machine_id = subject if isinstance(subject, str) else subject.id
@@ -298,7 +298,7 @@ class RpcLocator:
                 machine = yield from NodesApi.get.flow(self._nodes, machine_id)
         return (yield from self._target_of(machine))
 
-    def _raw(self, url: str) -> RpcTarget:
+    def _raw(self, url: str) -> RpcEndpoint:
         try:
             origin = Origin.of(url)
         except ValueError as odd:
@@ -324,9 +324,9 @@ class RpcLocator:
                 "Give an https URL, or no fingerprint.",
             )
         trust: Trust = Pinned(self._fingerprints) if self._fingerprints else Unpinned.VERIFY
-        return RpcTarget(url, "2.0", trust)
+        return RpcEndpoint(url, "2.0", trust)
 
-    def _target_of(self, machine: Node | Cluster) -> Flow[RpcTarget]:
+    def _target_of(self, machine: Node | Cluster) -> Flow[RpcEndpoint]:
         url = rpc_url(machine, local=self._tls.local, port=self._port, path=self._path)
         if machine.auth is None:
             log.warning(
@@ -336,21 +336,21 @@ class RpcLocator:
         trust = yield from self._trust(machine, auth, Origin.of(url))
         version = rpc_version(machine.chain)
         if auth.type == "basic":
-            return RpcTarget(url, version, trust, basic=auth, chain=machine.chain)
+            return RpcEndpoint(url, version, trust, basic=auth, chain=machine.chain)
         if auth.type == "jwt":
             self._origins.add(Origin.of(url))
-        return RpcTarget(url, version, trust, chain=machine.chain)
+        return RpcEndpoint(url, version, trust, chain=machine.chain)
 
     def _trust(self, machine: Node | Cluster, auth: NodeAuth, origin: Origin) -> Flow[Trust]:
         known = self._fingerprints | self._tls.fingerprints.get(machine.id, frozenset())
         if known:
             return Pinned(known)
         # Clusters have certificates of a CA.
-        if isinstance(machine, Cluster) or self._tls.mode is NodeTls.VERIFY:
+        if isinstance(machine, Cluster) or self._tls.mode is NodeTlsMode.VERIFY:
             return Unpinned.VERIFY
-        if self._tls.mode is NodeTls.INSECURE:
+        if self._tls.mode is NodeTlsMode.INSECURE:
             return self._insecure(machine, auth)
-        seen = yield from shown_fingerprint(origin, IMPATIENT)
+        seen = yield from fetch_fingerprint(origin, IMPATIENT)
         raise BloqCertificateError(
             f"The certificate of {machine.id} is self-signed and not pinned, so nothing was sent. It shows the SHA-256 "
             f"fingerprint {seen}. If you know that to be right, pin it: tls_fingerprint='{seen}' in the call, or "
@@ -369,18 +369,18 @@ class RpcLocator:
         return Unpinned.INSECURE
 
 
-def first_fingerprint(node: Node, *, local: bool, policy: RetryPolicy) -> Flow[str | None]:
+def fingerprint_of_new_node(node: Node, *, local: bool, policy: RetryPolicy) -> Flow[str | None]:
     """Read the certificate that a new node shows, to be trusted from then on; a flow.
 
     Nothing is sent to the node: the handshake ends before the first header.
 
     :param node: The node.
     :param local: As for :func:`~airflow_provider_bloq.rpc.endpoint.rpc_url`.
-    :param policy: As for :func:`~airflow_provider_bloq.rpc.certificates.shown_fingerprint`.
+    :param policy: As for :func:`~airflow_provider_bloq.rpc.certificates.fetch_fingerprint`.
     :return: SHA-256 fingerprint in lower-case hex; None where it could not be read.
     """
     try:
-        return (yield from shown_fingerprint(Origin.of(rpc_url(node, local=local)), policy))
+        return (yield from fetch_fingerprint(Origin.of(rpc_url(node, local=local)), policy))
     except BloqError as problem:
         # The node is there all the same: its id must reach the task that will delete it.
         log.warning("The certificate of %s could not be read, so it is not pinned: %s", node.id, problem)
@@ -398,7 +398,7 @@ class PathKeySource(Protocol):
         """
 
 
-class PathKeyLocator:
+class ConnectEndpointResolver:
     """Finds the JSON-RPC of a chain in Connect, and its key again where it is refused.
 
     :param url: Base URL of Connect for the chain.
@@ -410,17 +410,17 @@ class PathKeyLocator:
         self._url = url
         self._chain = chain
         self._keys = keys
-        self._target: RpcTarget | None = None
+        self._target: RpcEndpoint | None = None
 
-    def locate(self, *, anew: bool = False) -> Flow[RpcTarget]:
+    def resolve(self, *, refresh: bool = False) -> Flow[RpcEndpoint]:
         """Return where the calls go; found out once.
 
-        :param anew: Whether to read the key again first.
+        :param refresh: Whether to read the key again first.
         """
-        if self._target is None or anew:
+        if self._target is None or refresh:
             key = yield from run_blocking(lambda: self._keys.load(self._chain))
             yield from mask(key)
-            self._target = RpcTarget(
+            self._target = RpcEndpoint(
                 f"{self._url}/v1/{REDACTED}", "2.0", Unpinned.VERIFY, chain=self._chain, path_key=key
             )
         return self._target

@@ -15,7 +15,12 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_bloq.chains.blocks import Finality
 from airflow_provider_bloq.chains.conditions import RpcSubject
-from airflow_provider_bloq.chains.events import Blocks, EventBuilder, Logs, Transfers
+from airflow_provider_bloq.chains.events import (
+    BlockEventBuilder,
+    EventBuilder,
+    LogEventBuilder,
+    TransferEventBuilder,
+)
 from airflow_provider_bloq.chains.logs import LogFilter
 from airflow_provider_bloq.chains.transfers import TransferFilter
 from airflow_provider_bloq.connect.addresses import require_address
@@ -221,7 +226,7 @@ class BlockEvents(BloqEventTrigger):
 
     def __init__(self, *, every: int = 1, max_range: int | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.blocks = Blocks.of(every, max_range)
+        self.blocks = BlockEventBuilder.of(every, max_range)
 
     @property
     def telling(self) -> EventBuilder:
@@ -332,7 +337,7 @@ class BloqLogsTrigger(BloqChainTrigger):
     @property
     def telling(self) -> EventBuilder:
         """See :attr:`BloqEventTrigger.telling`."""
-        return Logs(self.wanted)
+        return LogEventBuilder(self.wanted)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """See :meth:`BloqEventTrigger.serialize`."""
@@ -390,7 +395,7 @@ class BloqAddressTrigger(BloqChainTrigger):
     @property
     def telling(self) -> EventBuilder:
         """See :attr:`BloqEventTrigger.telling`."""
-        return Transfers(self.wanted)
+        return TransferEventBuilder(self.wanted)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """See :meth:`BloqEventTrigger.serialize`."""
@@ -495,7 +500,7 @@ class BloqPaymentTrigger(BloqConnectTrigger):
     @property
     def telling(self) -> EventBuilder:
         """See :attr:`BloqEventTrigger.telling`."""
-        return Transfers(self.wanted, BLOCKS_AT_ONCE)
+        return TransferEventBuilder(self.wanted, BLOCKS_AT_ONCE)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """See :meth:`BloqEventTrigger.serialize`."""

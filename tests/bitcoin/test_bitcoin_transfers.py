@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.chains.blocks import Header, read_headers
+from airflow_provider_bloq.chains.blocks import BlockHeader, read_headers
 from airflow_provider_bloq.chains.conditions import RpcSubject
-from airflow_provider_bloq.chains.queries import Family, SharedReads
+from airflow_provider_bloq.chains.queries import ChainFamily, SharedReads
 from airflow_provider_bloq.chains.transfers import TransferFilter, bitcoin_transfers
 from airflow_provider_bloq.exceptions import BloqReorg
 from airflow_provider_bloq.rpc.client import RpcApi
@@ -24,13 +24,13 @@ def rpc(bloq: BothWays, btc: RpcSubject) -> RpcApi:
     return AccountReader(bloq).rpc(btc.node, tls_fingerprint=btc.tls_fingerprint)
 
 
-def headers(bloq: BothWays, rpc: RpcApi, first: int, last: int) -> list[Header]:
-    found: list[Header] = bloq.run(read_headers(rpc, Family.BITCOIN, first, last))
+def headers(bloq: BothWays, rpc: RpcApi, first: int, last: int) -> list[BlockHeader]:
+    found: list[BlockHeader] = bloq.run(read_headers(rpc, ChainFamily.BITCOIN, first, last))
     return found
 
 
 def transfers(
-    bloq: BothWays, rpc: RpcApi, wanted: TransferFilter, blocks: list[Header]
+    bloq: BothWays, rpc: RpcApi, wanted: TransferFilter, blocks: list[BlockHeader]
 ) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = bloq.run(bitcoin_transfers(rpc, SharedReads(), wanted, blocks))
     return found

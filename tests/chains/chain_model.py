@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from airflow_provider_bloq.chains.blocks import Header
+from airflow_provider_bloq.chains.blocks import BlockHeader
 from airflow_provider_bloq.flow.effects import Flow
 
 __all__ = ["ChainModel", "Follower", "ended"]
@@ -29,24 +29,24 @@ class ChainModel:
 
     def __init__(self, length: int = 1) -> None:
         self._names = itertools.count()
-        self.blocks: list[Header] = []
+        self.blocks: list[BlockHeader] = []
         self.mine(length)
 
     def mine(self, count: int = 1) -> None:
         for _ in range(count):
             parent = self.blocks[-1].hash if self.blocks else "none"
             height = len(self.blocks)
-            self.blocks.append(Header(height, f"block-{next(self._names)}", parent, 1_000 + height))
+            self.blocks.append(BlockHeader(height, f"block-{next(self._names)}", parent, 1_000 + height))
 
     def reorg(self, depth: int, length: int) -> None:
         """Replace the last blocks by others."""
         del self.blocks[len(self.blocks) - depth :]
         self.mine(length)
 
-    def final(self, confirmations: int) -> Header:
+    def final(self, confirmations: int) -> BlockHeader:
         return self.blocks[max(0, len(self.blocks) - confirmations)]
 
-    def read(self, first: int, last: int) -> Flow[list[Header]]:
+    def read(self, first: int, last: int) -> Flow[list[BlockHeader]]:
         yield from ()
         return self.blocks[first : last + 1]
 
@@ -56,7 +56,7 @@ class Follower:
     """Keeps the chain that it is told of, and objects to what does not fit."""
 
     base: int
-    blocks: list[Header] = field(default_factory=list)
+    blocks: list[BlockHeader] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_bloq.chains.blocks import Header
+from airflow_provider_bloq.chains.blocks import BlockHeader
 
 __all__ = ["EvmNode", "log_of", "long_hash"]
 
@@ -14,7 +14,7 @@ def long_hash(name: int) -> str:
     return f"0x{name:064x}"
 
 
-def log_of(block: Header, index: int = 0, **fields: Any) -> dict[str, Any]:
+def log_of(block: BlockHeader, index: int = 0, **fields: Any) -> dict[str, Any]:
     return {
         "blockNumber": hex(block.height),
         "blockHash": block.hash,
@@ -36,7 +36,7 @@ class EvmNode:
 
     def __init__(self, length: int) -> None:
         self.blocks = [
-            Header(height, long_hash(0x1000 + height), long_hash(0x1000 + height - 1), 1_000 + height)
+            BlockHeader(height, long_hash(0x1000 + height), long_hash(0x1000 + height - 1), 1_000 + height)
             for height in range(length)
         ]
         self.logs: list[dict[str, Any]] = []

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.chains.blocks import (
+    BlockHeader,
     Finality,
     Head,
-    Header,
     read_final_by_confirmations,
     read_final_by_tag,
     read_headers,
 )
 from airflow_provider_bloq.chains.logs import read_logs
-from airflow_provider_bloq.chains.queries import Family, SharedReads
+from airflow_provider_bloq.chains.queries import ChainFamily, SharedReads
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg, BloqRpcError, BloqUnavailable
 from tests.chains.asked import ANY, Asked
 from tests.chains.evm_node import log_of, long_hash
@@ -28,30 +28,30 @@ def asked(node: StartNode) -> Asked:
 
 
 def test_headers_come_as_far_as_there_are_blocks(asked: Asked) -> None:
-    assert asked.run(read_headers(asked.rpc, Family.EVM, 50, 200)) == asked.evm.blocks[50:]
-    assert asked.run(read_headers(asked.rpc, Family.EVM, 120, 130)) == []
+    assert asked.run(read_headers(asked.rpc, ChainFamily.EVM, 50, 200)) == asked.evm.blocks[50:]
+    assert asked.run(read_headers(asked.rpc, ChainFamily.EVM, 120, 130)) == []
 
 
 @pytest.mark.parametrize(("confirmations", "height"), [(1, 119), (2, 118), (120, 0)])
 def test_the_final_block_has_the_confirmations(asked: Asked, confirmations: int, height: int) -> None:
     head = Head(119, asked.evm.blocks[119].hash, 0.0)
     finality = Finality.of(confirmations)
-    flow = read_final_by_confirmations(asked.rpc, Family.EVM, finality, head)
+    flow = read_final_by_confirmations(asked.rpc, ChainFamily.EVM, finality, head)
     assert asked.run(flow) == asked.evm.blocks[height]
 
 
 def test_a_chain_that_is_too_short_has_none(asked: Asked) -> None:
     head = Head(119, asked.evm.blocks[119].hash, 0.0)
-    assert asked.run(read_final_by_confirmations(asked.rpc, Family.EVM, Finality.of(121), head)) is None
+    assert asked.run(read_final_by_confirmations(asked.rpc, ChainFamily.EVM, Finality.of(121), head)) is None
 
 
 def test_the_node_may_say_what_is_final(asked: Asked) -> None:
     asked.evm.finalized = 70
-    assert asked.run(read_final_by_tag(asked.rpc, Family.EVM, "finalized")) == asked.evm.blocks[70]
+    assert asked.run(read_final_by_tag(asked.rpc, ChainFamily.EVM, "finalized")) == asked.evm.blocks[70]
 
 
-@pytest.mark.parametrize("family", list(Family))
-def test_a_node_that_cannot_say_so_is_a_wrong_setting(asked: Asked, family: Family) -> None:
+@pytest.mark.parametrize("family", list(ChainFamily))
+def test_a_node_that_cannot_say_so_is_a_wrong_setting(asked: Asked, family: ChainFamily) -> None:
     with pytest.raises(BloqConfigurationError, match="confirmations=") as wrong:
         asked.run(read_final_by_tag(asked.rpc, family, "finalized"))
     assert wrong.value.fields == ("finality",)
@@ -98,7 +98,7 @@ def test_a_reorg_while_logs_are_searched_is_noticed_even_if_there_are_none(asked
 
     def reorganise(method: str) -> None:
         if method == "eth_getLogs":
-            asked.evm.blocks[20] = Header(20, long_hash(6), wanted[-1].parent, 0)
+            asked.evm.blocks[20] = BlockHeader(20, long_hash(6), wanted[-1].parent, 0)
 
     asked.evm.before = reorganise
     with pytest.raises(BloqReorg):
@@ -120,9 +120,9 @@ def test_what_cannot_be_read_is_no_log(asked: Asked, fields: dict[str, Any]) -> 
 def test_what_was_read_is_not_read_again_before_the_next_look(asked: Asked) -> None:
     reads = SharedReads()
 
-    def read(height: int) -> list[Header]:
-        found: list[Header] = asked.run(
-            reads.once(height, lambda: read_headers(asked.rpc, Family.EVM, height, height))
+    def read(height: int) -> list[BlockHeader]:
+        found: list[BlockHeader] = asked.run(
+            reads.once(height, lambda: read_headers(asked.rpc, ChainFamily.EVM, height, height))
         )
         return found
 
@@ -137,6 +137,6 @@ def test_what_was_read_is_not_read_again_before_the_next_look(asked: Asked) -> N
 def test_of_many_things_that_were_read_few_are_kept(asked: Asked) -> None:
     reads = SharedReads()
     for height in range(100):
-        asked.run(reads.once(height, lambda: read_headers(asked.rpc, Family.EVM, 1, 1)))
+        asked.run(reads.once(height, lambda: read_headers(asked.rpc, ChainFamily.EVM, 1, 1)))
     assert len(reads._results) < 20
     assert reads._flights == {}

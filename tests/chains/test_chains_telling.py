@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.chains.blocks import Finality
-from airflow_provider_bloq.chains.events import EVENTS_AT_ONCE, Blocks, to_tell_at_once
+from airflow_provider_bloq.chains.events import EVENTS_AT_ONCE, BlockEventBuilder, first_batch
 from airflow_provider_bloq.chains.logs import LogFilter
 from airflow_provider_bloq.chains.sources import ChainSource
 from airflow_provider_bloq.chains.transfers import TransferFilter
@@ -18,7 +18,7 @@ NOWHERE: ChainSource = None  # type: ignore[assignment]
 ADDRESS = "0x" + "ab" * 20
 
 
-def ranges(telling: Blocks, first: int, last: int) -> list[tuple[int, int]]:
+def ranges(telling: BlockEventBuilder, first: int, last: int) -> list[tuple[int, int]]:
     headers = ChainModel(last + 1).blocks[first:]
     events = ended(telling.events(NOWHERE, headers))
     return [(event["first"], event["last"]) for event in events]
@@ -44,7 +44,7 @@ def ranges(telling: Blocks, first: int, last: int) -> list[tuple[int, int]]:
 def test_blocks_are_told_of_up_to(
     every: int, max_range: int, passed: int, final: int, last: int | None
 ) -> None:
-    assert Blocks(every, max_range).last_height(passed, final) == last
+    assert BlockEventBuilder(every, max_range).last_height(passed, final) == last
 
 
 @pytest.mark.parametrize(
@@ -60,24 +60,24 @@ def test_blocks_are_told_of_up_to(
 def test_ranges_end_at_the_same_heights_wherever_they_begin(
     every: int, max_range: int, told: list[tuple[int, int]]
 ) -> None:
-    assert ranges(Blocks(every, max_range), 7, 12) == told
+    assert ranges(BlockEventBuilder(every, max_range), 7, 12) == told
 
 
 def test_no_more_events_are_told_at_once_than_can_be_repeated() -> None:
     headers = ChainModel(200).blocks[1:]
     events = [{"height": height} for height in range(1, 200)]
-    told, some = to_tell_at_once(headers, events)
+    told, some = first_batch(headers, events)
     assert told == headers[:EVENTS_AT_ONCE]
     assert some == events[:EVENTS_AT_ONCE]
-    assert to_tell_at_once(headers, events[:EVENTS_AT_ONCE]) == (headers, events[:EVENTS_AT_ONCE])
+    assert first_batch(headers, events[:EVENTS_AT_ONCE]) == (headers, events[:EVENTS_AT_ONCE])
 
 
 def test_a_block_is_told_of_as_a_whole() -> None:
     headers = ChainModel(20).blocks[1:]
     parts = [{"height": 3}, *[{"height": 8}] * 60, {"height": 9}]
-    told, some = to_tell_at_once(headers, parts)
+    told, some = first_batch(headers, parts)
     assert (told, some) == (headers[:3], parts[:1])
-    told, some = to_tell_at_once(headers[3:], parts[1:])
+    told, some = first_batch(headers[3:], parts[1:])
     assert (told, some) == (headers[3:8], parts[1:61])
 
 

@@ -25,9 +25,9 @@ from airflow_provider_bloq.nodes.client import (
     NodesClient,
 )
 from airflow_provider_bloq.nodes.models import Cluster, Node
-from airflow_provider_bloq.rpc.certificates import NodeTls
+from airflow_provider_bloq.rpc.certificates import NodeTlsMode
 from airflow_provider_bloq.rpc.client import AsyncRpcClient, RpcClient
-from airflow_provider_bloq.rpc.endpoint import RpcLocator, TlsRules
+from airflow_provider_bloq.rpc.endpoint import NodeEndpointResolver, NodeTlsSettings
 from tests.support.drivers import PATIENT, DriverKind
 
 __all__ = ["FULL_JITTER", "BothWays", "OpenClients", "opened_clients"]
@@ -74,7 +74,7 @@ class BothWays:
     provider: ClientKeysTokenProvider
     origins: TrustedOrigins
     run: Callable[[Flow[Any]], Any]
-    make_rpc: Callable[[RpcLocator], Any]
+    make_rpc: Callable[[NodeEndpointResolver], Any]
     pauses: list[float] = field(default_factory=list)
     masked: list[str] = field(default_factory=list)
     in_pauses: Callable[[], object] = lambda: None
@@ -83,23 +83,23 @@ class BothWays:
         self,
         subject: Node | Cluster | str,
         *,
-        tls: NodeTls = NodeTls.PINNED,
+        tls: NodeTlsMode = NodeTlsMode.PINNED,
         known: dict[str, frozenset[str]] | None = None,
         local: bool = True,
         pin: str | None = None,
         **options: Any,
     ) -> Any:
         """Return a client for the JSON-RPC of a node, cluster or URL."""
-        locator = RpcLocator(
+        resolver = NodeEndpointResolver(
             subject,
             nodes=self.nodes.api,
             clusters=self.clusters.api,
             origins=self.origins,
-            tls=TlsRules(tls, known or {}, local),
+            tls=NodeTlsSettings(tls, known or {}, local),
             fingerprints=frozenset({pin} if pin else ()),
             **options,
         )
-        return self.make_rpc(locator)
+        return self.make_rpc(resolver)
 
 
 class Called:
@@ -164,7 +164,9 @@ def opened_clients(
                 provider,
                 origins,
                 driver.run,
-                lambda locator: Plain(RpcClient(driver.run, locator=locator, bearer=bearer, policy=policy)),
+                lambda resolver: Plain(
+                    RpcClient(driver.run, resolver=resolver, bearer=bearer, policy=policy)
+                ),
                 pauses,
                 masked,
             )
@@ -181,8 +183,8 @@ def opened_clients(
                 provider,
                 origins,
                 lambda flow: runner.run(adriver.run(flow)),
-                lambda locator: Called(
-                    AsyncRpcClient(adriver.run, locator=locator, bearer=bearer, policy=policy), runner
+                lambda resolver: Called(
+                    AsyncRpcClient(adriver.run, resolver=resolver, bearer=bearer, policy=policy), runner
                 ),
                 pauses,
                 masked,

@@ -12,20 +12,20 @@ from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.nodes.creation import (
     SERVICE_SKEW,
     WORKER_SKEW,
-    Made,
-    Sent,
-    attempt_from_json,
-    attempt_to_json,
+    CompletedCreate,
+    PendingCreate,
     candidates,
+    create_record_from_json,
+    create_record_to_json,
 )
 from airflow_provider_bloq.nodes.models import Node
 
 NOW = 1_700_000_000.0
-SENT = Sent(
+SENT = PendingCreate(
     order={"serviceId": "service-1", "authType": "jwt"},
     before=frozenset({"node-before"}),
     sent_at=NOW,
-    settles_in=60.0,
+    settle_seconds=60.0,
 )
 NODE = {"id": "node-1", "state": "started", "service": "service-1", "auth": {"type": "jwt"}}
 
@@ -83,9 +83,9 @@ def test_it_was_created_between_the_request_and_the_end_of_all_patience(
 
 
 def test_without_an_end_of_patience_it_may_come_at_any_time() -> None:
-    sent = replace(SENT, settles_in=None)
+    sent = replace(SENT, settle_seconds=None)
     assert sent.may_have_made(node(NOW + 1e8))
-    assert sent.unsettled_for(NOW) == 0.0
+    assert sent.seconds_to_settle(NOW) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_without_an_end_of_patience_it_may_come_at_any_time() -> None:
 )
 def test_it_is_waited_for_until_it_must_have_settled(now: float, seconds: float) -> None:
     # Never longer than that, however wrong a clock is.
-    assert SENT.unsettled_for(now) == seconds
+    assert SENT.seconds_to_settle(now) == seconds
 
 
 def test_what_others_own_is_no_candidate() -> None:
@@ -106,14 +106,16 @@ def test_what_others_own_is_no_candidate() -> None:
     "attempt",
     [
         SENT,
-        replace(SENT, before=frozenset(), settles_in=None, by_service_clock=False, life=7, reported=True),
-        Made(order=SENT.order, id="node-1"),
-        Made(order=SENT.order, id="node-1", life=7, done=True),
+        replace(
+            SENT, before=frozenset(), settle_seconds=None, by_service_clock=False, generation=7, reported=True
+        ),
+        CompletedCreate(order=SENT.order, id="node-1"),
+        CompletedCreate(order=SENT.order, id="node-1", generation=7, done=True),
     ],
     ids=str,
 )
-def test_it_comes_back_from_json_as_it_was(attempt: Sent | Made) -> None:
-    assert attempt_from_json(attempt_to_json(attempt)) == attempt
+def test_it_comes_back_from_json_as_it_was(attempt: PendingCreate | CompletedCreate) -> None:
+    assert create_record_from_json(create_record_to_json(attempt)) == attempt
 
 
 @pytest.mark.parametrize(
@@ -133,4 +135,4 @@ def test_it_comes_back_from_json_as_it_was(attempt: Sent | Made) -> None:
 )
 def test_what_another_version_wrote_is_not_guessed_at(stored: Any) -> None:
     with pytest.raises(BloqConfigurationError, match="not written by this version"):
-        attempt_from_json(stored)
+        create_record_from_json(stored)

@@ -12,8 +12,8 @@ import pytest
 
 from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.exceptions import BloqApiError, BloqError, BloqRpcError, BloqUnavailable
-from airflow_provider_bloq.rpc.certificates import NodeTls
-from airflow_provider_bloq.rpc.endpoint import PathKeyLocator
+from airflow_provider_bloq.rpc.certificates import NodeTlsMode
+from airflow_provider_bloq.rpc.endpoint import ConnectEndpointResolver
 from airflow_provider_bloq.testing.local.certificates import self_signed, server_context
 from tests.clients.both_ways import OpenClients
 from tests.support.raw_server import RawConnection, SeenRequest, Serve
@@ -99,8 +99,8 @@ def test_an_echoed_path_key_is_hidden(
     serve: Serve, open_clients: OpenClients, status: int, answer: Any
 ) -> None:
     server = serve(echoing(answer, status, Retry_After="9999"))
-    locator: Any = PathKeyLocator(f"{server.url}/v1/", "eth", PathKeys())
-    rpc = open_clients(server.url).make_rpc(locator)
+    resolver: Any = ConnectEndpointResolver(f"{server.url}/v1/", "eth", PathKeys())
+    rpc = open_clients(server.url).make_rpc(resolver)
     with pytest.raises((BloqApiError, BloqRpcError)) as error:
         rpc.call("eth_blockNumber")
     assert quote(PATH_KEY, safe="") in server.requests[-1].target
@@ -120,7 +120,7 @@ def test_an_echoed_password_of_a_node_is_hidden(serve: Serve, open_clients: Open
 
     gate = serve(refusing, server_context(self_signed("127.0.0.1")))
     server = serve(echoing(lambda _: {**node, "ip": f"127.0.0.1:{gate.port}"}, 200))
-    rpc = open_clients(server.url).rpc("node-1", tls=NodeTls.INSECURE)
+    rpc = open_clients(server.url).rpc("node-1", tls=NodeTlsMode.INSECURE)
     with pytest.raises(BloqApiError, match="bad: Basic") as error:
         rpc.call("eth_chainId")
     shown = everything_in(error.value)

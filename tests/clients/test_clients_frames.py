@@ -13,7 +13,7 @@ from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
 from airflow_provider_bloq.auth.shared_store import Record, SharedToken
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqError, BloqUnavailable
 from airflow_provider_bloq.flow.retry import IMPATIENT
-from airflow_provider_bloq.rpc.endpoint import PathKeyLocator
+from airflow_provider_bloq.rpc.endpoint import ConnectEndpointResolver
 from tests.clients.both_ways import BothWays, OpenClients
 from tests.support.drivers import DriverKind, run_to_end
 from tests.support.frames import chain_of, everything_in
@@ -134,8 +134,8 @@ def test_a_call_with_a_path_key_that_fails(
             return Secret("the-path-key")
 
     bloq.failing["/v1/the-path-key"] = fail
-    locator: Any = PathKeyLocator(server.url, "eth", Keys())
-    assert_shows_nothing(error_of(lambda: clients.make_rpc(locator).call("eth_chainId")))
+    resolver: Any = ConnectEndpointResolver(server.url, "eth", Keys())
+    assert_shows_nothing(error_of(lambda: clients.make_rpc(resolver).call("eth_chainId")))
     assert server.requests[-1].target == "/v1/the-path-key"
 
 

@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_bloq.exceptions import BloqCertificateError, BloqConfigurationError, BloqUnavailable
 from airflow_provider_bloq.flow.network import Network
 from airflow_provider_bloq.nodes.models import Node
-from airflow_provider_bloq.rpc.certificates import NodeTls
+from airflow_provider_bloq.rpc.certificates import NodeTlsMode
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.clients.both_ways import BothWays, OpenClients
 
@@ -57,9 +57,9 @@ def test_fingerprints_of_the_connection_count_as_well(
     assert bloq_with_chains.rpc(node, known=known).call("eth_chainId") == CHAIN_ID
 
 
-@pytest.mark.parametrize("tls", list(NodeTls))
+@pytest.mark.parametrize("tls", list(NodeTlsMode))
 def test_another_certificate_than_the_pinned_one_is_not_called(
-    chains: LocalBloq, bloq_with_chains: BothWays, node: Node, tls: NodeTls
+    chains: LocalBloq, bloq_with_chains: BothWays, node: Node, tls: NodeTlsMode
 ) -> None:
     with pytest.raises(BloqCertificateError, match="not the pinned one") as wrong:
         bloq_with_chains.rpc(node, tls=tls, pin="0" * 64).call("eth_chainId")
@@ -86,15 +86,15 @@ def test_verify_refuses_what_no_authority_vouches_for(
     chains: LocalBloq, bloq_with_chains: BothWays, node: Node
 ) -> None:
     with pytest.raises(BloqUnavailable, match="CERTIFICATE_VERIFY_FAILED") as error:
-        bloq_with_chains.rpc(node, tls=NodeTls.VERIFY).call("eth_chainId")
+        bloq_with_chains.rpc(node, tls=NodeTlsMode.VERIFY).call("eth_chainId")
     assert error.value.acted is False
     assert not reached(chains, node)
 
 
-@pytest.mark.parametrize("tls", list(NodeTls))
+@pytest.mark.parametrize("tls", list(NodeTlsMode))
 @pytest.mark.parametrize("auth_type", ["jwt", "none", "basic"])
 def test_clusters_are_verified_by_their_authority_in_any_mode(
-    chains: LocalBloq, open_clients: OpenClients, tls: NodeTls, auth_type: str
+    chains: LocalBloq, open_clients: OpenClients, tls: NodeTlsMode, auth_type: str
 ) -> None:
     service_id = chains.service_id("eth", kind="cluster")
     trusting = open_clients(chains, network=Network(ca_bundle=str(chains.ca_bundle)))
@@ -119,7 +119,7 @@ def test_a_cluster_can_be_pinned_too(chains: LocalBloq, bloq_with_chains: BothWa
 def test_insecure_calls_and_warns_each_time(
     bloq_with_chains: BothWays, node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rpc = bloq_with_chains.rpc(node, tls=NodeTls.INSECURE)
+    rpc = bloq_with_chains.rpc(node, tls=NodeTlsMode.INSECURE)
     for _ in range(3):
         assert rpc.call("eth_chainId") == CHAIN_ID
     warnings = [record for record in caplog.records if "is not checked" in record.message]
@@ -142,18 +142,18 @@ def elsewhere(auth_type: str) -> Node:
 
 def test_insecure_is_refused_where_it_would_show_the_token_to_anybody(bloq: BothWays) -> None:
     with pytest.raises(BloqConfigurationError, match="access token") as refused:
-        bloq.rpc(elsewhere("jwt"), tls=NodeTls.INSECURE, local=False).call("eth_chainId")
+        bloq.rpc(elsewhere("jwt"), tls=NodeTlsMode.INSECURE, local=False).call("eth_chainId")
     assert refused.value.fields == ("node_tls",)
     assert not bloq.origins.covers("https://192.0.2.1:8545/")
 
 
 def test_insecure_with_a_password_of_the_nodes_own_is_the_callers_business(bloq: BothWays) -> None:
-    rpc = bloq.rpc(elsewhere("basic"), tls=NodeTls.INSECURE, local=False)
-    target = bloq.run(rpc.api.locator.locate())
+    rpc = bloq.rpc(elsewhere("basic"), tls=NodeTlsMode.INSECURE, local=False)
+    target = bloq.run(rpc.api.resolver.resolve())
     assert target.basic is not None
     assert not bloq.origins.covers(target.url)
 
 
 def test_a_pin_goes_before_insecure(chains: LocalBloq, bloq_with_chains: BothWays, node: Node) -> None:
     with pytest.raises(BloqCertificateError):
-        bloq_with_chains.rpc(node, tls=NodeTls.INSECURE, pin="0" * 64).call("eth_chainId")
+        bloq_with_chains.rpc(node, tls=NodeTlsMode.INSECURE, pin="0" * 64).call("eth_chainId")

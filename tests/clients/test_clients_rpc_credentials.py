@@ -126,7 +126,7 @@ def test_a_password_that_is_refused_and_unchanged_is_an_error_after_one_look(sce
 def test_a_changed_password_that_is_refused_too_is_an_error(scene: Scene) -> None:
     scene.name_node(auth=basic("wrong"))
     rpc = scene.rpc()
-    scene.bloq.run(rpc.api.locator.locate())
+    scene.bloq.run(rpc.api.resolver.resolve())
     scene.name_node(auth=basic("wrong as well"))
     with pytest.raises(BloqAuthError) as error:
         rpc.call("eth_chainId")
@@ -140,7 +140,7 @@ def test_the_newer_password_goes_to_the_newer_address_only(
     scene.name_node(auth=basic("an-old-password"))
     moved = serve(Guarded("u:a-new-password"), server_context(certificate))
     rpc = scene.rpc()
-    scene.bloq.run(rpc.api.locator.locate())
+    scene.bloq.run(rpc.api.resolver.resolve())
     scene.name_node(at=moved, auth=basic("a-new-password"))
     assert rpc.call("eth_chainId") == "in"
     assert arrived(scene.node, "an-old-password", "a-new-password") == ["an-old-password"]

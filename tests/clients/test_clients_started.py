@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_bloq.flow.retry import IMPATIENT
 from airflow_provider_bloq.nodes.models import Node
-from airflow_provider_bloq.rpc.endpoint import first_fingerprint
+from airflow_provider_bloq.rpc.endpoint import fingerprint_of_new_node
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.clients.both_ways import BothWays, OpenClients
 
@@ -35,7 +35,7 @@ def node(slow_service: LocalBloq, slow: BothWays) -> Node:
 
 
 def fingerprint(bloq: BothWays, node: Node) -> str | None:
-    seen: str | None = bloq.run(first_fingerprint(node, local=True, policy=IMPATIENT))
+    seen: str | None = bloq.run(fingerprint_of_new_node(node, local=True, policy=IMPATIENT))
     return seen
 
 

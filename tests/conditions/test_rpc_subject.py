@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.chains.conditions import BlockReached, ChainHead, RpcSubject
-from airflow_provider_bloq.chains.queries import Family, family_of
+from airflow_provider_bloq.chains.queries import ChainFamily, family_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.nodes.models import Cluster, Node
 from airflow_provider_bloq.testing.local import LocalBloq
@@ -25,16 +25,16 @@ URL = "https://127.0.0.1:8545/"
 @pytest.mark.parametrize(
     ("chain", "family"),
     [
-        ("eth", Family.EVM),
-        ("etc", Family.EVM),
-        ("polygon", Family.EVM),
-        (" ETH ", Family.EVM),
-        ("btc", Family.BITCOIN),
-        ("bch", Family.BITCOIN),
-        ("ltc", Family.BITCOIN),
+        ("eth", ChainFamily.EVM),
+        ("etc", ChainFamily.EVM),
+        ("polygon", ChainFamily.EVM),
+        (" ETH ", ChainFamily.EVM),
+        ("btc", ChainFamily.BITCOIN),
+        ("bch", ChainFamily.BITCOIN),
+        ("ltc", ChainFamily.BITCOIN),
     ],
 )
-def test_the_chains_of_bloq_have_a_family(chain: str, family: Family) -> None:
+def test_the_chains_of_bloq_have_a_family(chain: str, family: ChainFamily) -> None:
     assert family_of(chain) is family
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_bloq.chains.blocks import Header
+from airflow_provider_bloq.chains.blocks import BlockHeader
 from airflow_provider_bloq.chains.logs import LogFilter
 from airflow_provider_bloq.chains.queries import SharedReads
 from airflow_provider_bloq.chains.transfers import TransferFilter
@@ -28,10 +28,10 @@ def source_of(client: ConnectClient) -> ConnectSource:
     return ConnectSource(client, SharedReads())
 
 
-def own_headers(node: Bitcoind, first: int, last: int) -> list[Header]:
+def own_headers(node: Bitcoind, first: int, last: int) -> list[BlockHeader]:
     headers = [node.rpc("getblockheader", node.block_hash(height)) for height in range(first, last + 1)]
     return [
-        Header(one["height"], one["hash"], one.get("previousblockhash", "0" * 64), one["time"])
+        BlockHeader(one["height"], one["hash"], one.get("previousblockhash", "0" * 64), one["time"])
         for one in headers
     ]
 

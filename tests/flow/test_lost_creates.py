@@ -60,16 +60,16 @@ def test_only_an_error_of_the_create_itself_leaves_its_outcome_open(error: BloqE
 
 
 def test_an_item_counts_if_it_is_new_and_of_the_right_time() -> None:
-    def may_be(item_id: str, created_at: str | None, settles_in: float | None = 60.0) -> bool:
+    def may_be(item_id: str, created_at: str | None, settle_seconds: float | None = 60.0) -> bool:
         return may_have_made(
-            Item(item_id, created_at), known={"old"}, sent_at=SENT_AT, settles_in=settles_in, skew=5.0
+            Item(item_id, created_at), known={"old"}, sent_at=SENT_AT, settle_seconds=settle_seconds, skew=5.0
         )
 
     assert may_be("new", "1970-01-12T13:46:35Z")
     assert may_be("new", "1970-01-12T13:47:45Z")
     assert not may_be("new", "1970-01-12T13:46:34Z")
     assert not may_be("new", "1970-01-12T13:47:46Z")
-    assert may_be("new", "1970-01-12T19:00:00Z", settles_in=None)
+    assert may_be("new", "1970-01-12T19:00:00Z", settle_seconds=None)
     assert may_be("new", "yesterday")
     assert may_be("new", None)
     assert not may_be("old", None)

@@ -23,7 +23,7 @@ def pair(client_id: str, after: float | None = 1.0) -> ListedKeys:
 
 def judged(*pairs: ListedKeys, in_vault: str = "old") -> Attribution:
     return attribute_key(
-        KeyListing(pairs), known={"old", "other"}, in_vault=in_vault, begun_at=BEGUN, settles_in=PATIENCE
+        KeyListing(pairs), known={"old", "other"}, in_vault=in_vault, begun_at=BEGUN, settle_seconds=PATIENCE
     )
 
 

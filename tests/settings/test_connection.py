@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.connection.settings import BloqSettings
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.rpc.certificates import NodeTls
+from airflow_provider_bloq.rpc.certificates import NodeTlsMode
 
 PRINT = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 COLONS = ":".join(PRINT[i : i + 2] for i in range(0, 64, 2))
@@ -77,14 +77,14 @@ def test_a_long_value_is_cut_in_the_message(refuse: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (None, NodeTls.PINNED),
-        ("", NodeTls.PINNED),
-        ("verify", NodeTls.VERIFY),
-        (" Insecure ", NodeTls.INSECURE),
-        ("pinned", NodeTls.PINNED),
+        (None, NodeTlsMode.PINNED),
+        ("", NodeTlsMode.PINNED),
+        ("verify", NodeTlsMode.VERIFY),
+        (" Insecure ", NodeTlsMode.INSECURE),
+        ("pinned", NodeTlsMode.PINNED),
     ],
 )
-def test_node_tls_is_pinned_unless_told(parse: Any, value: str | None, expected: NodeTls) -> None:
+def test_node_tls_is_pinned_unless_told(parse: Any, value: str | None, expected: NodeTlsMode) -> None:
     assert parse(node_tls=value).node_tls is expected
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_bloq.chains.blocks import Finality
 from airflow_provider_bloq.chains.conditions import RpcSubject
-from airflow_provider_bloq.chains.queries import Family
+from airflow_provider_bloq.chains.queries import ChainFamily
 from airflow_provider_bloq.polling.watcher import ChainSnapshot, FinalBlock
 from tests.chains.asked import Asked
 from tests.clients.conftest import kind, node, open_clients, serve
@@ -30,7 +30,7 @@ def looking(asked: Asked, **finality: Any) -> Look:
     look = target.looking_by(asked.rpc)
 
     def once() -> ChainSnapshot:
-        sight: ChainSnapshot = asked.run(look(Family.EVM, frozenset()))
+        sight: ChainSnapshot = asked.run(look(ChainFamily.EVM, frozenset()))
         return sight
 
     return once
