@@ -44,7 +44,7 @@ CONTENTS = {
     "How to": ("operators", "sensors", "events", "connect", "errors", "retries", "notifying", "testing"),
     "Keys and tokens": ("rotation", "fleets", "security"),
     "Operate": ("operations", "cli", "metrics", "compatibility"),
-    "Reference": ("reference/index", "../CHANGELOG", "../CONTRIBUTING", "../SECURITY"),
+    "Reference": ("reference/index", "architecture", "../CHANGELOG", "../CONTRIBUTING", "../SECURITY"),
 }
 
 
