@@ -29,7 +29,7 @@ from airflow_provider_bloq.flow.effects import (
     operation,
 )
 from airflow_provider_bloq.flow.responses import error_of, json_of, object_in
-from airflow_provider_bloq.flow.retry import IMPATIENT, RetryPolicy, http_date, sent_with_retries
+from airflow_provider_bloq.flow.retry import NO_RETRIES, RetryPolicy, http_date, sent_with_retries
 from airflow_provider_bloq.flow.service import SUCCESSES, Endpoint, json_request
 
 __all__ = [
@@ -67,20 +67,20 @@ class AccountsTokenEndpoint:
         self._url = url
         self._policy = policy
 
-    def mint(self, keys: ClientKeys, *, patient: bool) -> Flow[TokenReply]:
+    def mint(self, keys: ClientKeys, *, retry: bool) -> Flow[TokenReply]:
         """Grant ``clientCredentials``; see :class:`~airflow_provider_bloq.auth.token_provider.TokenEndpoint`."""
         grant = {"grantType": "clientCredentials", "clientId": keys.client_id}
         request = json_request(
             TOKEN.method, TOKEN.url(self._url, {}), grant, {"clientSecret": keys.client_secret}
         )
         response = yield from sent_with_retries(
-            request, self._policy if patient else IMPATIENT, idempotent=TOKEN.idempotent
+            request, self._policy if retry else NO_RETRIES, idempotent=TOKEN.idempotent
         )
         if response.status in (401, 403):
             raise GrantRefused(response.status, _another_reason(request, response))
         return (yield from _reply_in(request, response))
 
-    def refresh(self, refresh_token: Secret, *, patient: bool) -> Flow[TokenReply]:
+    def refresh(self, refresh_token: Secret, *, retry: bool) -> Flow[TokenReply]:
         """Grant ``refreshToken``; see :class:`~airflow_provider_bloq.auth.token_provider.TokenEndpoint`."""
         request = json_request(
             TOKEN.method,
@@ -91,7 +91,7 @@ class AccountsTokenEndpoint:
         # An answer that brings no token is not asked for again: the client keys are tried instead.
         response = yield from sent_with_retries(
             request,
-            self._policy if patient else IMPATIENT,
+            self._policy if retry else NO_RETRIES,
             idempotent=TOKEN.idempotent,
             transient=frozenset(),
         )
@@ -242,7 +242,7 @@ class ClientKeysApi:
 
         :raises BloqUnavailable: No usable answer came; its ``acted`` tells whether a pair may exist.
         """
-        request, response = yield from self._called(self.CREATE, success={200, 201}, policy=IMPATIENT)
+        request, response = yield from self._called(self.CREATE, success={200, 201}, policy=NO_RETRIES)
         client_id, secret = _pair_in(json_of(request, response))
         yield from mask(secret)
         if client_id is None or secret is None:

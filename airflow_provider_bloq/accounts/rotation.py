@@ -134,7 +134,7 @@ class RotationContext:
     def is_accepted(self, keys: ClientKeys) -> Flow[bool]:
         """Tell whether Accounts mints a token for this pair now."""
         try:
-            yield from self._tokens.mint(keys, patient=True)
+            yield from self._tokens.mint(keys, retry=True)
         except GrantRefused as refusal:
             if refusal.error is not None:
                 # Such as the page of a firewall, which has not looked at the keys.

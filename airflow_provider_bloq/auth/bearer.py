@@ -18,7 +18,7 @@ from airflow_provider_bloq.flow.effects import Flow, Request, Response, emit, se
 from airflow_provider_bloq.flow.events import Event
 
 __all__ = [
-    "CLIMBS",
+    "MAX_REPLACEMENTS",
     "BearerAuth",
     "RefusalCertainty",
     "TrustedOrigins",
@@ -31,10 +31,10 @@ __all__ = [
 #: How often one request is sent again with another token after a 401. Once is not enough: the token that a
 #: fleet shares may be dead as well, and one that was just renewed can be revoked before it arrives, as in a
 #: rotation of keys. Who is not allowed to make the call at all pays this many grants to learn it.
-CLIMBS = 3
+MAX_REPLACEMENTS = 3
 #: The same after a 403, which mostly speaks of what was asked for. Where it refuses a token that was made for the
 #: call, it is not about the token.
-CLIMBS_AFTER_403 = 1
+MAX_REPLACEMENTS_AFTER_403 = 1
 _SCHEME = "Bearer "
 #: Codes of a 403 body that speak of the token, unlike ``LimitExceeded`` or ``Forbidden``.
 _ABOUT_CREDENTIALS = re.compile(r"token|credential|jwt|unauthori[sz]ed|unauthenticated", re.IGNORECASE)
@@ -80,13 +80,13 @@ class TrustedOrigins:
         origin = _origin_of(url)
         return origin in self._of_settings or origin in self._named
 
-    def are_settings(self, url: str) -> bool:
+    def are_configured(self, url: str) -> bool:
         """Tell whether ``url`` is at an origin of the settings, whose word on the token counts for all others."""
         return _origin_of(url) in self._of_settings
 
 
 class BearerAuth:
-    """Signs requests with the access token and, on a 401, climbs the ladder and signs again.
+    """Signs requests with the access token and, on a 401, replacements the ladder and signs again.
 
     Each decision looks at the origin of the very request in hand: a redirect may have led elsewhere.
 
@@ -98,7 +98,7 @@ class BearerAuth:
         self.provider = provider
         self.origins = origins
         #: By origin the token that was made for a call and met a 403 without a reason all the same.
-        self._faultless: dict[Origin | None, Secret] = {}
+        self._refused_when_new: dict[Origin | None, Secret] = {}
 
     def sign(self, request: Request) -> Flow[Request]:
         """Return the request with the token, or as it is where the token has no business."""
@@ -106,24 +106,24 @@ class BearerAuth:
             return request
         return _signed(request, (yield from self.provider.token()))
 
-    def answer(self, request: Request, response: Response, *, climbs: int = 0) -> Flow[Request | None]:
+    def answer(self, request: Request, response: Response, *, replacements: int = 0) -> Flow[Request | None]:
         """Return the request to send instead of one that was refused; None where the response stands.
 
         :param request: The request as it was sent.
         :param response: What it got.
-        :param climbs: How many tokens were got for this call already.
+        :param replacements: How many tokens were got for this call already.
         """
         refusal = self._refusal_of(request, response)
         if refusal is RefusalCertainty.NONE:
             return None
         sent, origin = _token_of(request), _origin_of(request.url)
         if sent is None:
-            return (yield from self.sign(request)) if climbs == 0 else None
-        if climbs >= (CLIMBS if response.status == 401 else CLIMBS_AFTER_403):
+            return (yield from self.sign(request)) if replacements == 0 else None
+        if replacements >= (MAX_REPLACEMENTS if response.status == 401 else MAX_REPLACEMENTS_AFTER_403):
             if refusal is RefusalCertainty.POSSIBLE:
-                self._faultless[origin] = sent
+                self._refused_when_new[origin] = sent
             return None
-        if refusal is RefusalCertainty.POSSIBLE and self._faultless.get(origin) == sent:
+        if refusal is RefusalCertainty.POSSIBLE and self._refused_when_new.get(origin) == sent:
             return None
         url = request.url.partition("?")[0]
         yield from emit(
@@ -135,12 +135,12 @@ class BearerAuth:
             )
         )
         try:
-            another = yield from self.provider.another(
-                sent, certain=refusal is RefusalCertainty.CERTAIN, at_first_use=climbs > 0
+            another = yield from self.provider.replace_refused(
+                sent, certain=refusal is RefusalCertainty.CERTAIN, at_first_use=replacements > 0
             )
         except BloqSharedTokenStale:
             # Who shares it must do something only if it is dead, and a single node cannot tell.
-            if self.origins.are_settings(request.url):
+            if self.origins.are_configured(request.url):
                 raise
             another = None
         # Where Accounts hands out the same token until it ends, there is nothing else to show.
@@ -171,9 +171,9 @@ class BearerAuth:
         """
         signed = yield from self.sign(request)
         response = yield from once(signed)
-        climbs = 0
-        while (again := (yield from self.answer(signed, response, climbs=climbs))) is not None:
-            climbs += 1
+        replacements = 0
+        while (again := (yield from self.answer(signed, response, replacements=replacements))) is not None:
+            replacements += 1
             signed = again
             response = yield from once(signed)
         if self._refusal_of(request, response) is not RefusalCertainty.NONE:
@@ -186,8 +186,8 @@ class BearerAuth:
                 f"{request.method} {request.url.partition('?')[0]} refuses ({response.status}) {which}. If other calls "
                 "work, this one is not allowed to this account."
             )
-        if climbs:
-            yield from emit(token_survived(climbs))
+        if replacements:
+            yield from emit(token_survived(replacements))
         return response
 
     def _refusal_of(self, request: Request, response: Response) -> RefusalCertainty:
@@ -196,9 +196,9 @@ class BearerAuth:
         return refusal_of(response.status, response.body)
 
 
-def token_survived(climbs: int) -> Event:
+def token_survived(replacements: int) -> Event:
     """Return the event for a refused request that succeeded with another access token."""
-    return Event("token.survived", f"The call was taken with access token number {climbs + 1}")
+    return Event("token.survived", f"The call was taken with access token number {replacements + 1}")
 
 
 def is_auth_refusal(status: int, body: bytes) -> bool:

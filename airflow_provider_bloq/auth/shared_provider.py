@@ -21,7 +21,7 @@ from airflow_provider_bloq.flow.effects import Flow, emit, mask, sleep
 from airflow_provider_bloq.flow.events import Event, duration
 
 __all__ = [
-    "Kept",
+    "KeepFreshResult",
     "SharedStore",
     "SharedTokenProvider",
     "SharedTokenState",
@@ -70,24 +70,24 @@ class TokenRequirement:
         return seen.token is not None and self.is_enough(seen, seen.token)
 
 
-def unreachable(failure: BloqVaultUnavailable, patience: float) -> BloqVaultUnavailable:
+def unreachable(failure: BloqVaultUnavailable, max_wait: float) -> BloqVaultUnavailable:
     """Say that Vault could not be reached as long as anybody waited.
 
     :param failure: How the last try failed.
-    :param patience: For how many seconds it was tried.
+    :param max_wait: For how many seconds it was tried.
     """
     return BloqVaultUnavailable(
-        f"{failure}. No access token could be had through it for {patience:.0f} s: see that Vault is up and"
+        f"{failure}. No access token could be had through it for {max_wait:.0f} s: see that Vault is up and"
         " unsealed and can be reached from here; then the task can be tried again as it is."
     )
 
 
-def stale(seen: SharedTokenState, where: str, patience: float) -> BloqSharedTokenStale:
+def stale(seen: SharedTokenState, where: str, max_wait: float) -> BloqSharedTokenStale:
     """Say that a reader found no token that is good, and whose it is to write one.
 
     :param seen: The last look.
     :param where: Names the place.
-    :param patience: For how many seconds a newer one was waited for.
+    :param max_wait: For how many seconds a newer one was waited for.
     """
     if seen.age is None:
         problem = f"{where} holds no access token"
@@ -100,7 +100,7 @@ def stale(seen: SharedTokenState, where: str, patience: float) -> BloqSharedToke
         )
         broker = f"the BloqTokenBrokerOperator of client ID {seen.client_id}"
     return BloqSharedTokenStale(
-        f"{problem}. No newer one came within {patience:.0f} s. This connection may only read it: see that"
+        f"{problem}. No newer one came within {max_wait:.0f} s. This connection may only read it: see that"
         f" {broker}, or another member of the fleet, runs and can write there.",
         path=where,
         client_id=seen.client_id,
@@ -166,7 +166,7 @@ class SharedStore:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeepFreshResult:
     """What keeping the shared token fresh came to.
 
     :param version: Version of the shared token; None where this one could not be written.
@@ -193,7 +193,7 @@ class SharedTokenProvider(TokenProvider):
     :param accounts_url: The connection's Accounts: tokens of another are refused.
     :param minter: The ladder by which a member gets a new token; None makes a reader.
     :param client_id: The member's client ID, where it is known before the keys are read.
-    :param patience: How long a needed token is waited for, in seconds.
+    :param max_wait: How long a needed token is waited for, in seconds.
     :param lease_seconds: How long one member may take to renew before another does.
     :param clock: Monotonic clock, in seconds.
     :param random: Gives a number from 0 to 1, for jitter.
@@ -206,7 +206,7 @@ class SharedTokenProvider(TokenProvider):
         *,
         minter: ClientKeysTokenProvider | None,
         client_id: str | None = None,
-        patience: float,
+        max_wait: float,
         lease_seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random.random,
@@ -216,7 +216,7 @@ class SharedTokenProvider(TokenProvider):
         self._accounts_url = accounts_url
         self._minter = minter
         self._client_id = client_id
-        self._patience = patience
+        self._max_wait = max_wait
         super().__init__(clock=clock, random=random)
 
     @property
@@ -237,9 +237,9 @@ class SharedTokenProvider(TokenProvider):
         # One draw per process: all look at the same token, and should not come to renew it as one.
         self._jitter = self._random()
 
-    def keep(
+    def keep_fresh(
         self, valid_for: float, refuses: Callable[[AccessToken], Flow[bool]] | None = None
-    ) -> Flow[Kept]:
+    ) -> Flow[KeepFreshResult]:
         """Renew the shared token unless it still lives long enough, and is of the keys as they are now. For a member.
 
         :param valid_for: For how many seconds from now it has to be good.
@@ -261,16 +261,16 @@ class SharedTokenProvider(TokenProvider):
         if refuses is not None and not seen.renewed and (yield from refuses(token)):
             seen = yield from self._obtain(replace(need, refused=token.secret))
             token = yield from self._hold(seen)
-        return Kept(seen.version, token.expires_at - self._clock(), seen.renewed)
+        return KeepFreshResult(seen.version, token.expires_at - self._clock(), seen.renewed)
 
-    def doubt(self, refused: Secret, *, at_first_use: bool) -> None:
+    def on_refusal(self, refused: Secret, *, at_first_use: bool) -> None:
         """Learn from a refusal; see :meth:`.TokenSupply.doubt`."""
         if self._minter is not None:
-            self._minter.doubt(refused, at_first_use=at_first_use)
+            self._minter.on_refusal(refused, at_first_use=at_first_use)
 
-    def _renew(self, *, patient: bool, refused: Secret | None = None) -> Flow[AccessToken]:
+    def _renew(self, *, retry: bool, refused: Secret | None = None) -> Flow[AccessToken]:
         need = TokenRequirement(lambda _, token: token.is_fresh(self._clock()), refused)
-        if not patient:
+        if not retry:
             seen = yield from self._attempt(need, early=True)
             if seen.token is not None:
                 return (yield from self._hold(seen))
@@ -281,7 +281,7 @@ class SharedTokenProvider(TokenProvider):
 
     def _obtain(self, need: TokenRequirement) -> Flow[SharedTokenState]:
         """Get a token that lives, within the patience; one that is not enough only if there is no better."""
-        give_up_at = self._clock() + self._patience
+        give_up_at = self._clock() + self._max_wait
         seen, failure, looks = SharedTokenState(None), None, 0
         while True:
             looks += 1
@@ -299,12 +299,12 @@ class SharedTokenProvider(TokenProvider):
             yield from sleep(min(pause, left))
         if self._minter is not None:
             try:
-                return (yield from self._fend_for_itself(self._minter, seen))
+                return (yield from self._mint_locally(self._minter, seen))
             except BloqVaultUnavailable as error:
                 failure = error
         if failure is not None:
-            raise unreachable(failure, self._patience)
-        raise stale(seen, self._slot.description, self._patience)
+            raise unreachable(failure, self._max_wait)
+        raise stale(seen, self._slot.description, self._max_wait)
 
     def _attempt(self, need: TokenRequirement, *, early: bool = False) -> Flow[SharedTokenState]:
         """Look at the shared token and, where it is not enough, renew it if that falls to this process.
@@ -318,7 +318,7 @@ class SharedTokenProvider(TokenProvider):
             return seen
         try:
             renewed = yield from self._renew_for_all(
-                self._minter, need, patient=not early and seen.token is None
+                self._minter, need, retry=not early and seen.token is None
             )
         except Exception as error:
             if early or seen.token is None:
@@ -334,7 +334,7 @@ class SharedTokenProvider(TokenProvider):
         return renewed or seen
 
     def _renew_for_all(
-        self, minter: ClientKeysTokenProvider, need: TokenRequirement, *, patient: bool
+        self, minter: ClientKeysTokenProvider, need: TokenRequirement, *, retry: bool
     ) -> Flow[SharedTokenState | None]:
         """Renew the shared token, if no other member is at it.
 
@@ -347,7 +347,7 @@ class SharedTokenProvider(TokenProvider):
         # Between the look and the lease, the one before may have been done with it.
         seen = yield from self._look(need)
         if not need.is_met_by(seen):
-            token = yield from minter.renew(patient=patient)
+            token = yield from minter.renew(retry=retry)
             seen = yield from self._publish(minter, token, after=seen.version)
         try:
             yield from self._lease.give_back(taken)
@@ -357,18 +357,18 @@ class SharedTokenProvider(TokenProvider):
             )
         return seen
 
-    def _fend_for_itself(
+    def _mint_locally(
         self, minter: ClientKeysTokenProvider, seen: SharedTokenState
     ) -> Flow[SharedTokenState]:
         yield from emit(
             Event(
                 "token.missed",
-                f"No access token came to {self._slot.description} within {self._patience:.0f} s;"
+                f"No access token came to {self._slot.description} within {self._max_wait:.0f} s;"
                 " getting one for this process.",
                 logging.WARNING,
             )
         )
-        token = yield from minter.renew(patient=True)
+        token = yield from minter.renew(retry=True)
         if seen.version is None:
             return SharedTokenState(None, token, renewed=True)
         return (yield from self._publish(minter, token, after=seen.version))

@@ -86,11 +86,11 @@ class TokenProvider(ABC):
         if held is not None:
             if held.is_fresh(now):
                 return held
-            if held.is_alive(now) and (self._flight.in_air or now < self._early_again_at):
+            if held.is_alive(now) and (self._flight.in_flight or now < self._early_again_at):
                 return held
-        return (yield from self._flight.join(self._climb))
+        return (yield from self._flight.join(self._ensure_fresh))
 
-    def another(
+    def replace_refused(
         self, refused: Secret, *, certain: bool = True, at_first_use: bool = False
     ) -> Flow[AccessToken | None]:
         """Give a token in the place of one that a call was refused with.
@@ -103,7 +103,7 @@ class TokenProvider(ABC):
         :return: Another token; None where there is no other.
         :raises BloqError: As :meth:`token`.
         """
-        self.doubt(refused, at_first_use=at_first_use)
+        self.on_refusal(refused, at_first_use=at_first_use)
         has_led = False
 
         def lead() -> Flow[AccessToken]:
@@ -122,7 +122,7 @@ class TokenProvider(ABC):
                 return None
 
     @abstractmethod
-    def doubt(self, refused: Secret, *, at_first_use: bool) -> None:
+    def on_refusal(self, refused: Secret, *, at_first_use: bool) -> None:
         """Learn from a refusal what it says of where the token came from; parameters as of :meth:`another`."""
 
     @property
@@ -131,10 +131,10 @@ class TokenProvider(ABC):
         return True
 
     @abstractmethod
-    def _renew(self, *, patient: bool, refused: Secret | None = None) -> Flow[AccessToken]:
+    def _renew(self, *, retry: bool, refused: Secret | None = None) -> Flow[AccessToken]:
         """Get a token that may replace the held one, and hold it.
 
-        :param patient: Whether one is needed now; else the held one still lives, and nobody waits.
+        :param retry: Whether one is needed now; else the held one still lives, and nobody waits.
         :param refused: The one that is to be replaced since it was refused.
         """
 
@@ -146,17 +146,17 @@ class TokenProvider(ABC):
         held = self._token
         if held is not None and held.secret != refused and held.is_alive(self._clock()):
             return held
-        patient = certain or self.can_renew
-        return self._paced((yield from self._renew(patient=patient, refused=refused)))
+        retry = certain or self.can_renew
+        return self._paced((yield from self._renew(retry=retry, refused=refused)))
 
-    def _climb(self) -> Flow[AccessToken]:
+    def _ensure_fresh(self) -> Flow[AccessToken]:
         held, now = self._token, self._clock()
         if held is None or not held.is_alive(now):
-            return self._paced((yield from self._renew(patient=True)))
+            return self._paced((yield from self._renew(retry=True)))
         if held.is_fresh(now):
             return held
         try:
-            return self._paced((yield from self._renew(patient=False)))
+            return self._paced((yield from self._renew(retry=False)))
         except Exception as error:
             now = self._clock()
             if not held.is_alive(now) or self._token is not held:
@@ -197,15 +197,15 @@ class GrantRefused(BloqError):
 class TokenEndpoint(Protocol):
     """``POST /auth/token`` of Accounts."""
 
-    def mint(self, keys: ClientKeys, *, patient: bool) -> Flow[TokenReply]:
+    def mint(self, keys: ClientKeys, *, retry: bool) -> Flow[TokenReply]:
         """Grant ``clientCredentials``.
 
         :param keys: The client keys.
-        :param patient: Whether to wait and try again when Accounts is busy or away.
+        :param retry: Whether to wait and try again when Accounts is busy or away.
         :raises GrantRefused: The keys are refused.
         """
 
-    def refresh(self, refresh_token: Secret, *, patient: bool) -> Flow[TokenReply]:
+    def refresh(self, refresh_token: Secret, *, retry: bool) -> Flow[TokenReply]:
         """Grant ``refreshToken``; parameters as for :meth:`mint`.
 
         :raises BloqApiError: No token came of it; its ``status`` is None where no answer came at all.
@@ -259,7 +259,7 @@ class ClientKeysTokenProvider(TokenProvider):
         """KV version of the client keys in use; None before the first reading or without versions."""
         return self._reading.version if self._reading else None
 
-    def doubt(self, refused: Secret, *, at_first_use: bool) -> None:
+    def on_refusal(self, refused: Secret, *, at_first_use: bool) -> None:
         """Learn from a refusal; see :meth:`.TokenSupply.doubt`.
 
         A token that came by refresh and is refused at its first use takes the refresh token with it: the next
@@ -278,18 +278,18 @@ class ClientKeysTokenProvider(TokenProvider):
             self._refresh_token = None
         return reading
 
-    def renew(self, *, patient: bool) -> Flow[AccessToken]:
+    def renew(self, *, retry: bool) -> Flow[AccessToken]:
         """Get a new token, whatever is held. For one caller at a time.
 
-        :param patient: Whether to wait and try again when Accounts is busy or away.
+        :param retry: Whether to wait and try again when Accounts is busy or away.
         :raises BloqError: As :meth:`token`.
         """
-        return (yield from self._renew(patient=patient))
+        return (yield from self._renew(retry=retry))
 
-    def _renew(self, *, patient: bool, refused: Secret | None = None) -> Flow[AccessToken]:
+    def _renew(self, *, retry: bool, refused: Secret | None = None) -> Flow[AccessToken]:
         if self._refresh_token is not None:
             try:
-                reply = yield from self._endpoint.refresh(self._refresh_token, patient=patient)
+                reply = yield from self._endpoint.refresh(self._refresh_token, retry=retry)
             except BloqApiError as failure:
                 # How a refresh token is refused is not documented. So whatever is answered counts as that, lest a
                 # dead one stands in the way of the client keys for ever; no answer says nothing of it, nor does 429.
@@ -310,14 +310,14 @@ class ClientKeysTokenProvider(TokenProvider):
                     Event("token.refreshed", f"Access token refreshed, lives {lives}", logging.INFO)
                 )
                 return token
-        return (yield from self._mint(patient=patient))
+        return (yield from self._mint(retry=retry))
 
-    def _mint(self, *, patient: bool) -> Flow[AccessToken]:
+    def _mint(self, *, retry: bool) -> Flow[AccessToken]:
         reading = self._reading
         if reading is None:
             reading = yield from self.read_keys()
         try:
-            return (yield from self._mint_with(reading, patient=patient))
+            return (yield from self._mint_with(reading, retry=retry))
         except GrantRefused as refusal:
             doubt = refusal.error
             yield from emit(
@@ -344,7 +344,7 @@ class ClientKeysTokenProvider(TokenProvider):
         yield from emit(Event("keys.changed", change, logging.INFO))
         self._reading = newer
         try:
-            return (yield from self._mint_with(newer, patient=patient))
+            return (yield from self._mint_with(newer, retry=retry))
         except GrantRefused as refusal:
             raise refusal.error or BloqClientKeysRejected(
                 f"Accounts refuses the client keys of client ID {newer.keys.client_id}, which were just read from "
@@ -352,8 +352,8 @@ class ClientKeysTokenProvider(TokenProvider):
                 "of client keys at Bloq and store it there."
             ) from None
 
-    def _mint_with(self, reading: KeyReading, *, patient: bool) -> Flow[AccessToken]:
-        reply = yield from self._endpoint.mint(reading.keys, patient=patient)
+    def _mint_with(self, reading: KeyReading, *, retry: bool) -> Flow[AccessToken]:
+        reply = yield from self._endpoint.mint(reading.keys, retry=retry)
         token = self._keep(reply, by_refresh=False)
         lives = duration(token.expires_at - self._clock())
         version = f", keys version {reading.version}" if reading.version is not None else ""

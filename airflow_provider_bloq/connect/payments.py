@@ -336,7 +336,7 @@ class PaymentFeed:
     :param book: What was told before; None to begin with what comes from now on.
     :param depth: How many blocks deep a payment is taken to be final, and forgotten.
     :param interval: Seconds after which it looks over REST although the stream gives no reason.
-    :param pace: How patiently it looks again after a failure.
+    :param backoff: How long it waits before it looks again after a failure.
     :param sleep: Lets seconds pass before it does.
     :param random: Gives a number from 0 to 1, for the jitter.
     """
@@ -350,7 +350,7 @@ class PaymentFeed:
         *,
         depth: int,
         interval: float,
-        pace: BackoffSettings = LOOKING_AGAIN,
+        backoff: BackoffSettings = LOOKING_AGAIN,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = random.random,
     ) -> None:
@@ -360,7 +360,7 @@ class PaymentFeed:
         self._book = book
         self._depth = depth
         self._interval = interval
-        self._pace = pace
+        self._backoff = backoff
         self._sleep = sleep
         self._random = random
         self._opened = AsyncExitStack()
@@ -444,7 +444,7 @@ class PaymentFeed:
                 raise
             except Exception as error:
                 failures += 1
-                advice = advice_on(error, failures, self._random(), self._pace)
+                advice = advice_on(error, failures, self._random(), self._backoff)
                 if advice is None or advice.pause is None:
                     raise
                 log.warning("A look for payments failed, the next is in %.0f s: %s", advice.pause, error)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 
 import aiohttp
 
-from airflow_provider_bloq.auth.bearer import CLIMBS, BearerAuth
+from airflow_provider_bloq.auth.bearer import MAX_REPLACEMENTS, BearerAuth
 from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.connect.stream_packets import (
     PING,
@@ -76,12 +76,12 @@ class StreamRecord:
     @property
     def may_try_at_once(self) -> bool:
         """Whether a fresh token is all that is needed: as often as for any request, and no oftener."""
-        return 0 < self.refusals <= CLIMBS
+        return 0 < self.refusals <= MAX_REPLACEMENTS
 
     @property
     def is_hopeless(self) -> bool:
         """Whether tokens that were made for the purpose have been refused again and again."""
-        return self.refusals > CLIMBS
+        return self.refusals > MAX_REPLACEMENTS
 
 
 class StreamEnded(BloqUnavailable):
@@ -287,7 +287,7 @@ class ReconnectingStream:
     :param door: Where the stream is.
     :param bearer: Gives tokens, and knows whom they may be shown.
     :param run: Drives flows.
-    :param pace: How patiently it connects again.
+    :param backoff: How long it waits before it connects again.
     :param sleep: Lets seconds pass before it does.
     :param random: Gives a number from 0 to 1, for the jitter.
     """
@@ -295,7 +295,7 @@ class ReconnectingStream:
     door: StreamEndpoint
     bearer: BearerAuth
     run: AsyncRunner
-    pace: BackoffSettings = RECONNECTING
+    backoff: BackoffSettings = RECONNECTING
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Callable[[], float] = field(default=random.random, repr=False)
 
@@ -351,7 +351,9 @@ class ReconnectingStream:
                 raise session.ended("ended the connection")
             except StreamEnded as end:
                 if end.is_about_token:
-                    await self.run(self.bearer.provider.another(token, at_first_use=record.refusals > 0))
+                    await self.run(
+                        self.bearer.provider.replace_refused(token, at_first_use=record.refusals > 0)
+                    )
                 raise
         except Exception as error:
             return 0.0 if since is None else clock() - since, error
@@ -360,9 +362,9 @@ class ReconnectingStream:
         jitter = self.random()
         if record.is_hopeless:
             return SELDOM
-        advice = advice_on(error, record.failures, jitter, self.pace)
+        advice = advice_on(error, record.failures, jitter, self.backoff)
         if advice is None:
-            return self.pace.backoff(record.failures, jitter)
+            return self.backoff.pause(record.failures, jitter)
         return SELDOM if advice.pause is None else advice.pause
 
 

@@ -27,7 +27,7 @@ from airflow_provider_bloq.exceptions import (
 )
 from airflow_provider_bloq.flow.effects import Flow, Request, run_blocking, send
 from airflow_provider_bloq.flow.events import Event, duration
-from airflow_provider_bloq.flow.retry import IMPATIENT, http_date
+from airflow_provider_bloq.flow.retry import NO_RETRIES, http_date
 from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.hooks._account import Account, locator_for, network_of
 from airflow_provider_bloq.hooks._telemetry import ServiceNames
@@ -306,7 +306,7 @@ class Examination:
         return Found(f"minted at {self._account.settings.accounts_url}, lives {lives}.")
 
     def _refresh(self) -> Flow[Found]:
-        yield from self._own_ladder.renew(patient=False)
+        yield from self._own_ladder.renew(retry=False)
         if any(event.name == "token.refreshed" for event in self._events):
             return Found("the refresh token gives a new access token.")
         refused = any(event.name == "token.refresh_refused" for event in self._events)
@@ -315,7 +315,7 @@ class Examination:
 
     def _shared_token(self) -> Flow[Found]:
         """Read the token that others share; nobody is waited for."""
-        reader = self._account.shared(None, patience=0.0)
+        reader = self._account.shared(None, max_wait=0.0)
         try:
             yield from reader.token()
         except BloqSharedTokenStale as stale:
@@ -424,7 +424,7 @@ def examine(
         return
     settings = replace(settings, timeout=min(settings.timeout, TIMEOUT))
     clocks = ClockComparison(ServiceNames.of(settings).name, now)
-    examination = Examination(Account.of(settings, mask, IMPATIENT), clocks, node)
+    examination = Examination(Account.of(settings, mask, NO_RETRIES), clocks, node)
     driver = SyncDriver(network_of(settings), mask=mask, observe=examination.observe)
     lacking: set[str] = set()
     try:

@@ -40,7 +40,7 @@ from airflow_provider_bloq.flow.network import (
     wrong_certificate,
 )
 from airflow_provider_bloq.flow.responses import error_of
-from airflow_provider_bloq.flow.session import answered, unanswered
+from airflow_provider_bloq.flow.session import failure_event, response_event
 from airflow_provider_bloq.flow.shared_call import SharedCall, SharedOutcome
 from airflow_provider_bloq.flow.threads import in_thread
 
@@ -187,7 +187,7 @@ def _refusing_redirects() -> aiohttp.TraceConfig:
 
 
 #: Seconds after which a waiting task looks whether its leader's event loop still runs.
-LOOK_AROUND = 1.0
+OWNER_CHECK_INTERVAL = 1.0
 
 
 class AsyncDriver:
@@ -274,15 +274,15 @@ class AsyncDriver:
                 return self._observe(event)
             case RunBlocking(call):
                 return await in_thread(call)
-            case RunShared(ticket, flow):
-                ticket.led_on(asyncio.get_running_loop())
+            case RunShared(call, flow):
+                call.runs_on(asyncio.get_running_loop())
                 # A task of its own: a caller that is cancelled must not take the token from all who
                 # wait for it.
-                task = asyncio.create_task(self._lead(ticket, flow))
+                task = asyncio.create_task(self._run_shared(call, flow))
                 await _is_done(task)
                 return task.result()
-            case AwaitShared(ticket):
-                return await _landing(ticket)
+            case AwaitShared(call):
+                return await _await_shared(call)
 
     async def _mask_once(self, secret: Secret) -> None:
         # Whoever waits for a node reads the same passwords at every look.
@@ -290,15 +290,15 @@ class AsyncDriver:
             await self._mask(secret.reveal())
             self._masked.add(secret)
 
-    async def _lead(self, ticket: SharedCall[T], flow: Flow[T]) -> T:
+    async def _run_shared(self, call: SharedCall[T], flow: Flow[T]) -> T:
         self._leading += 1
         try:
             result = await self.run(flow)
         except BaseException as error:
-            ticket.crash(error)
+            call.set_error(error)
             raise
         else:
-            ticket.land(result)
+            call.set_result(result)
             return result
         finally:
             self._leading -= 1
@@ -309,9 +309,9 @@ class AsyncDriver:
         try:
             response = await self._send(request)
         except BloqApiError as error:
-            self._observe(unanswered(request, error, time.monotonic() - started))
+            self._observe(failure_event(request, error, time.monotonic() - started))
             raise
-        self._observe(answered(request, response))
+        self._observe(response_event(request, response))
         return response
 
     async def _send(self, request: Request) -> Response:
@@ -336,7 +336,7 @@ class AsyncDriver:
         # Redirects are not followed: none is documented, and one would carry the client keys on.
         async with self._connections.session().request(
             request.method,
-            request.wire_url,
+            request.revealed_url,
             headers=dict(request.headers),
             data=request.body,
             allow_redirects=False,
@@ -348,13 +348,13 @@ class AsyncDriver:
         return Response(response.status, headers, body, time.monotonic() - started)
 
 
-async def _landing(ticket: SharedCall[Any]) -> SharedOutcome:
+async def _await_shared(call: SharedCall[Any]) -> SharedOutcome:
     """Wait until a flight that another leads has ended."""
-    arrival = asyncio.wrap_future(ticket.future)
-    while not ticket.is_lost:
-        if await _is_done(arrival, timeout=LOOK_AROUND):
-            return SharedOutcome.ABANDONED if arrival.cancelled() else SharedOutcome.ARRIVED
-    ticket.abandon()
+    arrival = asyncio.wrap_future(call.future)
+    while not call.is_lost:
+        if await _is_done(arrival, timeout=OWNER_CHECK_INTERVAL):
+            return SharedOutcome.ABANDONED if arrival.cancelled() else SharedOutcome.DONE
+    call.abandon()
     return SharedOutcome.ABANDONED
 
 

@@ -43,14 +43,14 @@ class BackoffSettings:
 
     :param first: Upper bound in seconds of the pause after the first try. It doubles with each try. Half
         of it is always waited, the other half is jitter.
-    :param cap: Upper bound in seconds of any pause that the service did not ask for.
-    :param longest_told: Upper bound in seconds of a pause that the service did ask for.
+    :param cap: Upper bound in seconds of any other pause.
+    :param max_retry_after: Upper bound in seconds of a pause that the service asks for.
     :raises BloqConfigurationError: One of them is no time to wait.
     """
 
     first: float = 30.0
     cap: float = 600.0
-    longest_told: float = 3600.0
+    max_retry_after: float = 3600.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -60,7 +60,7 @@ class BackoffSettings:
                     name, f"{value!r} is no time to wait", "Give seconds, more than 0.", "retry policy"
                 )
 
-    def backoff(self, try_number: int, jitter: float) -> float:
+    def pause(self, try_number: int, jitter: float) -> float:
         """Return the seconds to wait where the service said nothing.
 
         :param try_number: The number of the try that failed, from 1.
@@ -70,14 +70,14 @@ class BackoffSettings:
         doublings = min(max(try_number - 1, 0), 32)
         return min(self.cap, self.first * 2.0**doublings) * (1.0 + jitter) / 2.0
 
-    def told(self, seconds: float, jitter: float) -> float:
+    def retry_pause(self, seconds: float, jitter: float) -> float:
         """Return the seconds to wait where the service said how many.
 
         :param seconds: What it said. Up to a tenth more keeps those who were told the same from
             returning as one.
         :param jitter: From 0 to 1.
         """
-        return min(seconds + jitter * min(seconds / 10.0, 30.0), self.longest_told)
+        return min(seconds + jitter * min(seconds / 10.0, 30.0), self.max_retry_after)
 
 
 @dataclass(frozen=True)
@@ -92,26 +92,28 @@ class Advice:
     pause: float | None = None
 
 
-def advice_on(error: BaseException, try_number: int, jitter: float, pace: BackoffSettings) -> Advice | None:
+def advice_on(
+    error: BaseException, try_number: int, jitter: float, backoff: BackoffSettings
+) -> Advice | None:
     """Decide by the error that a try failed with.
 
     :param error: The error.
     :param try_number: The number of the try, from 1.
     :param jitter: From 0 to 1.
-    :param pace: How long to wait.
+    :param backoff: How long to wait.
     :return: None where the task's own settings know as much.
     """
     if not isinstance(error, BloqError):
         return None
     if isinstance(error, BloqRateLimited) and error.retry_after is not None:
         told = error.retry_after
-        return Advice(f"The service asks to wait {told:g} s.", pace.told(told, jitter))
+        return Advice(f"The service asks to wait {told:g} s.", backoff.retry_pause(told, jitter))
     if isinstance(error, BloqRpcError):
-        return _advice_on_answer(error, pace.backoff(try_number, jitter))
+        return _advice_on_answer(error, backoff.pause(try_number, jitter))
     if isinstance(error, BloqWaitTimeout) or (isinstance(error, BloqApiError) and error.status in _CONFLICTS):
         return None
     if error.retryable:
-        return Advice(f"{type(error).__name__} may pass.", pace.backoff(try_number, jitter))
+        return Advice(f"{type(error).__name__} may pass.", backoff.pause(try_number, jitter))
     return Advice(_reason_to_fail(error))
 
 

@@ -101,7 +101,7 @@ class Request:
     path_key: Secret | None = None
 
     @property
-    def wire_url(self) -> str:
+    def revealed_url(self) -> str:
         """The URL as it is sent, with the path key in it: a secret itself where there is one."""
         if self.path_key is None:
             return self.url
@@ -176,7 +176,7 @@ class Emit:
 class RunShared:
     """Run the flight's flow and end the flight with what comes of it; gives the result."""
 
-    ticket: SharedCall[Any]
+    call: SharedCall[Any]
     flow: Flow[Any]
 
 
@@ -184,7 +184,7 @@ class RunShared:
 class AwaitShared:
     """Wait for a flight that another leads; gives its :class:`~.flight.Landing`."""
 
-    ticket: SharedCall[Any]
+    call: SharedCall[Any]
 
 
 Effect: TypeAlias = Send | Sleep | LoadKeys | Mask | Emit | RunBlocking | RunShared | AwaitShared

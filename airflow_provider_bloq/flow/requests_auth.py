@@ -11,7 +11,7 @@ import urllib3
 from requests.auth import AuthBase
 from requests.utils import rewind_body
 
-from airflow_provider_bloq.auth.bearer import CLIMBS, BearerAuth, token_survived
+from airflow_provider_bloq.auth.bearer import MAX_REPLACEMENTS, BearerAuth, token_survived
 from airflow_provider_bloq.exceptions import BloqTokenRejected
 from airflow_provider_bloq.flow.effects import BlockingRunner, Request, Response, emit
 from airflow_provider_bloq.flow.rate_limit import RateLimiter
@@ -44,26 +44,26 @@ class BearerRequestsAuth(AuthBase):
         return request
 
     def _answer(self, response: requests.Response, **sending: Any) -> requests.Response:
-        climbs = 0
-        while (answered := self._answered(response, climbs, sending)) is not None:
-            climbs += 1
+        replacements = 0
+        while (answered := self._answered(response, replacements, sending)) is not None:
+            replacements += 1
             response = answered
-        if climbs and response.status_code not in (401, 403):
-            self._run(emit(token_survived(climbs)))
+        if replacements and response.status_code not in (401, 403):
+            self._run(emit(token_survived(replacements)))
         return response
 
     def _answered(
-        self, response: requests.Response, climbs: int, sending: dict[str, Any]
+        self, response: requests.Response, replacements: int, sending: dict[str, Any]
     ) -> requests.Response | None:
         # requests copies this hook to the requests of a redirect: each is judged by its own URL.
         request = response.request
         if response.status_code not in (401, 403) or not self._bearer().origins.covers(request.url or ""):
             return None
-        if response.status_code == 401 and climbs >= CLIMBS:
+        if response.status_code == 401 and replacements >= MAX_REPLACEMENTS:
             # It stands, and its body is its reader's.
             return None
         refused = Response(response.status_code, body=_beginning(response))
-        refusal = self._run(self._bearer().answer(_seen(request), refused, climbs=climbs))
+        refusal = self._run(self._bearer().answer(_seen(request), refused, replacements=replacements))
         if refusal is None:
             return None
         again = request.copy()

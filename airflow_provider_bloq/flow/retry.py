@@ -14,7 +14,7 @@ from airflow_provider_bloq.flow.effects import Flow, Request, Response, emit, se
 from airflow_provider_bloq.flow.events import held_back
 
 __all__ = [
-    "IMPATIENT",
+    "NO_RETRIES",
     "TRANSIENT",
     "RetryPolicy",
     "http_date",
@@ -34,7 +34,7 @@ class RetryPolicy:
     :param attempts: How often it is sent at most.
     :param base: Upper bound of the first pause in seconds; it doubles with each attempt.
     :param cap: Upper bound of any pause, in seconds.
-    :param longest_told: The longest Retry-After that is waited for here, in seconds. A longer one is
+    :param max_retry_after: The longest Retry-After that is waited for here, in seconds. A longer one is
         for the caller, who can free the worker meanwhile.
     :param random: Gives a number from 0 to 1: the full jitter.
     """
@@ -42,7 +42,7 @@ class RetryPolicy:
     attempts: int = 5
     base: float = 0.5
     cap: float = 20.0
-    longest_told: float = 120.0
+    max_retry_after: float = 120.0
     random: Callable[[], float] = random.random
 
     def pause(self, attempt: int, told: float | None) -> float | None:
@@ -51,7 +51,7 @@ class RetryPolicy:
         :param attempt: How many attempts were made.
         :param told: What the service said by Retry-After, in seconds.
         """
-        if attempt >= self.attempts or (told is not None and told > self.longest_told):
+        if attempt >= self.attempts or (told is not None and told > self.max_retry_after):
             return None
         backoff = self.random() * min(self.cap, self.base * 2.0 ** (attempt - 1))
         # The service's word is the least; the jitter on top keeps its callers from returning as one.
@@ -59,7 +59,7 @@ class RetryPolicy:
 
 
 #: One attempt and no pause.
-IMPATIENT = RetryPolicy(attempts=1)
+NO_RETRIES = RetryPolicy(attempts=1)
 
 
 def sent_with_retries(

@@ -30,20 +30,20 @@ __all__ = [
     "PinMismatch",
     "PinnedAdapter",
     "UncheckedAdapter",
-    "answered",
-    "unanswered",
+    "failure_event",
+    "response_event",
 ]
 
 
-def answered(request: Request, response: Response) -> Event:
-    """Tell of a request that was answered, whatever the answer says."""
+def response_event(request: Request, response: Response) -> Event:
+    """Tell of a request that was response_event, whatever the answer says."""
     date = http_date(response.headers.get("date", ""))
     return call_event(
         request.method, _without_query(request.url), response.elapsed, status=response.status, date=date
     )
 
 
-def unanswered(request: Request, error: BloqApiError, elapsed: float) -> Event:
+def failure_event(request: Request, error: BloqApiError, elapsed: float) -> Event:
     """Tell of a request that was not.
 
     :param elapsed: Seconds that it took.

@@ -26,11 +26,11 @@ T = TypeVar("T")
 class SharedOutcome(Enum):
     """How waiting for another's flight ended, where it did not end in that flight's own error."""
 
-    ARRIVED = "arrived"
+    DONE = "done"
     #: Its leader was cancelled, killed or left behind: somebody else has to lead.
     ABANDONED = "abandoned"
     #: Its leader runs in this very thread, which therefore cannot wait for it.
-    CANNOT_WAIT = "cannot wait"
+    WOULD_DEADLOCK = "would deadlock"
 
 
 class SharedCall(Generic[T]):
@@ -44,17 +44,17 @@ class SharedCall(Generic[T]):
         self._thread = threading.get_ident()
         self._loop: AbstractEventLoop | None = None
 
-    def led_on(self, loop: AbstractEventLoop) -> None:
+    def runs_on(self, loop: AbstractEventLoop) -> None:
         """Note that the leader is a task of ``loop``, which goes on when its caller is cancelled."""
         self._loop = loop
 
     @property
-    def goes_on_alone(self) -> bool:
+    def is_detached(self) -> bool:
         """Whether the leader needs its caller no more."""
         return self._loop is not None
 
     @property
-    def is_led_here(self) -> bool:
+    def runs_in_this_thread(self) -> bool:
         """Whether the leader runs in this thread: as a task of its event loop, or below on the stack of
         a signal handler, such as one that runs ``on_kill``.
         """
@@ -70,13 +70,13 @@ class SharedCall(Generic[T]):
         """Whether nothing more can come of this flight."""
         return self.future.done() or self.is_lost
 
-    def land(self, result: T) -> None:
+    def set_result(self, result: T) -> None:
         """End the flight with its result."""
         # Whoever found it lost has abandoned it; a loop that is started again may land all the same.
         with suppress(InvalidStateError):
             self.future.set_result(result)
 
-    def crash(self, error: BaseException) -> None:
+    def set_error(self, error: BaseException) -> None:
         """End the flight with the error that every waiter gets; one that stopped the leader only
         (a cancellation, a task timeout) leaves the flight to another leader.
         """
@@ -101,13 +101,13 @@ class SingleFlight(Generic[T]):
         """Forget a flight under way. For a forked child, where its leader does not exist."""
         # Reentrant: a signal handler may come by here while its own thread holds the lock.
         self._lock = threading.RLock()
-        self._ticket: SharedCall[T] | None = None
+        self._call: SharedCall[T] | None = None
 
     @property
-    def in_air(self) -> bool:
+    def in_flight(self) -> bool:
         """Whether a flight is under way."""
-        ticket = self._ticket
-        return ticket is not None and not ticket.is_over
+        call = self._call
+        return call is not None and not call.is_over
 
     def join(self, make: Callable[[], Flow[T]]) -> Flow[T]:
         """Lead a new flight of ``make()``, or wait for the one under way.
@@ -116,41 +116,41 @@ class SingleFlight(Generic[T]):
         :return: What the flow returned, whoever ran it; every waiter raises a copy of its error.
         """
         while True:
-            ticket, is_leader = self._board()
+            call, is_leader = self._get_or_start()
             if is_leader:
-                return (yield from self._lead(ticket, make()))
-            landing: SharedOutcome = yield AwaitShared(ticket)
-            if landing is SharedOutcome.ARRIVED:
-                error = ticket.future.exception()
+                return (yield from self._run_shared(call, make()))
+            outcome: SharedOutcome = yield AwaitShared(call)
+            if outcome is SharedOutcome.DONE:
+                error = call.future.exception()
                 if error is not None:
                     raise _own_copy(error)
-                return ticket.future.result()
-            if landing is SharedOutcome.CANNOT_WAIT:
+                return call.future.result()
+            if outcome is SharedOutcome.WOULD_DEADLOCK:
                 return (yield from make())
 
-    def _board(self) -> tuple[SharedCall[T], bool]:
+    def _get_or_start(self) -> tuple[SharedCall[T], bool]:
         with self._lock:
-            ticket = self._ticket
-            if ticket is not None and not ticket.is_over:
-                return ticket, False
-            ticket = self._ticket = SharedCall()
+            call = self._call
+            if call is not None and not call.is_over:
+                return call, False
+            call = self._call = SharedCall()
         # An error is not kept: its traceback would hold on to all that its frames know.
-        ticket.future.add_done_callback(lambda _: self._clear(ticket))
-        return ticket, True
+        call.future.add_done_callback(lambda _: self._clear(call))
+        return call, True
 
-    def _lead(self, ticket: SharedCall[T], flow: Flow[T]) -> Flow[T]:
+    def _run_shared(self, call: SharedCall[T], flow: Flow[T]) -> Flow[T]:
         try:
-            result: T = yield RunShared(ticket, flow)
+            result: T = yield RunShared(call, flow)
             return result
         finally:
             # Airflow raises its task timeouts from a signal, also before a driver took the flight up.
-            if not ticket.goes_on_alone:
-                ticket.abandon()
+            if not call.is_detached:
+                call.abandon()
 
-    def _clear(self, ticket: SharedCall[T]) -> None:
+    def _clear(self, call: SharedCall[T]) -> None:
         with self._lock:
-            if self._ticket is ticket:
-                self._ticket = None
+            if self._call is call:
+                self._call = None
 
 
 def _own_copy(error: BaseException) -> BaseException:

@@ -31,7 +31,7 @@ from airflow_provider_bloq.flow.effects import (
 )
 from airflow_provider_bloq.flow.events import Observer, log_event
 from airflow_provider_bloq.flow.network import Network, no_answer, wrong_certificate
-from airflow_provider_bloq.flow.session import BloqSession, PinMismatch, answered, unanswered
+from airflow_provider_bloq.flow.session import BloqSession, PinMismatch, failure_event, response_event
 from airflow_provider_bloq.flow.shared_call import SharedCall, SharedOutcome
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
 T = TypeVar("T")
 
 #: Seconds after which a waiting thread looks whether its leader's event loop still runs.
-LOOK_AROUND = 1.0
+OWNER_CHECK_INTERVAL = 1.0
 
 
 class SyncDriver:
@@ -114,16 +114,16 @@ class SyncDriver:
                 return self._observe(event)
             case RunBlocking(call):
                 return call()
-            case RunShared(ticket, flow):
+            case RunShared(call, flow):
                 try:
                     result = self.run(flow)
                 except BaseException as error:
-                    ticket.crash(error)
+                    call.set_error(error)
                     raise
-                ticket.land(result)
+                call.set_result(result)
                 return result
-            case AwaitShared(ticket):
-                return _landing(ticket)
+            case AwaitShared(call):
+                return _await_shared(call)
 
     def _mask_once(self, secret: Secret) -> None:
         # Whoever waits for a node reads the same passwords at every look.
@@ -139,9 +139,9 @@ class SyncDriver:
         try:
             response = self._send(request)
         except BloqApiError as error:
-            self._observe(unanswered(request, error, time.monotonic() - started))
+            self._observe(failure_event(request, error, time.monotonic() - started))
             raise
-        self._observe(answered(request, response))
+        self._observe(response_event(request, response))
         return response
 
     def _send(self, request: Request) -> Response:
@@ -169,7 +169,7 @@ class SyncDriver:
         # Redirects are not followed: none is documented, and one would carry the client keys on.
         response = self._session(request.trust).request(
             request.method,
-            request.wire_url,
+            request.revealed_url,
             headers=dict(request.headers),
             data=request.body,
             allow_redirects=False,
@@ -183,19 +183,19 @@ class SyncDriver:
         return session or self._sessions.setdefault(trust, BloqSession(self._network, trust=trust))
 
 
-def _landing(ticket: SharedCall[Any]) -> SharedOutcome:
+def _await_shared(call: SharedCall[Any]) -> SharedOutcome:
     """Wait until a flight that another leads has ended."""
-    if ticket.is_led_here:
-        return SharedOutcome.CANNOT_WAIT
-    while not ticket.is_lost:
+    if call.runs_in_this_thread:
+        return SharedOutcome.WOULD_DEADLOCK
+    while not call.is_lost:
         try:
-            ticket.future.exception(timeout=LOOK_AROUND)
+            call.future.exception(timeout=OWNER_CHECK_INTERVAL)
         except CancelledError:
             return SharedOutcome.ABANDONED
         except TimeoutError:
             continue
-        return SharedOutcome.ARRIVED
-    ticket.abandon()
+        return SharedOutcome.DONE
+    call.abandon()
     return SharedOutcome.ABANDONED
 
 

@@ -290,14 +290,14 @@ class Account:
         if self.store is None:
             return self.ladder()
         # A holder of the lease that died has to be superseded before anybody gives up.
-        patience = self.settings.timeout + self._lease_seconds
-        return self.shared(self.ladder() if self.source is not None else None, patience=patience)
+        max_wait = self.settings.timeout + self._lease_seconds
+        return self.shared(self.ladder() if self.source is not None else None, max_wait=max_wait)
 
-    def shared(self, minter: ClientKeysTokenProvider | None, *, patience: float) -> SharedTokenProvider:
+    def shared(self, minter: ClientKeysTokenProvider | None, *, max_wait: float) -> SharedTokenProvider:
         """Make what gives the shared token.
 
         :param minter: How a member renews it; None for one that only reads.
-        :param patience: How long a needed token is waited for, in seconds.
+        :param max_wait: How long a needed token is waited for, in seconds.
         :raises BloqConfigurationError: The connection shares none.
         """
         if self.store is None:
@@ -313,7 +313,7 @@ class Account:
             self.settings.accounts_url,
             minter=minter,
             client_id=keys.client_id if keys is not None else None,
-            patience=patience,
+            max_wait=max_wait,
             lease_seconds=self._lease_seconds,
         )
 
@@ -326,7 +326,7 @@ class Account:
         """Make what signs requests: for the origins of the connection, and those learned later."""
         return BearerAuth(provider, TrustedOrigins(_own_origins(self.settings)))
 
-    def pace(self) -> RateLimiter | None:
+    def rate_limiter(self) -> RateLimiter | None:
         """The rate that this process keeps on the connection; None where there is none."""
         rate = self.settings.requests_per_second
         return shared_rate_limiters.of(self.settings.conn_id, rate) if rate is not None else None

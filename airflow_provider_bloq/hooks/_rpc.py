@@ -53,7 +53,7 @@ class HookRpcClient(RpcClient):
 
     :param network: The connection's settings for requests.
     :param auth: Signs with the access token.
-    :param paced: Lets an ``auth`` keep the connection's pace.
+    :param rate_limited: Lets an ``auth`` keep the connection's rate limit.
     :param observe: Is told of the requests that others send.
     """
 
@@ -62,14 +62,14 @@ class HookRpcClient(RpcClient):
         *,
         network: Network,
         auth: AuthBase,
-        paced: Callable[[AuthBase], AuthBase],
+        rate_limited: Callable[[AuthBase], AuthBase],
         observe: Observer,
         **client: Any,
     ) -> None:
         super().__init__(**client)
         self._network = network
         self._auth = auth
-        self._paced = paced
+        self._rate_limited = rate_limited
         self._observe = observe
 
     @property
@@ -102,5 +102,5 @@ class HookRpcClient(RpcClient):
         origin = Origin.of(target.url)
         auth = self._auth
         if target.basic is not None:
-            auth = self._paced(OriginBasicAuth(target.basic, origin))
+            auth = self._rate_limited(OriginBasicAuth(target.basic, origin))
         return BloqSession(self._network, auth, target.trust, origin, self._observe)

@@ -118,7 +118,7 @@ class BloqHook(BaseHook):
                 run=self.run,
                 network=network_of(self.settings),
                 auth=self.auth,
-                paced=self._paced,
+                rate_limited=self._rate_limited,
                 observe=self._observe,
                 resolver=resolver,
                 bearer=self.bearer,
@@ -168,7 +168,7 @@ class BloqHook(BaseHook):
         """The access token as an ``auth`` for ``requests``; see also ``hooks.auth.BloqAuth``."""
         from airflow_provider_bloq.flow.requests_auth import BearerRequestsAuth
 
-        return self._paced(BearerRequestsAuth(lambda: self.bearer, self.run))
+        return self._rate_limited(BearerRequestsAuth(lambda: self.bearer, self.run))
 
     def test_connection(self) -> tuple[bool, str]:
         """Check the connection stage by stage; for the Test button and ``airflow connections test``.
@@ -182,9 +182,9 @@ class BloqHook(BaseHook):
         return check_connection(self.bloq_conn_id)
 
     def run(self, flow: Flow[T], /) -> T:
-        """Run a flow of the clients with this hook's driver, at the connection's pace."""
+        """Run a flow of the clients with this hook's driver, at the connection's rate limit."""
         with raise_as_fail_exception():
-            return self._driver.run(flow if self._pace is None else self._pace.over(flow))
+            return self._driver.run(flow if self._rate_limiter is None else self._rate_limiter.over(flow))
 
     @cached_property
     def _driver(self) -> SyncDriver:
@@ -209,15 +209,15 @@ class BloqHook(BaseHook):
         return Account.of(self.settings, mask, RetryPolicy())
 
     @property
-    def _pace(self) -> RateLimiter | None:
-        return self._account.pace()
+    def _rate_limiter(self) -> RateLimiter | None:
+        return self._account.rate_limiter()
 
-    def _paced(self, auth: AuthBase) -> AuthBase:
-        if self._pace is None:
+    def _rate_limited(self, auth: AuthBase) -> AuthBase:
+        if self._rate_limiter is None:
             return auth
         from airflow_provider_bloq.flow.requests_auth import RateLimitedAuth
 
-        return RateLimitedAuth(auth, self._pace, self.run)
+        return RateLimitedAuth(auth, self._rate_limiter, self.run)
 
     @cached_property
     def bearer(self) -> BearerAuth:

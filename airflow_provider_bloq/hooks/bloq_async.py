@@ -131,7 +131,7 @@ class BloqAsyncHook:
         return token.secret.reveal()
 
     async def run(self, flow: Flow[T], /) -> T:
-        """Run a flow of the clients with this hook's driver, at the connection's pace."""
-        pace = self._account.pace()
+        """Run a flow of the clients with this hook's driver, at the connection's rate limit."""
+        rate_limiter = self._account.rate_limiter()
         with raise_as_fail_exception():
-            return await self._driver.run(flow if pace is None else pace.over(flow))
+            return await self._driver.run(flow if rate_limiter is None else rate_limiter.over(flow))

@@ -55,8 +55,8 @@ class BloqRetryPolicy(BackoffSettings, RetryPolicy):
 
     :param first: Upper bound in seconds of the pause after the first try. It doubles with each try. Half
         of it is always waited, the other half is jitter.
-    :param cap: Upper bound in seconds of any pause that the service did not ask for.
-    :param longest_told: Upper bound in seconds of a pause that the service did ask for.
+    :param cap: Upper bound in seconds of any other pause.
+    :param max_retry_after: Upper bound in seconds of a pause that the service asks for.
     :raises BloqConfigurationError: One of them is no time to wait.
     """
 

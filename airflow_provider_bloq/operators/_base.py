@@ -104,14 +104,14 @@ class CancellingOperator(BloqOperator):
 
     def _cancel(self) -> None:
         from airflow_provider_bloq.connection.masking import mask
-        from airflow_provider_bloq.flow.retry import IMPATIENT
+        from airflow_provider_bloq.flow.retry import NO_RETRIES
         from airflow_provider_bloq.flow.sync_driver import SyncDriver
         from airflow_provider_bloq.hooks._account import network_of
 
         try:
             settings = self.hook.settings
             # Sessions and patience of its own: those of the task are in use, and too long.
-            service = {"url": settings.nodes_url, "bearer": self.hook.bearer, "policy": IMPATIENT}
+            service = {"url": settings.nodes_url, "bearer": self.hook.bearer, "policy": NO_RETRIES}
             flow = self.cancellation(service)
             if flow is not None:
                 SyncDriver(replace(network_of(settings), timeout=self.kill_budget), mask=mask).run(flow)

@@ -245,7 +245,7 @@ class BloqTokenBrokerOperator(BloqOperator):
                 )
         nodes = self.hook.nodes
         refuses = partial(self.hook.bearer.is_refused, nodes.request(nodes.SERVICES, {}, None, None))
-        kept = self.hook.run(provider.keep(seconds, refuses))
+        kept = self.hook.run(provider.keep_fresh(seconds, refuses))
         if kept.expires_in < seconds:
             self.log.warning(
                 "The token is good for %.0f s, less than the %.0f s of valid_for.", kept.expires_in, seconds

@@ -36,14 +36,14 @@ __all__ = [
 
 #: The pause after one failure is half a second to one; it doubles, up to a minute. Where the service asks for
 #: more, it gets up to an hour.
-PACE = BackoffSettings(first=1.0, cap=60.0, longest_told=3600.0)
+BACKOFF = BackoffSettings(first=1.0, cap=60.0, max_retry_after=3600.0)
 
 
 def may_pass(error: BaseException) -> bool:
     """Tell whether another look may succeed with nothing changed by hand, as for the retry of a task."""
     if not isinstance(error, BloqError):
         return False
-    advice = advice_on(error, 1, 0.0, PACE)
+    advice = advice_on(error, 1, 0.0, BACKOFF)
     return advice is None or advice.pause is not None
 
 
@@ -55,9 +55,9 @@ def pause_after(failures: int, error: BaseException, *, random: Callable[[], flo
     :param random: Gives a number from 0 to 1, for the jitter.
     """
     jitter = random()
-    pause = PACE.backoff(failures, jitter)
+    pause = BACKOFF.pause(failures, jitter)
     told = error.retry_after if isinstance(error, BloqRateLimited) else None
-    return pause if told is None else max(pause, PACE.told(told, jitter))
+    return pause if told is None else max(pause, BACKOFF.retry_pause(told, jitter))
 
 
 #: Failed looks in a row that are borne, unless another number is given. Each of them has already been

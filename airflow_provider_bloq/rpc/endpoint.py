@@ -24,7 +24,7 @@ from airflow_provider_bloq.exceptions import (
     BloqUnsafeAddress,
 )
 from airflow_provider_bloq.flow.effects import Flow, Pinned, Trust, Unpinned, mask, run_blocking
-from airflow_provider_bloq.flow.retry import IMPATIENT, RetryPolicy
+from airflow_provider_bloq.flow.retry import NO_RETRIES, RetryPolicy
 from airflow_provider_bloq.nodes.client import ClustersApi, NodesApi
 from airflow_provider_bloq.nodes.models import STOPPED, Cluster, Deployment, Node, NodeAuth
 from airflow_provider_bloq.rpc.certificates import NodeTlsMode, fetch_fingerprint
@@ -350,7 +350,7 @@ class NodeEndpointResolver:
             return Unpinned.VERIFY
         if self._tls.mode is NodeTlsMode.INSECURE:
             return self._insecure(machine, auth)
-        seen = yield from fetch_fingerprint(origin, IMPATIENT)
+        seen = yield from fetch_fingerprint(origin, NO_RETRIES)
         raise BloqCertificateError(
             f"The certificate of {machine.id} is self-signed and not pinned, so nothing was sent. It shows the SHA-256 "
             f"fingerprint {seen}. If you know that to be right, pin it: tls_fingerprint='{seen}' in the call, or "

@@ -141,7 +141,7 @@ def test_a_limited_task_is_tried_again_when_the_service_says(faulty: LocalStack,
     faulty.bloq.add_fault(
         Fault(kind=FaultKind.RATE_LIMIT, service="nodes", path="/users/me/nodes", retry_after=3600)
     )
-    (task,) = run_dag(listing_dag(BloqRetryPolicy(longest_told=0.5))).get_task_instances()
+    (task,) = run_dag(listing_dag(BloqRetryPolicy(max_retry_after=0.5))).get_task_instances()
     assert (task.state, task.try_number) == ("success", 2)
     assert decision_on_first_try_of(task) == (0.5, "The service asks to wait 3600 s.")
 

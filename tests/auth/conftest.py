@@ -108,7 +108,7 @@ def join(bloq: ScriptedBloq, store: FakeStore) -> Join:
         clocks: dict[str, Any] = {"clock": bloq.clock, "random": lambda: 0.5}
         minter = ClientKeysTokenProvider(endpoint, source, **clocks) if source is not None else None
         return SharedTokenProvider(
-            store.shared, ACCOUNTS, minter=minter, patience=PATIENCE, **{**clocks, **options}
+            store.shared, ACCOUNTS, minter=minter, max_wait=PATIENCE, **{**clocks, **options}
         )
 
     return joined

@@ -94,9 +94,9 @@ def _once_boarded(flow: Flow[AccessToken]) -> Flow[AccessToken]:
     assert isinstance(effect, AwaitShared)
 
     def left() -> Flow[AccessToken]:
-        landing = yield effect
+        outcome = yield effect
         try:
-            flow.send(landing)
+            flow.send(outcome)
         except StopIteration as end:
             token: AccessToken = end.value
             return token
@@ -208,11 +208,11 @@ def test_a_waiter_s_error_does_not_hold_the_frames_of_the_others(error: Exceptio
     follows = [next(waiter) for waiter in waiters]
     assert isinstance(lead, RunShared)
     assert all(isinstance(follow, AwaitShared) for follow in follows)
-    lead.ticket.crash(error)
+    lead.call.set_error(error)
     lengths = set()
     for waiter in waiters:
         with pytest.raises(type(error), match=str(error)) as raised:
-            waiter.send(SharedOutcome.ARRIVED)
+            waiter.send(SharedOutcome.DONE)
         assert vars(raised.value) == vars(error)
         lengths.add(len(traceback.format_exception(raised.value)))
     assert len(lengths) == 1

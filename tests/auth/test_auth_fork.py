@@ -108,7 +108,7 @@ def test_a_child_is_not_held_up_by_a_lock_that_its_parent_held(
         # In a thread, so that a lock that was inherited locked fails the test and does not hang it.
         def act() -> None:
             shared_providers.hold("other", lambda: provider)
-            provider.doubt(Secret("none"), at_first_use=True)
+            provider.on_refusal(Secret("none"), at_first_use=True)
             bloq.run(provider.token())
             done.set()
 

@@ -197,7 +197,7 @@ def test_tasks_whose_logins_end_each_other_s_tokens_work_all_the_same(bloq: Scri
 
 # dograh 612, open-chat-studio 3786: who had waited for the lock renewed once more.
 def test_who_comes_late_finds_the_new_token(bloq: ScriptedBloq, provider: ClientKeysTokenProvider) -> None:
-    late = provider._climb()
+    late = provider._ensure_fresh()
     bloq.run(provider.token())
     assert bloq.run(late).secret == bloq.run(provider.token()).secret
     assert bloq.mints == 1

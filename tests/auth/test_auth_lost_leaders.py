@@ -73,9 +73,9 @@ def test_a_leader_that_is_killed_before_it_took_off_leaves_no_flight_behind() ->
 
     grounded = flight.join(renewal)
     assert isinstance(grounded.send(None), RunShared)
-    before = flight.in_air
+    before = flight.in_flight
     grounded.close()
-    assert (before, flight.in_air) == (True, False)
+    assert (before, flight.in_flight) == (True, False)
     assert blocking_driver().run(flight.join(renewal)) == 7
 
 

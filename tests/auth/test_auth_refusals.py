@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.auth.bearer import CLIMBS, BearerAuth, TrustedOrigins, is_auth_refusal
+from airflow_provider_bloq.auth.bearer import MAX_REPLACEMENTS, BearerAuth, TrustedOrigins, is_auth_refusal
 from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
@@ -134,7 +134,7 @@ def test_a_call_that_is_not_allowed_costs_three_grants_each_time(
         bloq.service_answers.extend([Response(401)] * 4)
         with pytest.raises(BloqTokenRejected):
             call()
-    assert len(bloq.grants) == 1 + 3 * CLIMBS
+    assert len(bloq.grants) == 1 + 3 * MAX_REPLACEMENTS
     assert source.loads == 1
 
 
@@ -202,7 +202,7 @@ def test_a_refused_token_that_was_replaced_meanwhile_costs_no_refresh(
 ) -> None:
     request = Request("GET", NODES)
     old = bloq.run(bearer.sign(request))
-    new = bloq.run(provider.another(bloq.run(provider.token()).secret)).secret
+    new = bloq.run(provider.replace_refused(bloq.run(provider.token()).secret)).secret
     assert bloq.refreshes == 1
     again = bloq.run(bearer.answer(old, Response(401)))
     assert again.headers["Authorization"] == f"Bearer {new.reveal()}"
@@ -214,7 +214,7 @@ def test_only_the_current_token_is_replaced(
 ) -> None:
     call()
     held = bloq.run(provider.token())
-    assert bloq.run(provider.another(Secret("another"))) is held
+    assert bloq.run(provider.replace_refused(Secret("another"))) is held
     assert (bloq.mints, bloq.refreshes) == (1, 0)
 
 

@@ -125,7 +125,7 @@ def test_who_takes_the_lease_after_another_was_done_renews_no_second_time(
     bloq: ScriptedBloq, store: FakeStore, member: SharedTokenProvider, join: Join
 ) -> None:
     store.latency = 1.0
-    late = join(RotatingKeys())._renew(patient=True)
+    late = join(RotatingKeys())._renew(retry=True)
     # On its way to the token, which is not there yet; then on its way to the lease.
     next(late)
     next(late)
@@ -228,7 +228,7 @@ def test_a_store_that_comes_back_in_time_is_used(
     bloq: ScriptedBloq, store: FakeStore, member: SharedTokenProvider
 ) -> None:
     store.is_down = True
-    flow = member._renew(patient=True)
+    flow = member._renew(retry=True)
     effect: Any = next(flow)
     assert effect.seconds < PATIENCE
     store.is_down = False
@@ -301,7 +301,7 @@ def test_refused_keys_are_told_as_without_sharing(bloq: ScriptedBloq, member: Sh
 def test_a_lost_race_leaves_the_winner_s_token_in_place(
     bloq: ScriptedBloq, store: FakeStore, member: SharedTokenProvider, join: Join
 ) -> None:
-    slow = join(RotatingKeys())._renew(patient=True)
+    slow = join(RotatingKeys())._renew(retry=True)
     effects = itertools.takewhile(lambda effect: type(effect).__name__ != "Send", slow)
     for effect in effects:
         if type(effect).__name__ == "LoadKeys":

@@ -108,10 +108,10 @@ def test_a_token_of_other_keys_that_would_be_replaced_anyway_is_not_refused(
 def test_a_broker_renews_what_would_not_live_long_enough(
     bloq: ScriptedBloq, store: FakeStore, join: Join
 ) -> None:
-    kept = [bloq.run(join(RotatingKeys()).keep(2400))]
+    kept = [bloq.run(join(RotatingKeys()).keep_fresh(2400))]
     for _ in range(4):
         bloq.time += 15 * MINUTE
-        kept.append(bloq.run(join(RotatingKeys()).keep(2400)))
+        kept.append(bloq.run(join(RotatingKeys()).keep_fresh(2400)))
     assert [one.renewed for one in kept] == [True, False, True, False, True]
     assert [one.version for one in kept] == [1, 1, 2, 2, 3]
     assert all(one.expires_in >= 2400 for one in kept)
@@ -122,7 +122,7 @@ def test_a_broker_that_cannot_renew_tells_of_the_token_that_still_lives(
 ) -> None:
     bloq.run(member.token())
     bloq.accounts_fault = Response(503)
-    kept = bloq.run(join(RotatingKeys()).keep(1e6))
+    kept = bloq.run(join(RotatingKeys()).keep_fresh(1e6))
     assert (kept.renewed, kept.version) == (False, 1)
 
 
@@ -132,21 +132,21 @@ def test_a_broker_renews_a_token_of_keys_that_were_rotated(
 ) -> None:
     source = RotatingKeys(reading=KeyReading(RotatingKeys.reading.keys, 7 if version else None))
     broker = join(source)
-    bloq.run(broker.keep(1800))
+    bloq.run(broker.keep_fresh(1800))
     source.rotate(version)
     bloq.good_ids.add(source.reading.keys.client_id)
     # It has a refresh token of the pair before, which must not be what it renews with.
-    assert bloq.run(broker.keep(1800)).renewed
+    assert bloq.run(broker.keep_fresh(1800)).renewed
     assert bloq.grants == ["clientCredentials"] * 2
     assert shared_client(store) == source.reading.keys.client_id
-    assert not bloq.run(broker.keep(1800)).renewed
+    assert not bloq.run(broker.keep_fresh(1800)).renewed
 
 
 def test_a_broker_renews_a_token_that_the_service_refuses(
     bloq: ScriptedBloq, store: FakeStore, join: Join
 ) -> None:
     broker = join(RotatingKeys())
-    bloq.run(broker.keep(1800))
+    bloq.run(broker.keep_fresh(1800))
     asked: list[Secret] = []
 
     def refuses(token: AccessToken) -> Flow[bool]:
@@ -154,8 +154,8 @@ def test_a_broker_renews_a_token_that_the_service_refuses(
         yield from ()
         return token.secret.reveal() in bloq.revoked
 
-    assert not bloq.run(broker.keep(1800, refuses)).renewed
+    assert not bloq.run(broker.keep_fresh(1800, refuses)).renewed
     bloq.revoked.add(asked[0].reveal())
-    kept = bloq.run(join(RotatingKeys()).keep(1800, refuses))
+    kept = bloq.run(join(RotatingKeys()).keep_fresh(1800, refuses))
     assert (kept.renewed, kept.version) == (True, 2)
     assert asked == [asked[0]] * 2

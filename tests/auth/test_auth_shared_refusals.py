@@ -47,7 +47,7 @@ def test_a_reader_that_a_403_meets_keeps_its_token_and_waits_for_nobody(
 def test_a_reader_that_a_403_meets_takes_a_newer_token_where_there_is_one(
     bloq: ScriptedBloq, member: SharedTokenProvider, reader: SharedTokenProvider, reading: BearerAuth
 ) -> None:
-    bloq.run(member.keep(1e6))
+    bloq.run(member.keep_fresh(1e6))
     bloq.service_answers.append(PAGE)
     assert calling(bloq, reader, reading).status == 200
     assert len({request.headers["Authorization"] for request in bloq.sent}) == 2

@@ -18,7 +18,7 @@ from airflow_provider_bloq.accounts.client import (
 from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.exceptions import BloqUnavailable
 from airflow_provider_bloq.flow.async_driver import AsyncDriver
-from airflow_provider_bloq.flow.retry import IMPATIENT
+from airflow_provider_bloq.flow.retry import NO_RETRIES
 from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from tests.support.drivers import PATIENT, DriverKind
 from tests.support.raw_server import RawConnection, RawServer, SeenRequest, Serve
@@ -38,7 +38,7 @@ def accounts(serve: Serve, items: Any) -> RawServer:
 
 def listed(kind: DriverKind, url: str) -> KeyListing:
     login = AccountLogin("ann@example.com", Secret("a fine password"), "a test")
-    told: dict[str, Any] = {"url": url, "login": login, "policy": IMPATIENT}
+    told: dict[str, Any] = {"url": url, "login": login, "policy": NO_RETRIES}
     if kind == "blocking":
         driver = SyncDriver(PATIENT, mask=lambda secret: None)
         try:

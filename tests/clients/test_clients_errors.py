@@ -17,7 +17,7 @@ from airflow_provider_bloq.exceptions import (
     BloqTokenRejected,
     BloqUnavailable,
 )
-from airflow_provider_bloq.flow.retry import IMPATIENT
+from airflow_provider_bloq.flow.retry import NO_RETRIES
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, LocalBloqOptions
 from tests.clients.both_ways import BothWays, OpenClients
 from tests.support.raw_server import RawConnection, SeenRequest, Serve
@@ -224,7 +224,7 @@ def test_what_accounts_answers_is_not_quoted_where_it_is_no_http_either(
         connection.close()
 
     with pytest.raises(BloqUnavailable) as error:
-        open_clients(serve(script).url, policy=IMPATIENT).nodes.list()
+        open_clients(serve(script).url, policy=NO_RETRIES).nodes.list()
     assert "hush" not in "".join(traceback.format_exception(error.value))
 
 

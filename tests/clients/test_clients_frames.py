@@ -12,7 +12,7 @@ from airflow_provider_bloq.accounts.client import AccountLogin, ClientKeysApi
 from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
 from airflow_provider_bloq.auth.shared_store import Record, SharedToken
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqError, BloqUnavailable
-from airflow_provider_bloq.flow.retry import IMPATIENT
+from airflow_provider_bloq.flow.retry import NO_RETRIES
 from airflow_provider_bloq.rpc.endpoint import ConnectEndpointResolver
 from tests.clients.both_ways import BothWays, OpenClients
 from tests.support.drivers import DriverKind, run_to_end
@@ -92,7 +92,7 @@ def server(serve: Serve, bloq: Bloq) -> RawServer:
 @pytest.fixture
 def clients(open_clients: OpenClients, server: RawServer) -> BothWays:
     keys = ClientKeys("client-id", Secret("the-client-secret"))
-    return open_clients(server.url, keys=keys, policy=IMPATIENT)
+    return open_clients(server.url, keys=keys, policy=NO_RETRIES)
 
 
 def error_of(call: Callable[[], Any]) -> BloqError:
@@ -117,7 +117,7 @@ def test_a_refresh_that_fails(bloq: Bloq, clients: BothWays, fail: Fail) -> None
     clients.nodes.list()
     token = clients.run(clients.provider.token()).secret
     bloq.failing = {"refreshToken": fail, "clientCredentials": fail}
-    assert_shows_nothing(error_of(lambda: clients.run(clients.provider.another(token))))
+    assert_shows_nothing(error_of(lambda: clients.run(clients.provider.replace_refused(token))))
 
 
 @pytest.mark.parametrize("how", sorted(FAILURES.keys() - {"no token"}))
@@ -144,7 +144,7 @@ def test_a_call_of_the_account_that_fails(
     bloq: Bloq, server: RawServer, kind: DriverKind, fail: Fail, operation: str
 ) -> None:
     login = AccountLogin("me@example.com", Secret("the-password"), "a test")
-    api = ClientKeysApi(url=server.url, login=login, policy=IMPATIENT)
+    api = ClientKeysApi(url=server.url, login=login, policy=NO_RETRIES)
     bloq.failing["/auth" if operation == "login" else "/users/me/client-keys"] = fail
     flow = ClientKeysApi.list.flow if operation != "create" else ClientKeysApi.create.flow
     assert_shows_nothing(error_of(lambda: run_to_end(kind, lambda: flow(api))))
@@ -163,6 +163,6 @@ def test_the_bundle_of_the_environment_that_is_missing(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere.pem")
     keys = ClientKeys("client-id", Secret("the-client-secret"))
-    error = error_of(open_clients("https://127.0.0.1:9", keys=keys, policy=IMPATIENT).nodes.list)
+    error = error_of(open_clients("https://127.0.0.1:9", keys=keys, policy=NO_RETRIES).nodes.list)
     assert isinstance(error, BloqUnavailable)
     assert_shows_nothing(error)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_provider_bloq.flow.retry import IMPATIENT
+from airflow_provider_bloq.flow.retry import NO_RETRIES
 from airflow_provider_bloq.nodes.models import Node
 from airflow_provider_bloq.rpc.endpoint import fingerprint_of_new_node
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
@@ -35,7 +35,7 @@ def node(slow_service: LocalBloq, slow: BothWays) -> Node:
 
 
 def fingerprint(bloq: BothWays, node: Node) -> str | None:
-    seen: str | None = bloq.run(fingerprint_of_new_node(node, local=True, policy=IMPATIENT))
+    seen: str | None = bloq.run(fingerprint_of_new_node(node, local=True, policy=NO_RETRIES))
     return seen
 
 

@@ -97,7 +97,7 @@ def test_without_a_key_it_is_told_where_to_put_one(connect: Connect, kind: Drive
 
 def test_a_request_shows_no_key(connect: Connect) -> None:
     request = Request("POST", "https://eth.example/v1/***", path_key=Secret(KEY))
-    assert request.wire_url == f"https://eth.example/v1/{KEY}"
+    assert request.revealed_url == f"https://eth.example/v1/{KEY}"
     assert KEY not in repr(request)
     assert KEY.encode() not in pickle.dumps(request)
     connect("http://127.0.0.1:9", "http://127.0.0.1:9", extra={"connect_api_keys": {"eth": KEY}})

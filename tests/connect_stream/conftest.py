@@ -54,5 +54,5 @@ async def client(bloq: LocalBloq) -> AsyncIterator[HookConnectClient]:
 
 def eager(hook: BloqAsyncHook) -> HookConnectClient:
     client = hook.connect("btc")
-    client.stream = replace(client.stream, pace=EAGER)
+    client.stream = replace(client.stream, backoff=EAGER)
     return client

@@ -113,7 +113,7 @@ def after_a_death(number: int) -> list[str]:
             store,
             account.settings.accounts_url,
             minter=account.ladder(),
-            patience=LONGEST,
+            max_wait=LONGEST,
             lease_seconds=LONGEST,
         )
         assert blocking_driver().run(provider.token()).secret

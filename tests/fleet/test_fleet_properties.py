@@ -170,7 +170,7 @@ class Fleet(RuleBasedStateMachine):
             process.minter = ClientKeysTokenProvider(endpoint, self.source, clock=process.clock)
         if self.shares:
             process.supply = SharedTokenProvider(
-                self.store.shared, ACCOUNTS, minter=process.minter, patience=50.0, clock=process.clock
+                self.store.shared, ACCOUNTS, minter=process.minter, max_wait=50.0, clock=process.clock
             )
         else:
             assert process.minter is not None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.auth.shared_provider import Kept
+from airflow_provider_bloq.auth.shared_provider import KeepFreshResult
 from airflow_provider_bloq.auth.shared_store import LEASE_SECONDS, Lease
 from airflow_provider_bloq.auth.token_provider import TokenProvider
 from airflow_provider_bloq.exceptions import BloqSharedTokenStale
@@ -45,7 +45,7 @@ def test_readers_with_one_broker_ask_accounts_for_nothing(fleet: SimulatedFleet)
     begin, kept = fleet.bloq.time, []
 
     def broker() -> Process:
-        result: Kept = yield from fleet.driven(fleet.member().keep(2400))
+        result: KeepFreshResult = yield from fleet.driven(fleet.member().keep_fresh(2400))
         kept.append(result)
 
     for run in range(4):

@@ -18,7 +18,7 @@ from airflow_provider_bloq.flow.backoff import Advice, BackoffSettings, advice_o
 from airflow_provider_bloq.hooks.retries import BloqRetryPolicy
 from airflow_provider_bloq.operators.nodes import BloqDeleteNodeOperator, BloqListNodesOperator
 
-PACE = BackoffSettings(first=10.0, cap=100.0, longest_told=1000.0)
+BACKOFF = BackoffSettings(first=10.0, cap=100.0, max_retry_after=1000.0)
 
 NO_HELP = [
     errors.BloqClientKeysRejected("refused"),
@@ -60,7 +60,7 @@ def names(cases: Sequence[BaseException]) -> list[str]:
 
 @pytest.mark.parametrize("error", NO_HELP, ids=names(NO_HELP))
 def test_what_would_end_the_same_way_fails_at_once(error: BaseException) -> None:
-    advice = advice_on(error, 1, 0.5, PACE)
+    advice = advice_on(error, 1, 0.5, BACKOFF)
     assert advice is not None
     assert advice.pause is None
     assert advice.reason
@@ -80,15 +80,15 @@ def test_what_may_pass_is_tried_again_later_and_later(error: BaseException) -> N
 
 @pytest.mark.parametrize("error", LEFT_TO_THE_TASK, ids=names(LEFT_TO_THE_TASK))
 def test_what_is_not_known_better_is_left_to_the_task(error: BaseException) -> None:
-    assert advice_on(error, 1, 0.5, PACE) is None
+    assert advice_on(error, 1, 0.5, BACKOFF) is None
     assert BloqRetryPolicy().evaluate(error, 1, 3).action is RetryAction.DEFAULT
 
 
 @pytest.mark.parametrize("try_number", [-1, 0, 1, 7, 10_000])
 def test_half_of_a_pause_is_jitter_whatever_the_number_of_the_try(try_number: int) -> None:
-    longest = PACE.backoff(try_number, 1.0)
-    assert longest <= PACE.cap
-    assert PACE.backoff(try_number, 0.0) == longest / 2
+    longest = BACKOFF.pause(try_number, 1.0)
+    assert longest <= BACKOFF.cap
+    assert BACKOFF.pause(try_number, 0.0) == longest / 2
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_service_says_how_long_to_wait(told: float, earliest: float, latest:
 
 
 def test_the_quota_is_named_as_the_reason() -> None:
-    advice = advice_on(errors.BloqQuotaExceeded("full"), 1, 0.5, PACE)
+    advice = advice_on(errors.BloqQuotaExceeded("full"), 1, 0.5, BACKOFF)
     assert advice is not None
     assert "a limit of its plan" in advice.reason
 
@@ -129,7 +129,7 @@ def test_no_two_tasks_come_back_at_the_same_time() -> None:
     assert len(delays) == 20
 
 
-@pytest.mark.parametrize("field", ["first", "cap", "longest_told"])
+@pytest.mark.parametrize("field", ["first", "cap", "max_retry_after"])
 @pytest.mark.parametrize("value", [0, -1.0, True, "60", None, float("inf"), float("nan")])
 def test_what_is_no_time_is_refused(field: str, value: Any) -> None:
     with pytest.raises(BloqConfigurationError) as wrong:
@@ -138,7 +138,7 @@ def test_what_is_no_time_is_refused(field: str, value: Any) -> None:
 
 
 def test_a_policy_can_be_written_and_read() -> None:
-    policy = BloqRetryPolicy(first=1, cap=2, longest_told=3)
+    policy = BloqRetryPolicy(first=1, cap=2, max_retry_after=3)
     assert BloqRetryPolicy.deserialize(policy.serialize()) == policy
 
 
@@ -188,7 +188,7 @@ def test_without_policies_in_the_core_operators_pass_none_on() -> None:
 
 
 def pause_of(error: BaseException, try_number: int, jitter: float) -> float | None:
-    advice = advice_on(error, try_number, jitter, PACE)
+    advice = advice_on(error, try_number, jitter, BACKOFF)
     assert isinstance(advice, Advice)
     return advice.pause
 

@@ -24,7 +24,7 @@ from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
 from airflow_provider_bloq.auth.token_provider import GrantRefused
 from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.flow.effects import Flow
-from airflow_provider_bloq.flow.retry import IMPATIENT, RetryPolicy
+from airflow_provider_bloq.flow.retry import NO_RETRIES, RetryPolicy
 from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local import IssuedKeys, LocalBloq
 from airflow_provider_bloq.testing.openbao import AppRole, LocalVault
@@ -186,7 +186,7 @@ class Team:
 
     def account_client(self) -> ClientKeysClient:
         login = AccountLogin(self.account.email, Secret(self.password), "a test")
-        return ClientKeysClient(self.driver.run, url=self.bloq.accounts_url, login=login, policy=IMPATIENT)
+        return ClientKeysClient(self.driver.run, url=self.bloq.accounts_url, login=login, policy=NO_RETRIES)
 
     def pairs(self) -> set[str]:
         """The client IDs of the account."""
@@ -194,7 +194,7 @@ class Team:
 
     def accepted(self, keys: ClientKeys) -> bool:
         try:
-            self.driver.run(AccountsTokenEndpoint(self.bloq.accounts_url, IMPATIENT).mint(keys, patient=True))
+            self.driver.run(AccountsTokenEndpoint(self.bloq.accounts_url, NO_RETRIES).mint(keys, retry=True))
         except GrantRefused:
             return False
         return True

@@ -12,7 +12,7 @@ from airflow_provider_bloq.accounts.client import AccountLogin, AsyncClientKeysC
 from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.exceptions import BloqAccountRejected, BloqApiError, BloqUnavailable
 from airflow_provider_bloq.flow.lost_creates import epoch_seconds
-from airflow_provider_bloq.flow.retry import IMPATIENT, RetryPolicy
+from airflow_provider_bloq.flow.retry import NO_RETRIES, RetryPolicy
 from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from tests.rotation.team import Team
@@ -34,7 +34,7 @@ def driver(masked: list[str]) -> Iterator[SyncDriver]:
 
 
 def client_of(
-    team: Team, driver: SyncDriver, *, password: str | None = None, policy: RetryPolicy = IMPATIENT
+    team: Team, driver: SyncDriver, *, password: str | None = None, policy: RetryPolicy = NO_RETRIES
 ) -> ClientKeysClient:
     login = AccountLogin(team.account.email, Secret(password or team.password), "Vault path 'bloq/account'")
     return ClientKeysClient(driver.run, url=team.bloq.accounts_url, login=login, policy=policy)
@@ -71,7 +71,7 @@ def test_an_event_loop_does_the_same(team: Team) -> None:
     async def create_and_list() -> tuple[str, frozenset[str]]:
         driver = awaiting_driver()
         login = AccountLogin(team.account.email, Secret(team.password), "a test")
-        client = AsyncClientKeysClient(driver.run, url=team.bloq.accounts_url, login=login, policy=IMPATIENT)
+        client = AsyncClientKeysClient(driver.run, url=team.bloq.accounts_url, login=login, policy=NO_RETRIES)
         try:
             return (await client.create()).client_id, (await client.list()).client_ids
         finally:

@@ -68,12 +68,12 @@ class GatedEndpoint:
     mints: int = 0
     refreshes: int = 0
 
-    def mint(self, keys: ClientKeys, *, patient: bool) -> Flow[TokenReply]:
+    def mint(self, keys: ClientKeys, *, retry: bool) -> Flow[TokenReply]:
         yield LoadKeys(self.holdup)
         self.mints += 1
         return self._reply()
 
-    def refresh(self, refresh_token: Secret, *, patient: bool) -> Flow[TokenReply]:
+    def refresh(self, refresh_token: Secret, *, retry: bool) -> Flow[TokenReply]:
         yield LoadKeys(self.holdup)
         self.refreshes += 1
         return self._reply()

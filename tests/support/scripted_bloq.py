@@ -135,16 +135,16 @@ class ScriptedBloq:
                 self.observe(event)
             case RunBlocking(call):
                 return call()
-            case RunShared(ticket, flow):
+            case RunShared(call, flow):
                 try:
                     result = self.run(flow)
                 except BaseException as error:
-                    ticket.crash(error)
+                    call.set_error(error)
                     raise
-                ticket.land(result)
+                call.set_result(result)
                 return result
             case AwaitShared():
-                return SharedOutcome.CANNOT_WAIT
+                return SharedOutcome.WOULD_DEADLOCK
         return None
 
     def lives(self, token: str) -> bool:

@@ -43,14 +43,14 @@ class NumberedTokens:
     count: int = 0
     refuses: bool = False
 
-    def mint(self, keys: ClientKeys, *, patient: bool) -> Flow[TokenReply]:
+    def mint(self, keys: ClientKeys, *, retry: bool) -> Flow[TokenReply]:
         yield from ()
         if self.refuses:
             raise GrantRefused(401)
         self.count += 1
         return TokenReply(Secret(f"token-{self.count}"))
 
-    def refresh(self, refresh_token: Secret, *, patient: bool) -> Flow[TokenReply]:
+    def refresh(self, refresh_token: Secret, *, retry: bool) -> Flow[TokenReply]:
         raise AssertionError("no refresh token was given")
 
 

@@ -100,7 +100,7 @@ class SimulatedFleet:
             self.store.shared,
             ACCOUNTS,
             minter=minter,
-            patience=PATIENCE,
+            max_wait=PATIENCE,
             clock=minter._clock if minter is not None else self._clock(),
             random=self.random.random,
         )
@@ -139,18 +139,18 @@ class SimulatedFleet:
                         answer = source.load()
                     case Sleep(seconds):
                         yield seconds
-                    case RunShared(ticket, led):
-                        answer = yield from self._led(ticket, led)
+                    case RunShared(call, led):
+                        answer = yield from self._led(call, led)
                     case AwaitShared():
-                        answer = SharedOutcome.CANNOT_WAIT
+                        answer = SharedOutcome.WOULD_DEADLOCK
             except Exception as error:
                 failure = error
 
-    def _led(self, ticket: Any, flow: Flow[Any]) -> Process:
+    def _led(self, call: Any, flow: Flow[Any]) -> Process:
         try:
             result = yield from self.driven(flow)
         except BaseException as error:
-            ticket.crash(error)
+            call.set_error(error)
             raise
-        ticket.land(result)
+        call.set_result(result)
         return result
