@@ -32,8 +32,8 @@ from airflow_provider_bloq.polling.conditions import (
     Failed,
     Memory,
     Met,
+    PollFunction,
     Reader,
-    Reading,
     Target,
     Verdict,
     Waiting,
@@ -129,8 +129,8 @@ class SubjectTarget(Target):
 
     subject: RpcSubject
 
-    def observer(self, reader: Reader) -> Reading:
-        """See :meth:`Target.observer`."""
+    def poll_with(self, reader: Reader) -> PollFunction:
+        """See :meth:`Target.poll_with`."""
         subject = self.subject
         rpc = reader.rpc(
             subject.node, tls_fingerprint=subject.tls_fingerprint, port=subject.port, path=subject.path

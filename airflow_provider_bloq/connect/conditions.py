@@ -36,8 +36,8 @@ from airflow_provider_bloq.polling.conditions import (
     Failed,
     Memory,
     Met,
+    PollFunction,
     Reader,
-    Reading,
     Target,
     Verdict,
     Waiting,
@@ -122,12 +122,12 @@ class ConnectTarget(Target):
     chain: str
     network: str | None
 
-    def observer(self, reader: Reader) -> Reading:
-        """See :meth:`Target.observer`."""
+    def poll_with(self, reader: Reader) -> PollFunction:
+        """See :meth:`Target.poll_with`."""
         return self.looking_by(reader.connect(self.chain, self.network))
 
     @abstractmethod
-    def looking_by(self, api: ConnectApi) -> Reading:
+    def looking_by(self, api: ConnectApi) -> PollFunction:
         """Return what looks by this client, again and again."""
 
 
@@ -135,7 +135,7 @@ class ConnectTarget(Target):
 class ConnectHead(ConnectTarget):
     """The newest block that Connect has taken in; seen as a :class:`Head`, or None while it does not show it."""
 
-    def looking_by(self, api: ConnectApi) -> Reading:
+    def looking_by(self, api: ConnectApi) -> PollFunction:
         """See :meth:`ConnectTarget.looking_by`."""
         tip = ConnectTip(api)
 
@@ -166,7 +166,7 @@ class ConnectTransactions(ConnectTarget):
 
     clock: Callable[[], float] = field(default=time.time, compare=False, repr=False)
 
-    def looking_by(self, api: ConnectApi) -> Reading:
+    def looking_by(self, api: ConnectApi) -> PollFunction:
         """See :meth:`ConnectTarget.looking_by`."""
         tip = ConnectTip(api)
 
@@ -324,7 +324,7 @@ class AddressCoins(ConnectTarget):
     Fifty addresses are asked about at once.
     """
 
-    def looking_by(self, api: ConnectApi) -> Reading:
+    def looking_by(self, api: ConnectApi) -> PollFunction:
         """See :meth:`ConnectTarget.looking_by`."""
         tip = ConnectTip(api)
 
@@ -358,7 +358,7 @@ class AddressPayments(ConnectTarget):
     Fifty addresses are asked about at once, back to the earliest block that counts for any of them.
     """
 
-    def looking_by(self, api: ConnectApi) -> Reading:
+    def looking_by(self, api: ConnectApi) -> PollFunction:
         """See :meth:`ConnectTarget.looking_by`."""
         tip = ConnectTip(api)
 

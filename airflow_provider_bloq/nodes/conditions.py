@@ -15,8 +15,8 @@ from airflow_provider_bloq.polling.conditions import (
     Failed,
     Memory,
     Met,
+    PollFunction,
     Reader,
-    Reading,
     Target,
     Verdict,
     Waiting,
@@ -37,8 +37,8 @@ __all__ = [
 class NodeList(Target):
     """All nodes of the account: one list serves everybody who waits for any of them."""
 
-    def observer(self, reader: Reader) -> Reading:
-        """See :meth:`Target.observer`; gives the nodes by their ids."""
+    def poll_with(self, reader: Reader) -> PollFunction:
+        """See :meth:`Target.poll_with`; gives the nodes by their ids."""
 
         def observe(_: frozenset[Hashable]) -> Flow[dict[str, Node]]:
             return {node.id: node for node in (yield from NodesApi.list.flow(reader.nodes))}
@@ -84,8 +84,8 @@ class NodeState(Condition):
 class ClusterList(Target):
     """All clusters of the account: one list serves everybody who waits for any of them."""
 
-    def observer(self, reader: Reader) -> Reading:
-        """See :meth:`Target.observer`; gives the clusters by their ids."""
+    def poll_with(self, reader: Reader) -> PollFunction:
+        """See :meth:`Target.poll_with`; gives the clusters by their ids."""
 
         def observe(_: frozenset[Hashable]) -> Flow[dict[str, Cluster]]:
             clusters = yield from ClustersApi.list.flow(reader.clusters)

@@ -176,13 +176,13 @@ class WaitingOperator(CancellingOperator):
         :raises BloqError: It will not hold any more.
         :raises BloqWaitTimeout: It does not hold in time.
         """
-        from airflow_provider_bloq.polling.on_worker import until_met
+        from airflow_provider_bloq.polling.on_worker import wait_until_met
 
         if self.deferrable:
             self._wait_in_triggerer(condition, deadline, cancel=cancel, **resume)
-        observe = condition.target.observer(self.hook)
+        observe = condition.target.poll_with(self.hook)
         self.hook.run(
-            until_met(
+            wait_until_met(
                 condition, observe, poll_interval=self.poll_interval, deadline=deadline, clock=self.clock
             )
         )
@@ -197,7 +197,7 @@ class WaitingOperator(CancellingOperator):
     ) -> NoReturn:
         from airflow.triggers.base import BaseTrigger
 
-        from airflow_provider_bloq.polling.on_worker import BEARS_ALL
+        from airflow_provider_bloq.polling.on_worker import UNLIMITED_FAILURES
         from airflow_provider_bloq.polling.serialization import condition_to_json
 
         cancels = self.cancel_on_kill and cancel
@@ -208,7 +208,7 @@ class WaitingOperator(CancellingOperator):
             condition=condition_to_json(condition),
             poll_interval=self.poll_interval,
             deadline=deadline,
-            max_consecutive_failures=BEARS_ALL,
+            max_consecutive_failures=UNLIMITED_FAILURES,
             cancel_on_kill=cancels,
         )
         self.defer(

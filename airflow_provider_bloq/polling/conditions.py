@@ -1,7 +1,4 @@
-"""What is watched, how it is judged, and what the verdict can be: the terms that all conditions are made of.
-
-A sensor that pokes and a trigger that polls use the same condition. Neither decides anything itself.
-"""
+"""What a sensor, operator or trigger waits for: a condition, the target it polls, and the verdict on each poll."""
 
 from __future__ import annotations
 
@@ -10,10 +7,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
-from airflow_provider_bloq.exceptions import BloqError
-
 if TYPE_CHECKING:
     from airflow_provider_bloq.connect.client import ConnectApi
+    from airflow_provider_bloq.exceptions import BloqError
     from airflow_provider_bloq.flow.effects import Flow
     from airflow_provider_bloq.nodes.client import ClustersApi, NodesApi
     from airflow_provider_bloq.rpc.client import RpcApi
@@ -23,30 +19,30 @@ __all__ = [
     "Failed",
     "Memory",
     "Met",
+    "PollFunction",
     "Reader",
-    "Reading",
     "Target",
     "Verdict",
     "Waiting",
 ]
 
 
-#: What a condition remembers from one look to the next; JSON, since it may be stored between two.
+#: What a condition remembers from one poll to the next. JSON, since it may be stored in between.
 Memory: TypeAlias = dict[str, Any]
-#: Looks once: takes the interests of all that wait, gives what is seen.
-Reading: TypeAlias = "Callable[[frozenset[Hashable]], Flow[Any]]"
+#: Polls a target once, for the interests of everyone who waits; returns what the target's conditions judge.
+PollFunction: TypeAlias = "Callable[[frozenset[Hashable]], Flow[Any]]"
 
 
 class Reader(Protocol):
-    """Reads for a condition. Both hooks are one."""
+    """The part of the hooks that targets read through."""
 
     @property
     def nodes(self) -> NodesApi:
-        """Reads nodes."""
+        """The client for nodes."""
 
     @property
     def clusters(self) -> ClustersApi:
-        """Reads clusters."""
+        """The client for clusters."""
 
     def rpc(
         self,
@@ -59,26 +55,26 @@ class Reader(Protocol):
         """Return a client for the JSON-RPC of a node, cluster or URL."""
 
     def connect(self, chain: str, network: str | None = None) -> ConnectApi:
-        """Return a client for the REST API that Connect has for a chain."""
+        """Return a client for Connect's REST API of a chain."""
 
 
 class Target(ABC):
-    """Something to look at, such as the list of nodes. Equal targets are looked at once for all that wait.
+    """Something to poll, such as the list of nodes. Equal targets share each poll.
 
-    A subclass is a frozen dataclass, so that it can be compared and is a key.
+    Subclasses are frozen dataclasses, so that targets can be compared and used as keys.
     """
 
     @abstractmethod
-    def observer(self, reader: Reader) -> Reading:
-        """Return what looks at it by this reader, again and again."""
+    def poll_with(self, reader: Reader) -> PollFunction:
+        """Return the function that polls the target through this reader."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Not yet.
+    """The condition does not hold yet.
 
-    :param reason: What is still missing, for a person.
-    :param memory: What the next look must know.
+    :param reason: What is still missing, for logs.
+    :param memory: What the next poll must know.
     """
 
     reason: str
@@ -87,9 +83,9 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What was waited for has come.
+    """The condition holds.
 
-    :param result: What is to be said of it; JSON, without anything secret.
+    :param result: The result of the wait; JSON without secrets.
     """
 
     result: Any
@@ -97,10 +93,7 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It will not come any more.
-
-    :param error: Why.
-    """
+    """The condition can no longer hold, or cannot be polled."""
 
     error: BloqError
 
@@ -109,35 +102,35 @@ Verdict: TypeAlias = Waiting | Met | Failed
 
 
 class Condition(ABC):
-    """What is waited for. A subclass is a frozen dataclass whose fields are JSON.
+    """What is waited for. It only judges what a poll returned.
 
-    So it can be stored in a trigger's kwargs: ``conditions.registry`` writes and reads it.
+    Subclasses are frozen dataclasses whose fields are JSON: :mod:`.serialization` writes and reads them.
     """
 
-    #: The name by which it is stored. To change it breaks the tasks that are waiting during an upgrade.
+    #: The name under which it is stored. Changing it breaks tasks that wait during an upgrade.
     kind: ClassVar[str]
 
     @property
     @abstractmethod
     def target(self) -> Target:
-        """What has to be looked at."""
+        """What to poll."""
 
     @property
     def interest(self) -> Hashable | None:
-        """What the look must ask for on behalf of this one condition, if anything."""
+        """What the poll must ask for on behalf of this condition, if anything."""
         return None
 
     def interest_after(self, memory: Memory | None) -> Hashable | None:
-        """Return the interest of one who begins to look anew: in another process, or after a restart.
+        """Return the interest when polling resumes in another process.
 
-        :param memory: What the last verdict before that left to be remembered.
+        :param memory: The memory of the last verdict before that.
         """
         return self.interest
 
     @abstractmethod
     def judge(self, seen: Any, memory: Memory | None) -> Verdict:
-        """Decide by what was seen. Does nothing else.
+        """Judge the result of a poll; has no side effects.
 
-        :param seen: What the target's observer gave.
-        :param memory: What the verdict before this one left to be remembered.
+        :param seen: What the target's poll function returned.
+        :param memory: The memory of the previous verdict.
         """

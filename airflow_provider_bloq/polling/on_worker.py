@@ -11,16 +11,16 @@ from airflow_provider_bloq.exceptions import BloqError, BloqRateLimited, BloqUna
 from airflow_provider_bloq.flow.effects import Effect, Emit, Flow, Sleep, sleep
 from airflow_provider_bloq.flow.events import Event
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.polling.conditions import Condition, Failed, Met, Reading, Verdict, Waiting
+from airflow_provider_bloq.polling.conditions import Condition, Failed, Met, PollFunction, Verdict, Waiting
 from airflow_provider_bloq.polling.poll import ASKED, SHORTEST_INTERVAL, FailureBudget
 from airflow_provider_bloq.polling.serialization import condition_to_json
 
 __all__ = [
-    "BEARS_ALL",
+    "UNLIMITED_FAILURES",
     "ConditionPoller",
     "PokeState",
     "in_time",
-    "until_met",
+    "wait_until_met",
 ]
 
 
@@ -169,7 +169,7 @@ class ConditionPoller:
         wait = self._wait
         try:
             if self._observe is None:
-                self._observe = wait.condition.target.observer(self._hook)
+                self._observe = wait.condition.target.poll_with(self._hook)
             interest = wait.condition.interest_after(wait.memory)
             interests = frozenset([interest] if interest is not None else [])
             look = in_time(self._observe(interests), self._deadline, self._clock)
@@ -190,12 +190,12 @@ class ConditionPoller:
 
 
 #: Failed looks in a row that are borne. The deadline is patience enough: what was begun goes on meanwhile.
-BEARS_ALL = 1_000_000
+UNLIMITED_FAILURES = 1_000_000
 
 
-def until_met(
+def wait_until_met(
     condition: Condition,
-    observe: Reading,
+    observe: PollFunction,
     *,
     poll_interval: float,
     deadline: float,
@@ -215,7 +215,7 @@ def until_met(
     :raises BloqError: It will not hold any more, or a look failed in a way that does not pass.
     :raises BloqWaitTimeout: It does not hold in time.
     """
-    wait = FailureBudget(condition, patience=BEARS_ALL)
+    wait = FailureBudget(condition, patience=UNLIMITED_FAILURES)
     interests = frozenset() if condition.interest is None else frozenset({condition.interest})
     while True:
         try:

@@ -29,7 +29,7 @@ __all__ = [
     "Subscription",
     "SupportsPush",
     "WaiterQueue",
-    "may_pass",
+    "is_transient",
     "pause_after",
 ]
 
@@ -39,7 +39,7 @@ __all__ = [
 BACKOFF = BackoffSettings(first=1.0, cap=60.0, max_retry_after=3600.0)
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Tell whether another look may succeed with nothing changed by hand, as for the retry of a task."""
     if not isinstance(error, BloqError):
         return False
@@ -111,7 +111,7 @@ class FailureBudget:
         self.pause = pause_after(self.failures, error)
         is_told = isinstance(error, BloqRateLimited) and error.retry_after is not None
         self.asked = self.pause if is_told else 0.0
-        if not may_pass(error) or self.failures > self.patience:
+        if not is_transient(error) or self.failures > self.patience:
             return Failed(error)
         self.reason = f"{self.failures} of at most {self.patience} looks in a row failed: {error}"
         return Waiting(self.reason, self.memory)
@@ -294,7 +294,7 @@ class Poll:
             if self.is_over:
                 return
             self.latest = await self._looked()
-            if self.latest.error is not None and not may_pass(self.latest.error):
+            if self.latest.error is not None and not is_transient(self.latest.error):
                 self.is_over = True
             await self.news.wake()
 

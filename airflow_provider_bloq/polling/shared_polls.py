@@ -23,7 +23,7 @@ from airflow_provider_bloq.polling.poll import (
     Subscription,
     SupportsPush,
     WaiterQueue,
-    may_pass,
+    is_transient,
     pause_after,
 )
 
@@ -171,7 +171,7 @@ class OpenHook:
             # Airflow has errors that are none of Exception. Whatever happened, nobody must be left waiting.
             self._failures += 1
             self._pause = pause_after(self._failures, error)
-            if not may_pass(error):
+            if not is_transient(error):
                 self.retire()
             attempt.set_exception(error)
             # Asyncio need not report that nobody asked: all who did may have been cancelled.
@@ -283,7 +283,7 @@ class Polls:
         key = (account_of(hook), target)
         shared = self._running.get(key)
         if shared is None or shared.poll.is_over:
-            observe = target.observer(hook)
+            observe = target.poll_with(hook)
             poll = Poll(lambda interests: hook.run(_counted(observe(interests), poll)), owner.known_to_all)
             news = target.news(hook) if isinstance(target, SupportsPush) else None
             heeding = PushListener(news, poll) if news is not None else None
@@ -351,7 +351,7 @@ class PollHandle:
                 self._seat = self._shared.poll.join(self._interval, self._interest)
             return await self._seat.look()
         except Exception as error:
-            if not may_pass(error):
+            if not is_transient(error):
                 self._owner.retire()
             raise
 

@@ -27,8 +27,8 @@ from airflow_provider_bloq.connect.conditions import ConnectTarget
 from airflow_provider_bloq.connect.source import ConnectSource, header_of
 from airflow_provider_bloq.exceptions import BloqNotFound, BloqReorg, BloqUnavailable
 from airflow_provider_bloq.flow.effects import Flow, RunsAsync
-from airflow_provider_bloq.polling.conditions import Reading, Target
-from airflow_provider_bloq.polling.poll import SupportsPush, may_pass, pause_after
+from airflow_provider_bloq.polling.conditions import PollFunction, Target
+from airflow_provider_bloq.polling.poll import SupportsPush, is_transient, pause_after
 from airflow_provider_bloq.polling.shared_polls import shared_polls
 from airflow_provider_bloq.rpc.client import RpcApi
 
@@ -112,7 +112,7 @@ class FinalConnectBlock(ConnectTarget, SupportsPush):
         """See :meth:`Announced.news`."""
         return hook.connect(self.chain, self.network).updates() if self.stream else None
 
-    def looking_by(self, api: ConnectApi) -> Reading:
+    def looking_by(self, api: ConnectApi) -> PollFunction:
         """See :meth:`ConnectTarget.looking_by`."""
         reads = SharedReads()
         source = ConnectSource(api, reads)
@@ -392,7 +392,7 @@ class Watcher:
                         try:
                             sight = await watch.look()
                         except Exception as error:
-                            if not may_pass(error):
+                            if not is_transient(error):
                                 raise
                             # The poll itself pauses before the next look.
                             log.warning("A watcher's look at the chain failed: %s", error)
@@ -414,7 +414,7 @@ class Watcher:
 
     async def _recover(self, error: Exception, failures: int, what: str) -> None:
         # To raise would help nobody: Airflow starts a watcher anew at once, again and again.
-        log.error("A watcher has to wait, since %s: %s", what, error, exc_info=not may_pass(error))
+        log.error("A watcher has to wait, since %s: %s", what, error, exc_info=not is_transient(error))
         await self._sleep(pause_after(failures, error))
 
 

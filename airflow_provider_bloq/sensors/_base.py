@@ -84,7 +84,7 @@ class BloqSensor(BaseSensorOperator):
 
     #: Seconds between two looks in reschedule mode, at least. The scheduler must have learnt by then that the
     #: process of the look before has ended, of which its supervisor tells it up to 5 s late.
-    least_reschedule_interval: ClassVar[float] = 10.0
+    min_reschedule_interval: ClassVar[float] = 10.0
     operator_extra_links: Collection[BaseOperatorLink] = LINKS
 
     def __init__(
@@ -102,7 +102,7 @@ class BloqSensor(BaseSensorOperator):
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
         if self.reschedule and not deferrable:
-            self.poke_interval = max(self.poke_interval, self.least_reschedule_interval)
+            self.poke_interval = max(self.poke_interval, self.min_reschedule_interval)
         with raise_as_fail_exception():
             borne = untemplated(max_consecutive_failures)
             require_whole_number("max_consecutive_failures", borne, least=0)

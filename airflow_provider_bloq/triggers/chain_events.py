@@ -159,7 +159,7 @@ class BloqEventTrigger(BaseEventTrigger):
         }
 
     @property
-    def place_key(self) -> str:
+    def checkpoint_key(self) -> str:
         """The key under which it keeps its place, in the state store of each of its assets."""
         what = {name: value for name, value in self.serialize()[1].items() if name not in _MANNERS}
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
@@ -175,7 +175,9 @@ class BloqEventTrigger(BaseEventTrigger):
             self.poll_interval,
         )
         # Airflow before 3.3 knows no such attribute.
-        return Watcher(settings, CheckpointStore(getattr(self, "asset_state_store", None), self.place_key))
+        return Watcher(
+            settings, CheckpointStore(getattr(self, "asset_state_store", None), self.checkpoint_key)
+        )
 
     def shared_stream_key(self) -> Hashable | None:
         """Return the key of its stream: one of its own, in which Airflow tells when events are stored."""

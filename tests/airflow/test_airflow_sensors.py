@@ -173,13 +173,13 @@ def kept_for(dag_id: str) -> list[Any]:
 class EagerNodeSensor(BloqNodeSensor):
     """Looks again as soon as it is told to, since there is no scheduler that could mistake it."""
 
-    least_reschedule_interval = 0.0
+    min_reschedule_interval = 0.0
 
 
 class RememberingSensor(BloqSensor):
     """Waits for its third look."""
 
-    least_reschedule_interval = 0.0
+    min_reschedule_interval = 0.0
 
     def condition(self) -> Any:
         from tests.airflow.third_look import ThirdLook

@@ -101,7 +101,7 @@ def test_the_place_stays_with_the_asset_when_the_node_changes() -> None:
     def place(**arguments: Any) -> str:
         (watcher,) = bloq.blocks("eth", "mainnet", **arguments).watchers
         assert isinstance(watcher.trigger, BloqBlockTrigger)
-        return watcher.trigger.place_key
+        return watcher.trigger.checkpoint_key
 
     assert place(node="node-1") == place(node="node-2", confirmations=3)
     assert place(node="node-1", label="another") != place(node="node-1")

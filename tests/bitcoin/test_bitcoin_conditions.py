@@ -139,7 +139,7 @@ def test_a_look_is_one_request_for_however_many_payments(
     many = pay([bitcoin.coin()], fee=FEE, outputs=40)
     bitcoin.mine_only(many)
     conditions = [TransactionConfirmed(btc, bitcoin.send(pay([coin], fee=FEE))) for coin in many.coins]
-    observe = conditions[0].target.observer(AccountReader(bloq))
+    observe = conditions[0].target.poll_with(AccountReader(bloq))
     interests = frozenset(condition.interest for condition in conditions)
     running_bitcoin_service.reset_counters()
     for verdict in ("Waiting", "Met"):

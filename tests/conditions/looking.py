@@ -8,7 +8,15 @@ from typing import Any
 
 from airflow_provider_bloq.connect.client import ConnectApi
 from airflow_provider_bloq.nodes.client import ClustersApi, NodesApi
-from airflow_provider_bloq.polling.conditions import Condition, Failed, Met, Reading, Target, Verdict, Waiting
+from airflow_provider_bloq.polling.conditions import (
+    Condition,
+    Failed,
+    Met,
+    PollFunction,
+    Target,
+    Verdict,
+    Waiting,
+)
 from airflow_provider_bloq.rpc.client import RpcApi
 from tests.clients.both_ways import BothWays
 
@@ -70,7 +78,7 @@ class Looking:
 
     def begin_anew(self) -> None:
         """Go on as another process does, which has nothing but the memory."""
-        self._observe: Reading = self._target.observer(self.reader)
+        self._observe: PollFunction = self._target.poll_with(self.reader)
         self._interest = self.condition.interest_after(self.memory)
 
     def look(self) -> Verdict:

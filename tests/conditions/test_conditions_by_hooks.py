@@ -53,7 +53,7 @@ def connected(bloq_service: LocalBloq, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 async def seen_by_async_hook(condition: Condition) -> Any:
     async with BloqAsyncHook() as hook:
-        return await hook.run(condition.target.observer(hook)(frozenset()))
+        return await hook.run(condition.target.poll_with(hook)(frozenset()))
 
 
 @pytest.mark.anvil
@@ -64,7 +64,7 @@ def test_both_hooks_read_for_every_target(connected: LocalBloq, chain: EvmChain)
     subject = RpcSubject.of(node, tls_fingerprint=connected.node_fingerprint(node.id))
     conditions = [NodeState(node.id), ClusterState(cluster.id), BlockReached(subject, chain.height)]
     for condition in conditions:
-        blocking = hook.run(condition.target.observer(hook)(frozenset()))
+        blocking = hook.run(condition.target.poll_with(hook)(frozenset()))
         awaited = asyncio.run(seen_by_async_hook(condition))
         assert result_of(condition.judge(blocking, None)) == result_of(condition.judge(awaited, None))
 

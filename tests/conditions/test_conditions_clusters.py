@@ -174,6 +174,6 @@ def test_one_list_serves_all_that_wait_for_clusters(bloq_service: LocalBloq, blo
     ]
     assert len({condition.target for condition in conditions}) == 1
     bloq_service.reset_counters()
-    seen = bloq.run(conditions[0].target.observer(AccountReader(bloq))(frozenset()))
+    seen = bloq.run(conditions[0].target.poll_with(AccountReader(bloq))(frozenset()))
     assert all(isinstance(condition.judge(seen, None), Met) for condition in conditions)
     assert bloq_service.counters().calls["nodes GET /users/me/clusters"] == 1

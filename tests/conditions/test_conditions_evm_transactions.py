@@ -72,7 +72,7 @@ def test_a_look_is_one_request_for_however_many_transactions(
     sender = chain.new_account()
     conditions = [TransactionConfirmed(eth, chain.send(sender, nonce)) for nonce in range(10)]
     assert len({condition.target for condition in conditions}) == 1
-    observe = conditions[0].target.observer(AccountReader(bloq))
+    observe = conditions[0].target.poll_with(AccountReader(bloq))
     interests = frozenset(condition.interest for condition in conditions)
     for mined in (False, True):
         seen = bloq.run(observe(interests))

@@ -20,7 +20,7 @@ from airflow_provider_bloq.exceptions import (
 )
 from airflow_provider_bloq.nodes.conditions import NodeList
 from airflow_provider_bloq.polling.conditions import Condition, Failed, Memory, Met, Target, Verdict, Waiting
-from airflow_provider_bloq.polling.poll import FailureBudget, may_pass, pause_after
+from airflow_provider_bloq.polling.poll import FailureBudget, is_transient, pause_after
 
 AWAY = BloqUnavailable("away")
 
@@ -104,7 +104,7 @@ def test_what_cannot_pass_is_not_borne() -> None:
     ids=str,
 )
 def test_which_errors_may_pass(error: Exception, *, passes: bool) -> None:
-    assert may_pass(error) is passes
+    assert is_transient(error) is passes
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from airflow_provider_bloq.connection.settings import BloqSettings
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqNotFound, BloqUnavailable
 from airflow_provider_bloq.flow.async_driver import AsyncDriver
 from airflow_provider_bloq.flow.effects import Flow, sleep
-from airflow_provider_bloq.polling.conditions import Reader, Reading, Target
+from airflow_provider_bloq.polling.conditions import PollFunction, Reader, Target
 from airflow_provider_bloq.polling.shared_polls import READ_ANEW_AFTER, Polls, shared_polls
 from tests.support.drivers import awaiting_driver
 from tests.support.virtual_time import VirtualTimeLoop, in_virtual_time
@@ -86,7 +86,7 @@ class Thing(Target):
 
     name: str = "thing"
 
-    def observer(self, reader: Reader) -> Reading:
+    def poll_with(self, reader: Reader) -> PollFunction:
         hook: Any = reader
         return lambda interests: hook.world.look(hook.conn_id, interests)
 

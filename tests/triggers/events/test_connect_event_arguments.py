@@ -43,8 +43,8 @@ def test_a_trigger_survives_being_stored(trigger: BloqConnectTrigger) -> None:
     assert stored == arguments
     anew = type(trigger)(**stored)
     assert anew.serialize() == (classpath, arguments)
-    assert (anew.place_key, anew.target, anew.telling) == (
-        trigger.place_key,
+    assert (anew.checkpoint_key, anew.target, anew.telling) == (
+        trigger.checkpoint_key,
         trigger.target,
         trigger.telling,
     )
@@ -69,7 +69,7 @@ def test_its_place_belongs_to_what_is_watched(changed: dict[str, Any], stays: bo
         BloqConnectBlockTrigger(chain="btc"),
         BloqConnectBlockTrigger(**{"chain": "btc", **changed}),
     )
-    assert (before.place_key == after.place_key) is stays
+    assert (before.checkpoint_key == after.checkpoint_key) is stays
 
 
 def test_who_watches_the_same_shares_its_looks() -> None:
@@ -105,7 +105,7 @@ def test_an_asset_keeps_its_place_when_a_node_gives_way_to_connect() -> None:
         (watcher,) = asset.watchers
         trigger: BloqEventTrigger = watcher.trigger
         assert type(trigger) is kind
-        return trigger.place_key
+        return trigger.checkpoint_key
 
     blocks = bloq.blocks("btc", "mainnet", connect=True, confirmations=3)
     assert blocks.uri == "bloq://btc/mainnet/blocks"

@@ -35,7 +35,7 @@ def test_a_trigger_survives_being_stored(trigger: BloqChainTrigger) -> None:
     assert stored == arguments
     anew = type(trigger)(**stored)
     assert anew.serialize() == (classpath, arguments)
-    assert anew.place_key == trigger.place_key
+    assert anew.checkpoint_key == trigger.checkpoint_key
     assert BaseEventTrigger.hash(classpath, stored) == BaseEventTrigger.hash(*anew.serialize())
 
 
@@ -62,14 +62,14 @@ def test_each_trigger_has_a_stream_of_its_own() -> None:
 )
 def test_its_place_belongs_to_what_is_watched(changed: dict[str, Any], stays: bool) -> None:
     before, after = BloqBlockTrigger(node=NODE), BloqBlockTrigger(**{"node": NODE, **changed})
-    assert (before.place_key == after.place_key) is stays
+    assert (before.checkpoint_key == after.checkpoint_key) is stays
 
 
 def test_a_label_keeps_the_place_whatever_changes() -> None:
     one = BloqBlockTrigger(node=NODE, label="mine")
     other = BloqBlockTrigger(node="node-2", every=3, label="mine")
     logs = BloqLogsTrigger(node=NODE, label="mine")
-    assert one.place_key == other.place_key != logs.place_key
+    assert one.checkpoint_key == other.checkpoint_key != logs.checkpoint_key
 
 
 @pytest.mark.parametrize(
