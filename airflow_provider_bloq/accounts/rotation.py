@@ -17,7 +17,7 @@ from airflow_provider_bloq.accounts.client import (
     KeyListing,
     ListedKeys,
 )
-from airflow_provider_bloq.accounts.rotation_journal import Entry, Phase, RotationJournal
+from airflow_provider_bloq.accounts.rotation_journal import RotationEntry, RotationJournal, RotationPhase
 from airflow_provider_bloq.auth.credentials import ClientKeys
 from airflow_provider_bloq.auth.token_provider import GrantRefused
 from airflow_provider_bloq.exceptions import (
@@ -32,13 +32,13 @@ from airflow_provider_bloq.exceptions import (
 from airflow_provider_bloq.flow.effects import Flow, mask, run_blocking, sleep
 from airflow_provider_bloq.flow.lost_creates import epoch_seconds, may_have_created, may_have_made
 from airflow_provider_bloq.flow.retry import RetryPolicy
-from airflow_provider_bloq.vault.kv import LostRace
+from airflow_provider_bloq.vault.kv import WriteConflict
 from airflow_provider_bloq.vault.rotation import RotationVault, StoredKeys
 
 __all__ = [
     "SKEW",
     "Attribution",
-    "Grace",
+    "GracePeriod",
     "RotationContext",
     "RotationOptions",
     "RotationOutcome",
@@ -49,7 +49,7 @@ __all__ = [
     "plan",
     "remove_unnamed",
     "replace_keys",
-    "require_own",
+    "require_own_keys",
     "settle_named",
 ]
 
@@ -59,16 +59,16 @@ class RotationOptions:
     """How a rotation is to be done.
 
     :param grace: Seconds during which both pairs work.
-    :param patience: Seconds after which a request to Accounts has surely come to its end.
-    :param era: Tells the tries of one run from those after a clear: the task's ``max_tries``, which every
+    :param settle_seconds: Seconds after which a request to Accounts has surely come to its end.
+    :param generation: Tells the tries of one run from those after a clear: the task's ``max_tries``, which every
         clear raises.
     :param policy: How patiently requests, proofs and writes are repeated.
     :param clock: Gives the time in epoch seconds.
     """
 
     grace: float
-    patience: float
-    era: int
+    settle_seconds: float
+    generation: int
     policy: RetryPolicy
     clock: Callable[[], float] = time.time
 
@@ -79,17 +79,17 @@ class RotationContext:
     :param accounts_url: Base URL of Accounts.
     :param vault: The two secrets in Vault.
     :param journal: The journal of this rotation.
-    :param rules: How the rotation is to be done.
+    :param options: How the rotation is to be done.
     """
 
     def __init__(
-        self, *, accounts_url: str, vault: RotationVault, journal: RotationJournal, rules: RotationOptions
+        self, *, accounts_url: str, vault: RotationVault, journal: RotationJournal, options: RotationOptions
     ) -> None:
-        self.rules = rules
+        self.options = options
         self.vault = vault
         self.accounts_url = accounts_url
         self._journal = journal
-        self._tokens = AccountsTokenEndpoint(accounts_url, rules.policy)
+        self._tokens = AccountsTokenEndpoint(accounts_url, options.policy)
         self._account: ClientKeysApi | None = None
 
     def place(self) -> Flow[str]:
@@ -97,12 +97,12 @@ class RotationContext:
         secret = yield from run_blocking(self.vault.place)
         return f"{self.accounts_url} -> {secret}"
 
-    def entry(self) -> Flow[Entry | None]:
+    def entry(self) -> Flow[RotationEntry | None]:
         """Read the journal."""
         value = yield from run_blocking(self._journal.read)
-        return None if value is None else Entry.from_json(value)
+        return None if value is None else RotationEntry.from_json(value)
 
-    def note(self, entry: Entry) -> Flow[None]:
+    def note(self, entry: RotationEntry) -> Flow[None]:
         """Write the journal; it is safe when this has ended."""
         yield from run_blocking(partial(self._journal.write, entry.to_json()))
 
@@ -147,7 +147,7 @@ class RotationContext:
         for attempt in count(1):
             if (yield from self.is_accepted(keys)):
                 return True
-            pause = self.rules.policy.pause(attempt, None)
+            pause = self.options.policy.pause(attempt, None)
             if pause is None:
                 break
             yield from sleep(pause)
@@ -155,18 +155,18 @@ class RotationContext:
 
     def served_at(self, listing: KeyListing) -> float:
         """Return when a list was served: by Accounts' clock, or by this machine's where it does not say."""
-        return listing.served_at if listing.served_at is not None else self.rules.clock()
+        return listing.served_at if listing.served_at is not None else self.options.clock()
 
     def grace_end(self) -> float:
         """Return when a grace period ends that begins now, in epoch seconds."""
-        return self.rules.clock() + self.rules.grace
+        return self.options.clock() + self.options.grace
 
     def _logged_in(self) -> Flow[ClientKeysApi]:
         if self._account is None:
             user, password = yield from run_blocking(self.vault.read_login)
             yield from mask(password)
             login = AccountLogin(user, password, self.vault.account_description)
-            self._account = ClientKeysApi(url=self.accounts_url, login=login, policy=self.rules.policy)
+            self._account = ClientKeysApi(url=self.accounts_url, login=login, policy=self.options.policy)
         return self._account
 
 
@@ -219,7 +219,7 @@ def attribute_key(
 log = logging.getLogger(__name__)
 
 
-def remove_unnamed(parties: RotationContext, entry: Entry) -> Flow[None]:
+def remove_unnamed(context: RotationContext, entry: RotationEntry) -> Flow[None]:
     """After a create whose answer is not known, remove the pair that it made; a flow.
 
     Its secret is lost, so nobody can use it. It cannot be in Vault: that is written only after the client
@@ -228,30 +228,30 @@ def remove_unnamed(parties: RotationContext, entry: Entry) -> Flow[None]:
     :param entry: The journal, in the phase ``CREATING``.
     :raises BloqRotationDisputed: More than one pair may be it. Nothing is deleted.
     """
-    patience = parties.rules.patience
-    listing = yield from parties.list_keys()
-    left = entry.begun_at + patience - parties.served_at(listing)
+    settle_seconds = context.options.settle_seconds
+    listing = yield from context.list_keys()
+    left = entry.begun_at + settle_seconds - context.served_at(listing)
     if left > 0:
         # The create may still be under way, though nobody waits for its answer any more.
-        yield from sleep(min(left, patience))
-        listing = yield from parties.list_keys()
+        yield from sleep(min(left, settle_seconds))
+        listing = yield from context.list_keys()
     # Read last, so that what somebody has just put into Vault is seen.
-    stored = yield from parties.read_keys()
+    stored = yield from context.read_keys()
     claim = attribute_key(
         listing,
         known=entry.known_ids,
         in_vault=stored.keys.client_id,
         begun_at=entry.begun_at,
-        settle_seconds=patience,
+        settle_seconds=settle_seconds,
     )
     if claim.candidates:
         disputed = replace(
             entry,
-            phase=Phase.DISPUTED,
-            era=parties.rules.era,
+            phase=RotationPhase.DISPUTED,
+            generation=context.options.generation,
             candidates=tuple((pair.id, pair.created_at) for pair in claim.candidates),
         )
-        yield from parties.note(disputed)
+        yield from context.note(disputed)
         raise dispute(disputed)
     if claim.own is not None:
         log.info(
@@ -259,41 +259,41 @@ def remove_unnamed(parties: RotationContext, entry: Entry) -> Flow[None]:
             claim.own.id,
             claim.own.created_at,
         )
-        yield from parties.delete_keys(claim.own.id)
-    yield from parties.forget()
+        yield from context.delete_keys(claim.own.id)
+    yield from context.forget()
 
 
-def settle_named(parties: RotationContext, entry: Entry) -> Flow[None]:
+def settle_named(context: RotationContext, entry: RotationEntry) -> Flow[None]:
     """After a create whose client ID is known, tell whether the pair came into Vault; remove it if not; a flow.
 
     :param entry: The journal, in the phase ``CREATED``; it becomes ``STORED``, or empty.
     """
     while True:
-        stored = yield from parties.read_keys()
+        stored = yield from context.read_keys()
         if stored.keys.client_id == entry.new_id:
-            yield from parties.note(entry.stored(stored.version, parties.grace_end()))
+            yield from context.note(entry.stored(stored.version, context.grace_end()))
             return
-        if stored.version != entry.version or (yield from _fenced(parties, stored)):
+        if stored.version != entry.version or (yield from _fenced(context, stored)):
             break
     log.info("Removing client keys %s, which an interrupted rotation made", entry.new_id)
-    yield from parties.delete_keys(entry.new_id)
-    yield from parties.forget()
+    yield from context.delete_keys(entry.new_id)
+    yield from context.forget()
 
 
-def _fenced(parties: RotationContext, stored: StoredKeys) -> Flow[bool]:
+def _fenced(context: RotationContext, stored: StoredKeys) -> Flow[bool]:
     """Write the secret as it is, so that no write of the last try can still come through.
 
     A worker that died may have left one on its way. Were its pair deleted first, that write would leave
     Vault with a dead one. Each write names the version that it replaces, so a newer version shuts it out.
     """
     try:
-        yield from run_blocking(partial(parties.vault.write_keys, stored, None))
-    except LostRace:
+        yield from run_blocking(partial(context.vault.write_keys, stored, None))
+    except WriteConflict:
         return False
     return True
 
 
-def dispute(entry: Entry) -> BloqRotationDisputed:
+def dispute(entry: RotationEntry) -> BloqRotationDisputed:
     """Make the error for a disputed rotation."""
     told = ", ".join(
         f"{client_id} (created {created or 'at an unknown time'})" for client_id, created in entry.candidates
@@ -306,47 +306,47 @@ def dispute(entry: Entry) -> BloqRotationDisputed:
     )
 
 
-def replace_keys(parties: RotationContext, place: str) -> Flow[None]:
+def replace_keys(context: RotationContext, place: str) -> Flow[None]:
     """Bring a new pair into Vault; a flow. Both pairs work when it ends, and the journal says ``STORED``.
 
-    :param parties: Whom to deal with.
+    :param context: Whom to deal with.
     :param place: What is rotated, for the journal.
     :raises BloqRotationOvertaken: Somebody else wrote the secret meanwhile.
     :raises BloqRotationError: Accounts does not accept the pair that it has just given.
     """
-    stored = yield from parties.read_keys()
-    listing = yield from parties.list_keys()
-    yield from require_own(parties, stored, listing)
-    entry = Entry(
-        phase=Phase.CREATING,
+    stored = yield from context.read_keys()
+    listing = yield from context.list_keys()
+    yield from require_own_keys(context, stored, listing)
+    entry = RotationEntry(
+        phase=RotationPhase.CREATING,
         place=place,
-        era=parties.rules.era,
+        generation=context.options.generation,
         old_id=stored.keys.client_id,
         version=stored.version,
         known_ids=tuple(sorted(listing.client_ids)),
-        begun_at=parties.served_at(listing),
+        begun_at=context.served_at(listing),
     )
-    yield from parties.note(entry)
-    keys = yield from _created(parties, entry)
+    yield from context.note(entry)
+    keys = yield from _created(context, entry)
     log.info("Made client keys %s", keys.client_id)
-    entry = replace(entry, phase=Phase.CREATED, new_id=keys.client_id)
+    entry = replace(entry, phase=RotationPhase.CREATED, new_id=keys.client_id)
     try:
-        yield from parties.note(entry)
-        if not (yield from parties.is_proved(keys)):
+        yield from context.note(entry)
+        if not (yield from context.is_proved(keys)):
             raise BloqRotationError(
                 f"Accounts gave the client keys {keys.client_id} and then refuses to mint a token for them. They are "
                 f"not written to Vault, which holds {entry.old_id} as before."
             )
     except Exception:
         # Whatever it was: nobody knows the secret of a pair that is not in Vault.
-        yield from _discard(parties, keys.client_id)
+        yield from _discard(context, keys.client_id)
         raise
-    version = yield from _written(parties, stored, keys)
-    log.info("Wrote client keys %s to %s, version %d", keys.client_id, parties.vault.description, version)
-    yield from parties.note(entry.stored(version, parties.grace_end()))
+    version = yield from _written(context, stored, keys)
+    log.info("Wrote client keys %s to %s, version %d", keys.client_id, context.vault.description, version)
+    yield from context.note(entry.stored(version, context.grace_end()))
 
 
-def require_own(parties: RotationContext, stored: StoredKeys, listing: KeyListing) -> Flow[None]:
+def require_own_keys(context: RotationContext, stored: StoredKeys, listing: KeyListing) -> Flow[None]:
     """Refuse to rotate the keys of another account than the one whose login is given.
 
     Keys that are dead and not on the list were deleted by somebody: to put living ones in their place is
@@ -357,71 +357,71 @@ def require_own(parties: RotationContext, stored: StoredKeys, listing: KeyListin
     client_id = stored.keys.client_id
     if client_id in listing.client_ids:
         return
-    if (yield from parties.is_accepted(stored.keys)):
+    if (yield from context.is_accepted(stored.keys)):
         raise BloqConfigurationError.of(
             "account_vault_path",
-            f"it holds the login of another account: the client keys {client_id} in {parties.vault.description} work, "
+            f"it holds the login of another account: the client keys {client_id} in {context.vault.description} work, "
             "but are not among that account's",
             "Write the user and password there of the account that the client keys belong to",
-            parties.vault.account_description,
+            context.vault.account_description,
         )
-    log.warning("Client keys %s in %s were deleted at Bloq already.", client_id, parties.vault.description)
+    log.warning("Client keys %s in %s were deleted at Bloq already.", client_id, context.vault.description)
 
 
-def _created(parties: RotationContext, entry: Entry) -> Flow[ClientKeys]:
+def _created(context: RotationContext, entry: RotationEntry) -> Flow[ClientKeys]:
     try:
-        return (yield from parties.create_keys())
+        return (yield from context.create_keys())
     except BloqError as failure:
-        if not may_have_created(failure, ClientKeysApi.CREATE.url(parties.accounts_url, {})):
-            yield from parties.forget()
+        if not may_have_created(failure, ClientKeysApi.CREATE.url(context.accounts_url, {})):
+            yield from context.forget()
             raise
         log.warning("The answer to the create of client keys was lost; looking whether it made some.")
-        yield from remove_unnamed(parties, entry)
+        yield from remove_unnamed(context, entry)
         raise
 
 
-def _written(parties: RotationContext, stored: StoredKeys, keys: ClientKeys) -> Flow[int]:
+def _written(context: RotationContext, stored: StoredKeys, keys: ClientKeys) -> Flow[int]:
     """Write the pair; repeated as often as need be, since a check-and-set write happens once at most."""
     in_doubt = False
     for attempt in count(1):
         try:
-            return (yield from run_blocking(partial(parties.vault.write_keys, stored, keys)))
+            return (yield from run_blocking(partial(context.vault.write_keys, stored, keys)))
         except BloqVaultUnavailable:
             in_doubt = True
-            pause = parties.rules.policy.pause(attempt, None)
+            pause = context.options.policy.pause(attempt, None)
             if pause is None:
                 # It may have been written. The journal knows the pair; the next try looks.
                 raise
             yield from sleep(pause)
-        except LostRace:
-            return (yield from _version_or_lost(parties, keys))
+        except WriteConflict:
+            return (yield from _version_or_lost(context, keys))
         except Exception:
             # Refused for good. Had an attempt before it gone unanswered, Vault might hold this very pair.
             if not in_doubt:
-                yield from _discard(parties, keys.client_id)
+                yield from _discard(context, keys.client_id)
             raise
     raise AssertionError("count() has no end")
 
 
-def _version_or_lost(parties: RotationContext, keys: ClientKeys) -> Flow[int]:
+def _version_or_lost(context: RotationContext, keys: ClientKeys) -> Flow[int]:
     """Tell a race that was lost to another from one lost to an earlier attempt of this very write."""
-    current = yield from parties.read_keys()
+    current = yield from context.read_keys()
     if current.keys.client_id == keys.client_id:
         return current.version
-    yield from _discard(parties, keys.client_id)
+    yield from _discard(context, keys.client_id)
     raise BloqRotationOvertaken(
-        f"{parties.vault.description} was written by somebody else while it was rotated: it now is version "
+        f"{context.vault.description} was written by somebody else while it was rotated: it now is version "
         f"{current.version}, with the client keys {current.keys.client_id}. Nothing of it was changed; the pair "
         f"{keys.client_id} that was made here is not in use.",
         winner_version=current.version,
     )
 
 
-def _discard(parties: RotationContext, client_id: str) -> Flow[None]:
+def _discard(context: RotationContext, client_id: str) -> Flow[None]:
     """Delete the pair that was just made and surely is not in Vault; what fails here the next try does."""
     try:
-        yield from parties.delete_keys(client_id)
-        yield from parties.forget()
+        yield from context.delete_keys(client_id)
+        yield from context.forget()
     except Exception as failure:
         log.warning("Client keys %s could not be removed again: %s", client_id, failure)
     else:
@@ -455,7 +455,7 @@ class RotationOutcome:
         return cls(**fields)
 
 
-def complete(parties: RotationContext, entry: Entry) -> Flow[RotationOutcome]:
+def complete(context: RotationContext, entry: RotationEntry) -> Flow[RotationOutcome]:
     """Delete the old pair and verify that what Vault holds works; a flow.
 
     :param entry: The journal, in the phase ``STORED``, after the grace period.
@@ -463,27 +463,27 @@ def complete(parties: RotationContext, entry: Entry) -> Flow[RotationOutcome]:
         deleted.
     :raises BloqRotationError: The old pair is still there, or what Vault holds stopped working.
     """
-    stored = yield from parties.read_keys()
+    stored = yield from context.read_keys()
     if stored.keys.client_id == entry.old_id:
         raise BloqRotationHalted(
-            f"{parties.vault.description} holds the old client keys {entry.old_id} again (version {stored.version}): "
+            f"{context.vault.description} holds the old client keys {entry.old_id} again (version {stored.version}): "
             f"somebody has put them back. Both they and {entry.new_id} were left alone. Delete at Bloq those which "
             "are not wanted; if the rotation is to go on, write the new ones back and clear this task."
         )
-    yield from _require_working(parties, entry, stored)
-    listing = yield from parties.list_keys()
+    yield from _require_working(context, entry, stored)
+    listing = yield from context.list_keys()
     if entry.old_id in listing.client_ids:
         log.info("Deleting client keys %s", entry.old_id)
-        yield from parties.delete_keys(entry.old_id)
-        listing = yield from parties.list_keys()
+        yield from context.delete_keys(entry.old_id)
+        listing = yield from context.list_keys()
     if entry.old_id in listing.client_ids:
         raise BloqRotationError(
             f"Accounts still lists the client keys {entry.old_id} after they were deleted."
         )
-    stored = yield from parties.read_keys()
-    if not (yield from parties.is_proved(stored.keys)):
+    stored = yield from context.read_keys()
+    if not (yield from context.is_proved(stored.keys)):
         raise BloqRotationError(
-            f"Accounts no longer accepts the client keys {stored.keys.client_id} in {parties.vault.description} "
+            f"Accounts no longer accepts the client keys {stored.keys.client_id} in {context.vault.description} "
             "since the old ones were deleted. Look whether somebody has deleted these as well."
         )
     others = sorted(listing.client_ids - {entry.new_id, stored.keys.client_id})
@@ -493,24 +493,24 @@ def complete(parties: RotationContext, entry: Entry) -> Flow[RotationOutcome]:
     if superseded_by:
         log.warning(
             "%s holds client keys %s by now: client keys %s, made by this rotation, may be in use nowhere.",
-            parties.vault.description,
+            context.vault.description,
             superseded_by,
             entry.new_id,
         )
     return RotationOutcome(entry.old_id, entry.new_id, entry.version, entry.kv_version, superseded_by)
 
 
-def _require_working(parties: RotationContext, entry: Entry, stored: StoredKeys) -> Flow[None]:
-    if not (yield from parties.is_proved(stored.keys)):
+def _require_working(context: RotationContext, entry: RotationEntry, stored: StoredKeys) -> Flow[None]:
+    if not (yield from context.is_proved(stored.keys)):
         raise BloqRotationHalted(
-            f"Accounts refuses the client keys {stored.keys.client_id} in {parties.vault.description} (version "
+            f"Accounts refuses the client keys {stored.keys.client_id} in {context.vault.description} (version "
             f"{stored.version}): somebody has deleted them at Bloq. The old ones, {entry.old_id}, were left alone. "
             "Start a new rotation, which replaces dead client keys, and delete the old ones then."
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Grace:
+class GracePeriod:
     """Both pairs work; nothing is to be done before a time.
 
     :param until: That time, in epoch seconds.
@@ -519,13 +519,13 @@ class Grace:
     until: float
 
 
-def advance(parties: RotationContext) -> Flow[Grace | RotationOutcome]:
+def advance(context: RotationContext) -> Flow[GracePeriod | RotationOutcome]:
     """Take the rotation as far as it goes now; a flow.
 
     It begins with what the journal says, so it can follow a try that ended anywhere. What it has done is
     noted before the next thing is done, and everything that is done may be done twice.
 
-    :param parties: Whom to deal with, made for this call.
+    :param context: Whom to deal with, made for this call.
     :return: What to wait for, or what was done.
     :raises BloqRotationError: It is not at its end; the class tells whether another try can help.
     :raises BloqAccountRejected: Accounts refuses the account's login.
@@ -533,35 +533,40 @@ def advance(parties: RotationContext) -> Flow[Grace | RotationOutcome]:
     :raises BloqApiError: Accounts answers with an error, or not at all.
     :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails.
     """
-    place = yield from parties.place()
+    place = yield from context.place()
     while True:
-        entry = yield from parties.entry()
-        if entry is not None and _is_over(entry, parties.rules.era):
+        entry = yield from context.entry()
+        if entry is not None and _is_over(entry, context.options.generation):
             entry = None
         if entry is not None and entry.place != place:
             raise _elsewhere(entry, place)
         match entry:
             case None:
-                yield from replace_keys(parties, place)
-            case Entry(phase=Phase.CREATING):
-                yield from remove_unnamed(parties, entry)
-            case Entry(phase=Phase.CREATED):
-                yield from settle_named(parties, entry)
-            case Entry(phase=Phase.DISPUTED):
+                yield from replace_keys(context, place)
+            case RotationEntry(phase=RotationPhase.CREATING):
+                yield from remove_unnamed(context, entry)
+            case RotationEntry(phase=RotationPhase.CREATED):
+                yield from settle_named(context, entry)
+            case RotationEntry(phase=RotationPhase.DISPUTED):
                 raise dispute(entry)
-            case Entry(phase=Phase.DONE):
+            case RotationEntry(phase=RotationPhase.DONE):
                 # A worker that died after its last step, and before Airflow knew of it.
                 return RotationOutcome.from_json(entry.outcome or {})
-            case Entry(phase=Phase.STORED):
-                if parties.rules.clock() < entry.grace_until:
-                    return Grace(entry.grace_until)
-                outcome = yield from complete(parties, entry)
-                done = replace(entry, phase=Phase.DONE, era=parties.rules.era, outcome=outcome.to_json())
-                yield from parties.note(done)
+            case RotationEntry(phase=RotationPhase.STORED):
+                if context.options.clock() < entry.grace_until:
+                    return GracePeriod(entry.grace_until)
+                outcome = yield from complete(context, entry)
+                done = replace(
+                    entry,
+                    phase=RotationPhase.DONE,
+                    generation=context.options.generation,
+                    outcome=outcome.to_json(),
+                )
+                yield from context.note(done)
                 return outcome
 
 
-def plan(parties: RotationContext) -> Flow[dict[str, Any]]:
+def plan(context: RotationContext) -> Flow[dict[str, Any]]:
     """Tell what a rotation that begins now would do, and change nothing; a flow.
 
     Reads both secrets in Vault, logs in to Accounts and lists the account's pairs: what is wrong with
@@ -569,22 +574,22 @@ def plan(parties: RotationContext) -> Flow[dict[str, Any]]:
 
     :return: Plain JSON values.
     """
-    stored = yield from parties.read_keys()
-    listing = yield from parties.list_keys()
-    yield from require_own(parties, stored, listing)
+    stored = yield from context.read_keys()
+    listing = yield from context.list_keys()
+    yield from require_own_keys(context, stored, listing)
     old_id = stored.keys.client_id
     others = len(stored.data) - 2
-    write = f"write it to {parties.vault.description} as version {stored.version + 1}, with its {others} other fields"
+    write = f"write it to {context.vault.description} as version {stored.version + 1}, with its {others} other fields"
     return {
         "dry_run": True,
         "old_client_id": old_id,
         "kv_version": stored.version,
         "account_pairs": [{"client_id": pair.id, "created_at": pair.created_at} for pair in listing.keys],
         "steps": [
-            f"create a pair of client keys at {parties.accounts_url}",
+            f"create a pair of client keys at {context.accounts_url}",
             "prove it by minting a token",
             write,
-            f"wait {parties.rules.grace:.0f} s, while both pairs work",
+            f"wait {context.options.grace:.0f} s, while both pairs work",
             f"delete the client keys {old_id} at Bloq"
             if old_id in listing.client_ids
             else f"delete nothing: the client keys {old_id} are gone from the account already",
@@ -593,12 +598,12 @@ def plan(parties: RotationContext) -> Flow[dict[str, Any]]:
     }
 
 
-def _is_over(entry: Entry, era: int) -> bool:
+def _is_over(entry: RotationEntry, generation: int) -> bool:
     """Whether a clear asks for more: of what is done a new rotation, of a dispute one that ignores it."""
-    return entry.phase in (Phase.DONE, Phase.DISPUTED) and entry.era != era
+    return entry.phase in (RotationPhase.DONE, RotationPhase.DISPUTED) and entry.generation != generation
 
 
-def _elsewhere(entry: Entry, place: str) -> BloqConfigurationError:
+def _elsewhere(entry: RotationEntry, place: str) -> BloqConfigurationError:
     made = f", and has made the client keys {entry.new_id}" if entry.new_id else ""
     return BloqConfigurationError.of(
         "bloq_conn_id",

@@ -11,14 +11,14 @@ from typing import Any, Protocol
 from airflow_provider_bloq.exceptions import BloqRotationHalted
 
 __all__ = [
-    "Entry",
-    "Phase",
+    "RotationEntry",
     "RotationJournal",
+    "RotationPhase",
     "StateStoreJournal",
 ]
 
 
-class Phase(StrEnum):
+class RotationPhase(StrEnum):
     """How far a rotation has come."""
 
     #: A pair is about to be made, or was made without its client ID being noted.
@@ -34,12 +34,12 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RotationEntry:
     """The state of one rotation. Holds client IDs and times, never a secret.
 
     :param phase: How far it has come.
     :param place: Accounts and the secret in Vault that it is about.
-    :param era: Tells the tries of one run from those after a clear.
+    :param generation: Tells the tries of one run from those after a clear.
     :param old_id: Client ID that Vault held when the rotation began.
     :param version: Version of the secret that was read then.
     :param known_ids: Client IDs that the account had then.
@@ -51,9 +51,9 @@ class Entry:
     :param outcome: Of a rotation that is done, its result.
     """
 
-    phase: Phase
+    phase: RotationPhase
     place: str
-    era: int
+    generation: int
     old_id: str
     version: int
     known_ids: tuple[str, ...]
@@ -64,9 +64,9 @@ class Entry:
     candidates: tuple[tuple[str, str | None], ...] = ()
     outcome: Mapping[str, Any] | None = None
 
-    def stored(self, kv_version: int, grace_until: float) -> Entry:
+    def stored(self, kv_version: int, grace_until: float) -> RotationEntry:
         """Return the entry for when Vault holds the new pair."""
-        return replace(self, phase=Phase.STORED, kv_version=kv_version, grace_until=grace_until)
+        return replace(self, phase=RotationPhase.STORED, kv_version=kv_version, grace_until=grace_until)
 
     def to_json(self) -> dict[str, Any]:
         """Write it as plain JSON values."""
@@ -79,7 +79,7 @@ class Entry:
         }
 
     @classmethod
-    def from_json(cls, fields: Any) -> Entry:
+    def from_json(cls, fields: Any) -> RotationEntry:
         """Read what :meth:`to_json` wrote.
 
         :raises BloqRotationHalted: It is something else.
@@ -88,7 +88,7 @@ class Entry:
             return cls(
                 **{
                     **fields,
-                    "phase": Phase(fields["phase"]),
+                    "phase": RotationPhase(fields["phase"]),
                     "known_ids": tuple(fields["known_ids"]),
                     "candidates": tuple((str(one), created) for one, created in fields["candidates"]),
                 }

@@ -35,7 +35,7 @@ from airflow_provider_bloq.nodes.client import ClustersApi, NodesApi
 from airflow_provider_bloq.nodes.models import STARTED, STOPPED, Cluster, Node
 from airflow_provider_bloq.rpc.certificates import NodeTlsMode
 from airflow_provider_bloq.rpc.client import RpcApi
-from airflow_provider_bloq.vault.client import VaultAccess
+from airflow_provider_bloq.vault.client import VaultClient
 from airflow_provider_bloq.vault.diagnosis import diagnose_login
 from airflow_provider_bloq.vault.vault_settings import VaultSettings
 
@@ -125,7 +125,7 @@ class VaultHealth:
     date: str | None = None
 
 
-def health_of(access: VaultAccess) -> VaultHealth:
+def health_of(access: VaultClient) -> VaultHealth:
     """Log in and look. Blocks.
 
     :param access: The Vault connection in use.

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from airflow_provider_bloq.flow.async_driver import AsyncDriver
     from airflow_provider_bloq.nodes.client import ClustersApi, NodesApi
     from airflow_provider_bloq.nodes.models import Cluster, Node
-    from airflow_provider_bloq.vault.client import VaultAccess
+    from airflow_provider_bloq.vault.client import VaultClient
 
 __all__ = [
     "Account",
@@ -241,7 +241,7 @@ class Account:
     policy: RetryPolicy
     store: SharedStore | None = None
     vault_path_keys: PathKeySource | None = None
-    vault: VaultAccess | None = None
+    vault: VaultClient | None = None
 
     @classmethod
     def of(cls, settings: BloqSettings, mask: Callable[[str], None], policy: RetryPolicy) -> Account:
@@ -342,14 +342,14 @@ class _Accesses:
     def __init__(self, timeout: float, mask: Callable[[str], None]) -> None:
         self._timeout = timeout
         self._mask = mask
-        self._made: dict[str, VaultAccess] = {}
+        self._made: dict[str, VaultClient] = {}
 
-    def of(self, vault_conn_id: str) -> VaultAccess:
+    def of(self, vault_conn_id: str) -> VaultClient:
         """Return the one of a connection."""
-        from airflow_provider_bloq.vault.client import VaultAccess
+        from airflow_provider_bloq.vault.client import VaultClient
 
         if vault_conn_id not in self._made:
-            self._made[vault_conn_id] = VaultAccess(vault_conn_id, timeout=self._timeout, mask=self._mask)
+            self._made[vault_conn_id] = VaultClient(vault_conn_id, timeout=self._timeout, mask=self._mask)
         return self._made[vault_conn_id]
 
 
@@ -371,7 +371,7 @@ def _vault_path_keys_of(settings: BloqSettings, accesses: _Accesses) -> PathKeyS
     return VaultPathKeys(settings.vault, accesses.of(settings.vault.vault_conn_id))
 
 
-def _vault_of(settings: BloqSettings, accesses: _Accesses) -> VaultAccess | None:
+def _vault_of(settings: BloqSettings, accesses: _Accesses) -> VaultClient | None:
     location = settings.vault or settings.shared
     return accesses.of(location.vault_conn_id) if location is not None else None
 
@@ -379,10 +379,12 @@ def _vault_of(settings: BloqSettings, accesses: _Accesses) -> VaultAccess | None
 def _store_of(settings: BloqSettings, accesses: _Accesses) -> SharedStore | None:
     if settings.shared is None:
         return None
-    from airflow_provider_bloq.vault.token_slot import VaultSlot
+    from airflow_provider_bloq.vault.token_store import VaultTokenStore
 
     access = accesses.of(settings.shared.vault_conn_id)
-    return SharedStore(VaultSlot(access, settings.shared.path), VaultSlot(access, settings.shared.lease_path))
+    return SharedStore(
+        VaultTokenStore(access, settings.shared.path), VaultTokenStore(access, settings.shared.lease_path)
+    )
 
 
 def network_of(settings: BloqSettings) -> Network:

@@ -15,7 +15,7 @@ from airflow_provider_bloq.operators._base import BloqOperator
 from airflow_provider_bloq.validation import seconds_of
 
 if TYPE_CHECKING:
-    from airflow_provider_bloq.accounts.rotation import Grace, RotationContext
+    from airflow_provider_bloq.accounts.rotation import GracePeriod, RotationContext
     from airflow_provider_bloq.accounts.rotation_journal import RotationJournal
 
 __all__ = [
@@ -101,14 +101,14 @@ class BloqRotateClientKeysOperator(BloqOperator):
         from airflow_provider_bloq.flow.effects import sleep
 
         if self.dry_run_only:
-            planned = self.hook.run(plan(self._parties(context, _NoJournal())))
+            planned = self.hook.run(plan(self._rotation(context, _NoJournal())))
             for step in planned["steps"]:
                 self.log.info("Would %s", step)
             return planned
         journal = self._journal(context)
         while True:
             # Made anew for each stretch: logins at Vault and Accounts may not outlive a grace period.
-            reached = self.hook.run(advance(self._parties(context, journal)))
+            reached = self.hook.run(advance(self._rotation(context, journal)))
             if isinstance(reached, RotationOutcome):
                 self.log.info("Rotated %s to %s", reached.old_client_id, reached.new_client_id)
                 return reached.to_json()
@@ -126,7 +126,7 @@ class BloqRotateClientKeysOperator(BloqOperator):
         """
         return self.execute(context)
 
-    def _wait_elsewhere(self, grace: Grace) -> None:
+    def _wait_elsewhere(self, grace: GracePeriod) -> None:
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
         self.defer(
@@ -134,7 +134,7 @@ class BloqRotateClientKeysOperator(BloqOperator):
             method_name="execute_complete",
         )
 
-    def _parties(self, context: Any, journal: RotationJournal) -> RotationContext:
+    def _rotation(self, context: Any, journal: RotationJournal) -> RotationContext:
         from airflow_provider_bloq.accounts.rotation import RotationContext, RotationOptions
         from airflow_provider_bloq.connection.masking import mask
         from airflow_provider_bloq.flow.retry import RetryPolicy
@@ -157,15 +157,17 @@ class BloqRotateClientKeysOperator(BloqOperator):
             self.account_user_field,
             self.account_password_field,
         )
-        rules = RotationOptions(
+        options = RotationOptions(
             grace=self.grace.total_seconds(),
             # To connect, and to wait for an answer.
-            patience=2 * settings.timeout,
-            era=context["ti"].max_tries,
+            settle_seconds=2 * settings.timeout,
+            generation=context["ti"].max_tries,
             policy=RetryPolicy(),
         )
         vault = RotationVault(settings.vault, account, timeout=settings.timeout, mask=mask)
-        return RotationContext(accounts_url=settings.accounts_url, vault=vault, journal=journal, rules=rules)
+        return RotationContext(
+            accounts_url=settings.accounts_url, vault=vault, journal=journal, options=options
+        )
 
     def _journal(self, context: Any) -> RotationJournal:
         from airflow_provider_bloq.accounts.rotation_journal import StateStoreJournal

@@ -10,31 +10,31 @@ from weakref import WeakSet
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.vault.diagnosis import diagnose_login
-from airflow_provider_bloq.vault.kv import LostRace, UnexpectedAnswer
+from airflow_provider_bloq.vault.kv import UnexpectedAnswer, WriteConflict
 from airflow_provider_bloq.vault.vault_settings import VaultSettings, read_vault_settings, require_token
 
 __all__ = [
     "Diagnosis",
-    "VaultAccess",
-    "VaultSession",
+    "VaultClient",
+    "VaultLogin",
 ]
 
 
-class VaultSession:
+class VaultLogin:
     """A Vault connection as it stood when it was opened, and its login once that is made.
 
     Made by :meth:`open`. Not thread safe.
 
     :param hook: A ``VaultHook`` that has sent nothing yet.
-    :param endpoint: What its connection says.
+    :param settings: What its connection says.
     :param where: What the connection is called in error messages.
     """
 
-    def __init__(self, hook: Any, endpoint: VaultSettings, where: str) -> None:
+    def __init__(self, hook: Any, settings: VaultSettings, where: str) -> None:
         self._hook = hook
         self._where = where
         self._client: Any = None
-        self.endpoint = endpoint
+        self.settings = settings
 
     @classmethod
     def open(cls, vault_conn_id: str, *, timeout: float) -> Self:
@@ -69,12 +69,12 @@ class VaultSession:
             raise BloqConfigurationError.of(
                 "vault_conn_id", problem, "Correct the login, password and extras of the connection", where
             )
-        endpoint = read_vault_settings(hook.connection, where)
+        settings = read_vault_settings(hook.connection, where)
         options = hook.vault_client.kwargs
-        options["session"] = VaultHttpSession(endpoint.url, timeout, options)
+        options["session"] = VaultHttpSession(settings.url, timeout, options)
         # Else a login would show this Vault the token that VAULT_TOKEN or ~/.vault-token holds for any.
         options["token"] = ""
-        return cls(hook, endpoint, where)
+        return cls(hook, settings, where)
 
     def log_in(self, mask: Callable[[str], None]) -> None:
         """Log in by the method that the connection names: one request, or none for a token.
@@ -88,7 +88,7 @@ class VaultSession:
         try:
             client = self._hook.vault_client.client
         except (VaultError, OSError, ImportError, KeyError, TypeError, ValueError) as error:
-            failure = diagnose_login(error, self.endpoint, self._where)
+            failure = diagnose_login(error, self.settings, self._where)
         else:
             # The hook takes a password as it is, with the line break that it was pasted with.
             client.token = require_token(client.token, "what its login brought", self._where)
@@ -115,14 +115,14 @@ class VaultSession:
 
 T = TypeVar("T")
 
-#: From the error, the client and the endpoint to the error that is shown.
+#: From the error, the client and the settings to the error that is shown.
 Diagnosis = Callable[[Exception, Any, VaultSettings], Exception]
 
 #: All that are in use, for a child to forget the logins of.
-_in_use: WeakSet[VaultAccess] = WeakSet()
+_in_use: WeakSet[VaultClient] = WeakSet()
 
 
-class VaultAccess:
+class VaultClient:
     """Makes requests through an Airflow Vault connection.
 
     The first request logs in. The Vault token is kept; when Vault no longer accepts it, one request logs
@@ -144,12 +144,12 @@ class VaultAccess:
         # for Vault.
         self._lock = threading.RLock()
         self._is_busy = False
-        self._session: VaultSession | None = None
-        self._endpoint: VaultSettings | None = None
+        self._session: VaultLogin | None = None
+        self._settings: VaultSettings | None = None
         _in_use.add(self)
 
     @property
-    def endpoint(self) -> VaultSettings:
+    def settings(self) -> VaultSettings:
         """What the connection said when it was first read; nothing is sent to Vault for it.
 
         Reads the connection synchronously: on an event loop, ask for it in a thread.
@@ -157,11 +157,11 @@ class VaultAccess:
         :raises BloqConfigurationError: The Vault connection is missing or wrong.
         """
         with self._lock:
-            if self._endpoint is None:
+            if self._settings is None:
                 if self._session is None:
                     self._session = self._open()
-                self._endpoint = self._session.endpoint
-            return self._endpoint
+                self._settings = self._session.settings
+            return self._settings
 
     def forget(self) -> None:
         """Drop the Vault token and the connection that are kept. A forked child does so by itself.
@@ -182,7 +182,7 @@ class VaultAccess:
         :param request: Makes it with an :class:`hvac.Client`, by what the connection says. It may be
             called twice.
         :param diagnose: Explains its failure.
-        :raises LostRace: As ``request`` raises it.
+        :raises WriteConflict: As ``request`` raises it.
         :raises BloqConfigurationError: The Vault connection is wrong, or refused; or so diagnosed.
         :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails.
         """
@@ -192,7 +192,7 @@ class VaultAccess:
             try:
                 self._is_busy = True
                 return _result(*self._outcome(request), diagnose)
-            except LostRace:
+            except WriteConflict:
                 raise
             except BaseException:
                 self._session = None
@@ -205,7 +205,7 @@ class VaultAccess:
         session.log_in(self._mask)
         return _result(_attempt(request, session), session, diagnose)
 
-    def _outcome(self, request: Callable[[Any, VaultSettings], T]) -> tuple[T | Exception, VaultSession]:
+    def _outcome(self, request: Callable[[Any, VaultSettings], T]) -> tuple[T | Exception, VaultLogin]:
         from hvac.exceptions import Forbidden
 
         session = self._session
@@ -218,14 +218,14 @@ class VaultAccess:
         session = self._log_in(session)
         return _attempt(request, session), session
 
-    def _log_in(self, opened: VaultSession | None) -> VaultSession:
+    def _log_in(self, opened: VaultLogin | None) -> VaultLogin:
         """Log in, with the connection as it is now if Vault refuses what it was earlier."""
         if opened is not None:
             try:
                 opened.log_in(self._mask)
             except BloqConfigurationError:
                 session = self._open()
-                if session.endpoint == opened.endpoint:
+                if session.settings == opened.settings:
                     raise
             else:
                 self._session = opened
@@ -236,23 +236,23 @@ class VaultAccess:
         self._session = session
         return session
 
-    def _open(self) -> VaultSession:
-        return VaultSession.open(self.vault_conn_id, timeout=self._timeout)
+    def _open(self) -> VaultLogin:
+        return VaultLogin.open(self.vault_conn_id, timeout=self._timeout)
 
 
-def _result(outcome: T | Exception, session: VaultSession, diagnose: Diagnosis) -> T:
+def _result(outcome: T | Exception, session: VaultLogin, diagnose: Diagnosis) -> T:
     if isinstance(outcome, Exception):
         # Raised here and not where it was caught: hvac's own errors carry the whole request.
-        raise diagnose(outcome, session.client, session.endpoint)
+        raise diagnose(outcome, session.client, session.settings)
     return outcome
 
 
-def _attempt(request: Callable[[Any, VaultSettings], T], session: VaultSession) -> T | Exception:
+def _attempt(request: Callable[[Any, VaultSettings], T], session: VaultLogin) -> T | Exception:
     """Make a request once; a failure is returned, so that nothing raised later is chained to it."""
     from hvac.exceptions import VaultError
 
     try:
-        return request(session.client, session.endpoint)
+        return request(session.client, session.settings)
     except (VaultError, OSError, ValueError, UnexpectedAnswer) as error:
         # OSError: the errors of requests are such, and that of a CA file which is missing.
         return error

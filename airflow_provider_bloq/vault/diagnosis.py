@@ -81,43 +81,43 @@ def gone_version(body: object, path: str, where: str) -> BloqConfigurationError 
     )
 
 
-def wrong_engine(endpoint: VaultSettings, mounted: int | None, where: str) -> BloqConfigurationError | None:
+def wrong_engine(settings: VaultSettings, mounted: int | None, where: str) -> BloqConfigurationError | None:
     """Recognise a secret that was read as if it lay in a KV engine of the other version.
 
     :param mounted: Version of the engine that is mounted; None if Vault does not tell.
     """
-    if mounted in (None, endpoint.kv_version):
+    if mounted in (None, settings.kv_version):
         return None
     return BloqConfigurationError.of(
         "vault_conn_id",
-        f"the KV engine at {endpoint.mount!r} is version {mounted}, but was read as version"
-        f" {endpoint.kv_version}",
+        f"the KV engine at {settings.mount!r} is version {mounted}, but was read as version"
+        f" {settings.kv_version}",
         f'Set "kv_engine_version": {mounted} in the extras of the Vault connection',
         where,
     )
 
 
-def wrong_prefix(endpoint: VaultSettings, path: str, where: str) -> BloqConfigurationError | None:
+def wrong_prefix(settings: VaultSettings, path: str, where: str) -> BloqConfigurationError | None:
     """Recognise a path that begins with what is put before it anyway."""
-    for prefix, fault in ((f"{endpoint.mount}/", "repeats the mount"), ("data/", "begins with data/")):
+    for prefix, fault in ((f"{settings.mount}/", "repeats the mount"), ("data/", "begins with data/")):
         if path.startswith(prefix):
             return BloqConfigurationError.of(
                 "vault_path",
-                f"it {fault}, so {_full(endpoint, path)!r} was read",
+                f"it {fault}, so {_full(settings, path)!r} was read",
                 f"Write {path.removeprefix(prefix)!r}: the mount is the schema of the Vault connection"
-                f" ({endpoint.mount!r}), and data/ is put in where the engine needs it",
+                f" ({settings.mount!r}), and data/ is put in where the engine needs it",
                 where,
             )
     return None
 
 
 def explain_denial(
-    endpoint: VaultSettings, mounted: int | None, client: Any, path: str, where: str
+    settings: VaultSettings, mounted: int | None, client: Any, path: str, where: str
 ) -> BloqConfigurationError:
     """Tell which permission is missing, or that the connection's token is of no use."""
-    full = _full(endpoint, path)
+    full = _full(settings, path)
     rule = f'path "{full}" {{ capabilities = ["read"] }}'
-    if endpoint.auth_type == "token" and mounted is None and not token_lives(client):
+    if settings.auth_type == "token" and mounted is None and not token_lives(client):
         return BloqConfigurationError.of(
             "vault_conn_id",
             "Vault does not know its token, or lets it do nothing here",
@@ -125,7 +125,7 @@ def explain_denial(
             where,
         )
     doubt = (
-        "" if mounted else f". Check, too, that the Vault connection's schema {endpoint.mount!r} is a mount"
+        "" if mounted else f". Check, too, that the Vault connection's schema {settings.mount!r} is a mount"
     )
     return BloqConfigurationError.of(
         "vault_path",
@@ -135,7 +135,7 @@ def explain_denial(
     )
 
 
-def explain_absence(endpoint: VaultSettings, no_route: bool, path: str, where: str) -> BloqConfigurationError:
+def explain_absence(settings: VaultSettings, no_route: bool, path: str, where: str) -> BloqConfigurationError:
     """Tell that there is no secret, or not even an engine.
 
     :param no_route: Whether Vault says that nothing is mounted there.
@@ -143,20 +143,20 @@ def explain_absence(endpoint: VaultSettings, no_route: bool, path: str, where: s
     if no_route:
         return BloqConfigurationError.of(
             "vault_conn_id",
-            f"nothing is mounted at {endpoint.mount!r}",
+            f"nothing is mounted at {settings.mount!r}",
             "Set the schema of the Vault connection to the mount of the KV engine",
             where,
         )
     return BloqConfigurationError.of(
         "vault_path",
-        f"there is no secret at {_full(endpoint, path)!r}",
+        f"there is no secret at {_full(settings, path)!r}",
         "Write the client keys there, or correct the path",
         where,
     )
 
 
-def _full(endpoint: VaultSettings, path: str) -> str:
-    return api_path(endpoint.kv_version, endpoint.mount, path)
+def _full(settings: VaultSettings, path: str) -> str:
+    return api_path(settings.kv_version, settings.mount, path)
 
 
 _QUOTED_CHARACTERS = 300
@@ -166,82 +166,82 @@ _NEVER_LOGS_IN = frozenset({"azure", "radius"})
 _EXPECTS_TLS = "HTTP request to an HTTPS server"
 
 
-def diagnose_login(error: Exception, endpoint: VaultSettings, where: str) -> BloqError:
+def diagnose_login(error: Exception, settings: VaultSettings, where: str) -> BloqError:
     """Explain why a login brought no Vault token.
 
     :param error: What hvac, requests or the Vault hook raised.
-    :param endpoint: The Vault that was asked.
+    :param settings: The Vault that was asked.
     :param where: What its connection is called in error messages.
     :return: The error to raise.
     """
-    if found := _common(error, endpoint, where):
+    if found := _common(error, settings, where):
         return found
     if isinstance(error, ImportError):
         return BloqConfigurationError.of(
             "vault_conn_id",
-            f"its auth_type {endpoint.auth_type!r} needs the Python package {error.name}",
+            f"its auth_type {settings.auth_type!r} needs the Python package {error.name}",
             "Install it where the task runs, or choose another auth_type",
             where,
         )
-    if endpoint.auth_type in _NEVER_LOGS_IN:
+    if settings.auth_type in _NEVER_LOGS_IN:
         return BloqConfigurationError.of(
             "vault_conn_id",
-            f"Airflow's Vault hook does not log in with auth_type {endpoint.auth_type!r}",
+            f"Airflow's Vault hook does not log in with auth_type {settings.auth_type!r}",
             "Choose another auth_type, such as approle, jwt or kubernetes",
             where,
         )
     if isinstance(error, KeyError | TypeError):
-        return _no_vault(endpoint, where)
+        return _no_vault(settings, where)
     return BloqConfigurationError.of(
         "vault_conn_id",
-        f"Vault refuses the login by {endpoint.auth_type!r}{_said(error, endpoint.secrets)}",
+        f"Vault refuses the login by {settings.auth_type!r}{_said(error, settings.secrets)}",
         "Check the login, password, auth_type and auth_mount_point of the connection",
         where,
     )
 
 
-def diagnose_read(error: Exception, client: Any, endpoint: VaultSettings, path: str, where: str) -> BloqError:
+def diagnose_read(error: Exception, client: Any, settings: VaultSettings, path: str, where: str) -> BloqError:
     """Explain why a secret could not be read; asks Vault once or twice more where that helps.
 
     :param error: What hvac, requests or :mod:`airflow_provider_bloq.vault.kv` raised.
     :param client: The :class:`hvac.Client` whose read failed.
-    :param endpoint: The Vault that was asked.
+    :param settings: The Vault that was asked.
     :param path: Path of the secret below the mount.
     :param where: What the secret is called in error messages.
     :return: The error to raise.
     """
     from hvac.exceptions import Forbidden, InvalidPath
 
-    if found := _common(error, endpoint, where):
+    if found := _common(error, settings, where):
         return found
     if isinstance(error, InvalidPath) and (gone := gone_version(error.json, path, where)):
         return gone
     if not isinstance(error, Forbidden | InvalidPath | UnexpectedAnswer):
-        full = api_path(endpoint.kv_version, endpoint.mount, path)
+        full = api_path(settings.kv_version, settings.mount, path)
         return BloqConfigurationError.of(
             "vault_path",
-            f"Vault refuses to read {full!r}{_said(error, endpoint.secrets)}",
+            f"Vault refuses to read {full!r}{_said(error, settings.secrets)}",
             "Check the path, the mount (the schema of the Vault connection) and the namespace",
             where,
         )
-    mounted = mounted_kv_version(client, endpoint.mount)
-    if misread := wrong_engine(endpoint, mounted, where):
+    mounted = mounted_kv_version(client, settings.mount)
+    if misread := wrong_engine(settings, mounted, where):
         return misread
     if isinstance(error, UnexpectedAnswer):
-        return _no_vault(endpoint, where)
-    if misspelt := wrong_prefix(endpoint, path, where):
+        return _no_vault(settings, where)
+    if misspelt := wrong_prefix(settings, path, where):
         return misspelt
     if isinstance(error, Forbidden):
-        return explain_denial(endpoint, mounted, client, path, where)
+        return explain_denial(settings, mounted, client, path, where)
     no_route = any("no handler for route" in message for message in _messages(error))
-    return explain_absence(endpoint, no_route, path, where)
+    return explain_absence(settings, no_route, path, where)
 
 
-def diagnose_write(error: Exception, endpoint: VaultSettings, path: str, where: str) -> BloqError:
+def diagnose_write(error: Exception, settings: VaultSettings, path: str, where: str) -> BloqError:
     """Explain why a secret of a v2 engine could not be written.
 
     :param error: What hvac, requests or :mod:`airflow_provider_bloq.vault.kv` raised.
-    :param endpoint: The Vault that was asked.
+    :param settings: The Vault that was asked.
     :param path: Path of the secret below the mount.
     :param where: What the secret is called in error messages.
     :return: The error to raise. Where it is a :class:`BloqVaultUnavailable`, the secret may have been
@@ -249,11 +249,11 @@ def diagnose_write(error: Exception, endpoint: VaultSettings, path: str, where: 
     """
     from hvac.exceptions import Forbidden
 
-    if found := _common(error, endpoint, where):
+    if found := _common(error, settings, where):
         return found
     if isinstance(error, UnexpectedAnswer):
-        return BloqVaultUnavailable(f"{where}: {endpoint.url} answered a write in a form that Vault has not")
-    full = api_path(2, endpoint.mount, path)
+        return BloqVaultUnavailable(f"{where}: {settings.url} answered a write in a form that Vault has not")
+    full = api_path(2, settings.mount, path)
     if isinstance(error, Forbidden):
         return BloqConfigurationError.of(
             "vault_path",
@@ -263,21 +263,21 @@ def diagnose_write(error: Exception, endpoint: VaultSettings, path: str, where: 
         )
     return BloqConfigurationError.of(
         "vault_path",
-        f"Vault refuses to write {full!r}{_said(error, endpoint.secrets)}",
+        f"Vault refuses to write {full!r}{_said(error, settings.secrets)}",
         "Check the path, the mount (the schema of the Vault connection) and the namespace",
         where,
     )
 
 
-def _common(error: Exception, endpoint: VaultSettings, where: str) -> BloqError | None:
+def _common(error: Exception, settings: VaultSettings, where: str) -> BloqError | None:
     """Recognise what is wrong with the server or the way to it, whatever was asked for."""
     from hvac import exceptions as hvac
     from requests import RequestException
 
-    said = _said(error, endpoint.secrets)
+    said = _said(error, settings.secrets)
     match error:
         case RequestException():
-            return _unreachable(error, endpoint, where)
+            return _unreachable(error, settings, where)
         case OSError():
             return BloqConfigurationError.of(
                 "vault_conn_id",
@@ -304,31 +304,31 @@ def _common(error: Exception, endpoint: VaultSettings, where: str) -> BloqError 
         case hvac.InvalidRequest() if _EXPECTS_TLS in str(error.text):
             return BloqConfigurationError.of(
                 "vault_conn_id",
-                f"the Vault at {endpoint.url} speaks https only",
+                f"the Vault at {settings.url} speaks https only",
                 'Set "use_tls": true in its extras: a connection of type vault speaks http without it',
                 where,
             )
         case _:
             return None
-    return BloqVaultUnavailable(f"{where}: Vault at {endpoint.url} {problem}")
+    return BloqVaultUnavailable(f"{where}: Vault at {settings.url} {problem}")
 
 
-def _unreachable(error: Exception, endpoint: VaultSettings, where: str) -> BloqError:
-    from airflow_provider_bloq.vault.http import CannotBeSent, UnsafeRedirect
+def _unreachable(error: Exception, settings: VaultSettings, where: str) -> BloqError:
+    from airflow_provider_bloq.vault.http import UnsafeRedirect, UnsendableRequest
 
     if isinstance(error, UnsafeRedirect):
         return BloqConfigurationError.of(
             "vault_conn_id",
-            f"{endpoint.url} redirects to {error.target or 'an address that cannot be read'}, where the Vault token"
+            f"{settings.url} redirects to {error.target or 'an address that cannot be read'}, where the Vault token"
             " or the login would go unencrypted",
             "Set host, port and use_tls of the connection to where Vault itself answers, by https; where a standby "
             "redirects, set api_addr of the active node to its https address",
             where,
         )
-    if isinstance(error, CannotBeSent):
+    if isinstance(error, UnsendableRequest):
         return BloqConfigurationError.of(
             "vault_conn_id",
-            f"no request to {endpoint.url} can be made of it ({error.kind})",
+            f"no request to {settings.url} can be made of it ({error.kind})",
             "Check host, namespace and proxies of the connection, and HTTP_PROXY, HTTPS_PROXY and ALL_PROXY in the "
             "environment of the task; special characters in a proxy's password are written as %2F",
             where,
@@ -337,17 +337,17 @@ def _unreachable(error: Exception, endpoint: VaultSettings, where: str) -> BloqE
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         return BloqConfigurationError.of(
             "vault_conn_id",
-            f"the certificate of {endpoint.url} is not trusted: {reason}",
+            f"the certificate of {settings.url} is not trusted: {reason}",
             'Set "verify" in its client_kwargs to the path of the CA certificates that sign it',
             where,
         )
-    return BloqVaultUnavailable(f"{where}: Vault at {endpoint.url} cannot be reached: {reason}")
+    return BloqVaultUnavailable(f"{where}: Vault at {settings.url} cannot be reached: {reason}")
 
 
-def _no_vault(endpoint: VaultSettings, where: str) -> BloqConfigurationError:
+def _no_vault(settings: VaultSettings, where: str) -> BloqConfigurationError:
     return BloqConfigurationError.of(
         "vault_conn_id",
-        f"what answers at {endpoint.url} does not answer like a Vault",
+        f"what answers at {settings.url} does not answer like a Vault",
         "Check host, port and client_kwargs of the connection",
         where,
     )

@@ -16,8 +16,8 @@ from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.flow.session import NoAuth
 
 __all__ = [
-    "CannotBeSent",
     "UnsafeRedirect",
+    "UnsendableRequest",
     "VaultHttpSession",
 ]
 
@@ -41,7 +41,7 @@ class UnsafeRedirect(requests.RequestException):
         self.target = target
 
 
-class CannotBeSent(requests.RequestException):
+class UnsendableRequest(requests.RequestException):
     """No request can be made of what the connection or the environment says.
 
     :param kind: The name of the error. Its text is dropped: it quotes the token, or a proxy's password.
@@ -91,7 +91,7 @@ class VaultHttpSession(requests.Session):
         """Make a request.
 
         :raises UnsafeRedirect: It was redirected to where it is not sent.
-        :raises CannotBeSent: Something in it, or in the settings of a proxy, is not possible.
+        :raises UnsendableRequest: Something in it, or in the settings of a proxy, is not possible.
         :raises requests.RequestException: Vault cannot be reached.
         """
         try:
@@ -104,7 +104,7 @@ class VaultHttpSession(requests.Session):
         except (ValueError, TypeError, AttributeError, HTTPError) as error:
             # A header that http.client cannot encode; a proxy's URL that urllib3 cannot read.
             kind = type(error).__name__
-        raise CannotBeSent(kind)
+        raise UnsendableRequest(kind)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send a request, if this is where it may go: each hop of a redirect passes by here, too."""

@@ -10,7 +10,7 @@ from airflow_provider_bloq.auth.credentials import KeyReading, Secret, is_path_k
 from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError, FieldProblem
 from airflow_provider_bloq.flow.threads import in_thread
-from airflow_provider_bloq.vault.client import VaultAccess
+from airflow_provider_bloq.vault.client import VaultClient
 from airflow_provider_bloq.vault.diagnosis import diagnose_read
 from airflow_provider_bloq.vault.kv import KvSecret, pick_client_keys, pick_text, read_kv
 from airflow_provider_bloq.vault.vault_settings import VaultSettings
@@ -42,10 +42,10 @@ class VaultKeySource:
         *,
         timeout: float = 30.0,
         mask: Callable[[str], None] | None = None,
-        access: VaultAccess | None = None,
+        access: VaultClient | None = None,
     ) -> None:
         self._location = location
-        self._access = access or VaultAccess(location.vault_conn_id, timeout=timeout, mask=mask)
+        self._access = access or VaultClient(location.vault_conn_id, timeout=timeout, mask=mask)
 
     @property
     def description(self) -> str:
@@ -61,13 +61,13 @@ class VaultKeySource:
 
         :raises BloqConfigurationError: The Vault connection is missing or wrong.
         """
-        endpoint = self._access.endpoint
+        settings = self._access.settings
         return (
             "vault",
-            endpoint.url,
-            endpoint.namespace,
-            endpoint.login_digest,
-            endpoint.mount,
+            settings.url,
+            settings.namespace,
+            settings.login_digest,
+            settings.mount,
             self._path,
             self._location.id_field or "",
             self._location.key_field or "",
@@ -93,13 +93,13 @@ class VaultKeySource:
     def _path(self) -> str:
         return self._location.path.strip("/")
 
-    def _read(self, client: Any, endpoint: VaultSettings) -> KeyReading:
-        secret: KvSecret = read_kv(client, endpoint.kv_version, endpoint.mount, self._path)
+    def _read(self, client: Any, settings: VaultSettings) -> KeyReading:
+        secret: KvSecret = read_kv(client, settings.kv_version, settings.mount, self._path)
         keys = pick_client_keys(secret.data, self._location, self.description)
         return KeyReading(keys, secret.version)
 
-    def _diagnose(self, error: Exception, client: Any, endpoint: VaultSettings) -> Exception:
-        return diagnose_read(error, client, endpoint, self._path, self.description)
+    def _diagnose(self, error: Exception, client: Any, settings: VaultSettings) -> Exception:
+        return diagnose_read(error, client, settings, self._path, self.description)
 
 
 class VaultPathKeys:
@@ -109,7 +109,7 @@ class VaultPathKeys:
     :param access: The Vault connection in use.
     """
 
-    def __init__(self, location: VaultLocation, access: VaultAccess) -> None:
+    def __init__(self, location: VaultLocation, access: VaultClient) -> None:
         self._path = location.path.strip("/")
         self._access = access
         self._place = f"Vault path {location.path!r} (connection {location.vault_conn_id!r})"
@@ -122,8 +122,8 @@ class VaultPathKeys:
         """
         return self._access.call(partial(self._read, chain), self._diagnose)
 
-    def _read(self, chain: str, client: Any, endpoint: VaultSettings) -> Secret:
-        data = read_kv(client, endpoint.kv_version, endpoint.mount, self._path).data
+    def _read(self, chain: str, client: Any, settings: VaultSettings) -> Secret:
+        data = read_kv(client, settings.kv_version, settings.mount, self._path).data
         key = pick_text(data, (f"connect_{chain}",), "vault_path")
         if isinstance(key, FieldProblem):
             remedy = f"Add the field connect_{chain} with Connect's path key to the secret"
@@ -137,5 +137,5 @@ class VaultPathKeys:
             )
         return Secret(key)
 
-    def _diagnose(self, error: Exception, client: Any, endpoint: VaultSettings) -> Exception:
-        return diagnose_read(error, client, endpoint, self._path, self._place)
+    def _diagnose(self, error: Exception, client: Any, settings: VaultSettings) -> Exception:
+        return diagnose_read(error, client, settings, self._path, self._place)

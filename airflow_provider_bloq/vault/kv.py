@@ -16,8 +16,8 @@ from airflow_provider_bloq.exceptions import BloqConfigurationError, FieldProble
 __all__ = [
     "DatedSecret",
     "KvSecret",
-    "LostRace",
     "UnexpectedAnswer",
+    "WriteConflict",
     "Written",
     "api_path",
     "pick_client_keys",
@@ -40,7 +40,7 @@ class UnexpectedAnswer(Exception):
     """A KV read was answered with success, but not in the form of this engine version."""
 
 
-class LostRace(Exception):
+class WriteConflict(Exception):
     """A check-and-set write was refused: somebody else has written since the secret was read."""
 
 
@@ -127,7 +127,7 @@ def write_kv2(client: Any, mount: str, path: str, data: Mapping[str, Any], *, ca
     :param data: All of its fields: what is left out is gone from the new version.
     :param cas: The version that was read; 0 where there was none.
     :return: The version that was written.
-    :raises LostRace: The current version is another.
+    :raises WriteConflict: The current version is another.
     :raises hvac.exceptions.VaultError: Vault refuses or fails.
     :raises OSError: Vault cannot be reached (:class:`requests.RequestException`), or a CA file is missing.
     :raises UnexpectedAnswer: The engine is of the other version, or this is no Vault.
@@ -149,7 +149,7 @@ def write_dated(client: Any, mount: str, path: str, data: Mapping[str, Any], *, 
     except InvalidRequest as refusal:
         # Vault has no code of its own for it; the words are the same in OpenBao.
         if "check-and-set" in str(refusal):
-            raise LostRace(f"{api_path(2, mount, path)} is no longer at version {cas}") from None
+            raise WriteConflict(f"{api_path(2, mount, path)} is no longer at version {cas}") from None
         raise
     try:
         body = answer.json()

@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
 from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError, FieldProblem
-from airflow_provider_bloq.vault.client import VaultSession
+from airflow_provider_bloq.vault.client import VaultLogin
 from airflow_provider_bloq.vault.diagnosis import diagnose_read, diagnose_write
 from airflow_provider_bloq.vault.kv import (
     KvSecret,
@@ -91,7 +91,7 @@ class RotationVault:
         self._account = account
         self._timeout = timeout
         self._mask = mask
-        self._session: VaultSession | None = None
+        self._session: VaultLogin | None = None
         self._keys_at: VaultSettings | None = None
 
     @property
@@ -111,8 +111,8 @@ class RotationVault:
 
         :raises BloqConfigurationError: The two lead to different Vaults, or the engine cannot check and set.
         """
-        _, endpoint = self._opened()
-        return f"{endpoint.url}/{endpoint.namespace}:{api_path(2, endpoint.mount, self._path)}"
+        _, settings = self._opened()
+        return f"{settings.url}/{settings.namespace}:{api_path(2, settings.mount, self._path)}"
 
     def read_login(self) -> tuple[str, Secret]:
         """Read user and password of the account.
@@ -123,7 +123,7 @@ class RotationVault:
         path, where = self._account.path.strip("/"), self.account_description
         try:
             session = self._logged_in()
-            secret = self._read(session, session.endpoint, path, where)
+            secret = self._read(session, session.settings, path, where)
         except BloqConfigurationError as error:
             raise _about_account(error) from None
         user_names = (self._account.user_field,) if self._account.user_field else DEFAULT_USER_FIELDS
@@ -144,8 +144,8 @@ class RotationVault:
         :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails.
         """
         session = self._logged_in()
-        _, endpoint = self._opened()
-        secret = self._read(session, endpoint, self._path, self.description)
+        _, settings = self._opened()
+        secret = self._read(session, settings, self._path, self.description)
         if secret.version is None:
             raise UnexpectedAnswer
         return StoredKeys(
@@ -158,7 +158,7 @@ class RotationVault:
         :param stored: The secret as it was read. Its other fields, and the names of the two, stay.
         :param keys: The pair to write; None to write all as it was.
         :return: The version that was written.
-        :raises LostRace: Somebody else has written since.
+        :raises WriteConflict: Somebody else has written since.
         :raises BloqConfigurationError: The policy does not permit it.
         :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails; it may have written.
         """
@@ -169,11 +169,11 @@ class RotationVault:
             data[next(name for name in self._keys.id_fields if name in data)] = keys.client_id
             data[next(name for name in self._keys.key_fields if name in data)] = keys.client_secret.reveal()
         session = self._logged_in()
-        _, endpoint = self._opened()
+        _, settings = self._opened()
         try:
-            return write_kv2(session.client, endpoint.mount, self._path, data, cas=stored.version)
+            return write_kv2(session.client, settings.mount, self._path, data, cas=stored.version)
         except (VaultError, OSError, UnexpectedAnswer) as error:
-            failure = diagnose_write(error, endpoint, self._path, self.description)
+            failure = diagnose_write(error, settings, self._path, self.description)
         # Outside: what hvac raises carries the request, and must not be chained to what is shown.
         raise failure
 
@@ -181,14 +181,14 @@ class RotationVault:
     def _path(self) -> str:
         return self._keys.path.strip("/")
 
-    def _opened(self) -> tuple[VaultSession, VaultSettings]:
+    def _opened(self) -> tuple[VaultLogin, VaultSettings]:
         if self._session is None or self._keys_at is None:
             try:
-                session = VaultSession.open(self._account.vault_conn_id, timeout=self._timeout)
+                session = VaultLogin.open(self._account.vault_conn_id, timeout=self._timeout)
             except BloqConfigurationError as error:
                 raise _about_account(error) from None
-            keys_at = VaultSession.open(self._keys.vault_conn_id, timeout=self._timeout).endpoint
-            self._require_one_vault(session.endpoint, keys_at)
+            keys_at = VaultLogin.open(self._keys.vault_conn_id, timeout=self._timeout).settings
+            self._require_one_vault(session.settings, keys_at)
             self._session, self._keys_at = session, keys_at
         return self._session, self._keys_at
 
@@ -211,7 +211,7 @@ class RotationVault:
                 f"Vault connection {self._keys.vault_conn_id!r}",
             )
 
-    def _logged_in(self) -> VaultSession:
+    def _logged_in(self) -> VaultLogin:
         session, _ = self._opened()
         if not session.logged_in:
             try:
@@ -220,13 +220,13 @@ class RotationVault:
                 raise _about_account(error) from None
         return session
 
-    def _read(self, session: VaultSession, endpoint: VaultSettings, path: str, where: str) -> KvSecret:
+    def _read(self, session: VaultLogin, settings: VaultSettings, path: str, where: str) -> KvSecret:
         from hvac.exceptions import VaultError
 
         try:
-            return read_kv(session.client, endpoint.kv_version, endpoint.mount, path)
+            return read_kv(session.client, settings.kv_version, settings.mount, path)
         except (VaultError, OSError, UnexpectedAnswer) as error:
-            failure = diagnose_read(error, session.client, endpoint, path, where)
+            failure = diagnose_read(error, session.client, settings, path, where)
         raise failure
 
 

@@ -17,24 +17,24 @@ def end_grace(journal: MemoryJournal) -> None:
     journal.value = json.dumps(journal.read() | {"grace_until": 0.0})
 
 
-def overtake(parties: RotationContext, act: Callable[[], Any]) -> None:
+def overtake(context: RotationContext, act: Callable[[], Any]) -> None:
     """Do something in the moment before the secret is written, once."""
-    write, pending = parties.vault.write_keys, [act]
+    write, pending = context.vault.write_keys, [act]
 
     def written(*arguments: Any) -> int:
         while pending:
             pending.pop()()
         return write(*arguments)
 
-    parties.vault.write_keys = written  # type: ignore[assignment]
+    context.vault.write_keys = written  # type: ignore[assignment]
 
 
-def before_create(parties: RotationContext, act: Callable[[], Any]) -> None:
+def before_create(context: RotationContext, act: Callable[[], Any]) -> None:
     """Do something in the moment before the pair is made, once."""
-    create = parties.create_keys
+    create = context.create_keys
 
     def created() -> Any:
         act()
         return create()
 
-    parties.create_keys = created  # type: ignore[method-assign]
+    context.create_keys = created  # type: ignore[method-assign]

@@ -82,9 +82,9 @@ def rotate(order: dict[str, Any]) -> dict[str, Any]:
     os.environ.update(order["environment"])
     steps: list[str] = []
     driver = SyncDriver(PATIENT, mask=lambda _: None, sleep=lambda _: None)
-    parties = desk_for(order["desk"]).parties(FileJournal(Path(order["journal"])), grace=order["grace"])
+    context = desk_for(order["desk"]).context(FileJournal(Path(order["journal"])), grace=order["grace"])
     try:
-        reached = driver.run(mortal(advance(parties), order["dies_after"], steps))
+        reached = driver.run(mortal(advance(context), order["dies_after"], steps))
     except BloqError as error:
         return {"error": f"{type(error).__name__}: {error}", "steps": steps}
     done = isinstance(reached, RotationOutcome)
@@ -95,7 +95,7 @@ def warm_up(order: dict[str, Any]) -> bool:
     """Load Airflow and hvac, which costs seconds, before the first fork; sends nothing."""
     os.environ.update(order["environment"])
     importlib.import_module("jwt")
-    desk_for(order["desk"]).parties(FileJournal(Path(order["journal"]))).vault.place()
+    desk_for(order["desk"]).context(FileJournal(Path(order["journal"]))).vault.place()
     return True
 
 

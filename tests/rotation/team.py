@@ -14,7 +14,7 @@ import pytest
 
 from airflow_provider_bloq.accounts.client import AccountLogin, AccountsTokenEndpoint, ClientKeysClient
 from airflow_provider_bloq.accounts.rotation import (
-    Grace,
+    GracePeriod,
     RotationContext,
     RotationOptions,
     RotationOutcome,
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 CAMEL = ("clientId", "clientSecret")
 #: Seconds within which every answer of the local service comes.
-PATIENCE = 600.0
+SETTLE_SECONDS = 600.0
 
 
 def worker_policy(path: str) -> str:
@@ -80,8 +80,8 @@ class Desk:
     names: tuple[str, str]
     prefix: str
 
-    def parties(
-        self, journal: Any, *, grace: float = 0.0, era: int = 0, policy: RetryPolicy | None = None
+    def context(
+        self, journal: Any, *, grace: float = 0.0, generation: int = 0, policy: RetryPolicy | None = None
     ) -> RotationContext:
         vault = RotationVault(
             VaultLocation(f"{self.prefix}_worker", self.path, *self.names),
@@ -89,8 +89,10 @@ class Desk:
             timeout=30.0,
             mask=lambda _: None,
         )
-        rules = RotationOptions(grace=grace, patience=PATIENCE, era=era, policy=policy or RetryPolicy())
-        return RotationContext(accounts_url=self.accounts_url, vault=vault, journal=journal, rules=rules)
+        options = RotationOptions(
+            grace=grace, settle_seconds=SETTLE_SECONDS, generation=generation, policy=policy or RetryPolicy()
+        )
+        return RotationContext(accounts_url=self.accounts_url, vault=vault, journal=journal, options=options)
 
 
 def desk_for(fields: Mapping[str, Any]) -> Desk:
@@ -150,9 +152,9 @@ class Team:
         for conn_id, connection in self.connections(port=port).items():
             monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
 
-    def advance(self, journal: Any, **options: Any) -> Grace | RotationOutcome:
+    def advance(self, journal: Any, **options: Any) -> GracePeriod | RotationOutcome:
         """Take the rotation further in this process."""
-        return self.driver.run(advance(self.desk.parties(journal, **options)))
+        return self.driver.run(advance(self.desk.context(journal, **options)))
 
     def rotate(self, journal: Any = None, **options: Any) -> RotationOutcome:
         """Rotate to the end."""

@@ -10,7 +10,7 @@ from airflow_provider_bloq.accounts.client import KeyListing, ListedKeys
 from airflow_provider_bloq.accounts.rotation import SKEW, Attribution, attribute_key
 
 BEGUN = 1_000_000.0
-PATIENCE = 60.0
+SETTLE_SECONDS = 60.0
 
 
 def pair(client_id: str, after: float | None = 1.0) -> ListedKeys:
@@ -23,7 +23,11 @@ def pair(client_id: str, after: float | None = 1.0) -> ListedKeys:
 
 def judged(*pairs: ListedKeys, in_vault: str = "old") -> Attribution:
     return attribute_key(
-        KeyListing(pairs), known={"old", "other"}, in_vault=in_vault, begun_at=BEGUN, settle_seconds=PATIENCE
+        KeyListing(pairs),
+        known={"old", "other"},
+        in_vault=in_vault,
+        begun_at=BEGUN,
+        settle_seconds=SETTLE_SECONDS,
     )
 
 
@@ -50,8 +54,8 @@ def test_what_vault_holds_is_never_own() -> None:
         (-SKEW - 0.001, False),
         (-SKEW, True),
         (0.0, True),
-        (PATIENCE + SKEW, True),
-        (PATIENCE + SKEW + 0.001, False),
+        (SETTLE_SECONDS + SKEW, True),
+        (SETTLE_SECONDS + SKEW + 0.001, False),
     ],
 )
 def test_a_pair_of_another_time_is_somebody_elses(after: float, is_own: bool) -> None:

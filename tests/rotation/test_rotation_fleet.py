@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import pytest
 
-from airflow_provider_bloq.accounts.rotation import Grace
+from airflow_provider_bloq.accounts.rotation import GracePeriod
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from airflow_provider_bloq.testing.openbao import LocalVault
 from tests.rotation.callers import Caller
@@ -105,7 +105,7 @@ def test_a_load_goes_through_ten_rotations_without_a_failed_call(
             load.await_calls()
             journal = MemoryJournal()
             if grace:
-                assert isinstance(team.advance(journal, grace=grace), Grace)
+                assert isinstance(team.advance(journal, grace=grace), GracePeriod)
                 load.await_calls()
                 journal.value = json.dumps(journal.read() | {"grace_until": 0.0})
             ids.add(team.rotate(journal).new_client_id)

@@ -17,7 +17,7 @@ import pytest
 from airflow_provider_bloq.testing.local import LocalBloq
 from airflow_provider_bloq.testing.openbao import LocalVault
 from tests.rotation.holding import HoldingRelay
-from tests.rotation.team import PATIENCE, Team
+from tests.rotation.team import SETTLE_SECONDS, Team
 
 NewTeam = Callable[..., Team]
 
@@ -158,7 +158,7 @@ def test_a_colleague_who_makes_a_pair_after_the_death_is_left_alone(
         team = new_team()
         mortals.rotate(team, dies_after=step)
         # Later than any create of the one that died can have been.
-        bloq.advance_clock(PATIENCE + 60)
+        bloq.advance_clock(SETTLE_SECONDS + 60)
         foreign = team.colleague_creates()
 
         end = mortals.rotate(team)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.accounts.rotation import Grace, RotationOutcome, advance, plan
+from airflow_provider_bloq.accounts.rotation import GracePeriod, RotationOutcome, advance, plan
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqRotationHalted
 from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local import LocalBloq
@@ -45,7 +45,7 @@ def test_an_event_loop_rotates_alike(team: Team) -> None:
     async def rotate() -> Any:
         driver = awaiting_driver()
         try:
-            return await driver.run(advance(team.desk.parties(MemoryJournal())))
+            return await driver.run(advance(team.desk.context(MemoryJournal())))
         finally:
             await driver.close()
 
@@ -57,7 +57,7 @@ def test_within_the_grace_period_both_pairs_work(team: Team) -> None:
     journal = MemoryJournal()
     reached = team.advance(journal, grace=LONG)
 
-    assert isinstance(reached, Grace)
+    assert isinstance(reached, GracePeriod)
     assert team.advance(journal, grace=LONG) == reached
     team.check(old={team.keys.client_id})
 
@@ -66,7 +66,7 @@ def test_the_journal_and_the_masks_are_right(team: Team) -> None:
     masked: list[str] = []
     journal = MemoryJournal()
     driver = SyncDriver(PATIENT, mask=masked.append)
-    driver.run(advance(team.desk.parties(journal)))
+    driver.run(advance(team.desk.context(journal)))
     driver.close()
 
     new_secret = team.stored_keys().client_secret.reveal()
@@ -80,7 +80,7 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(team: Team, bloq: LocalBlo
     journal = MemoryJournal()
     bloq.reset_counters()
 
-    planned = team.run(plan(team.desk.parties(journal, grace=60)))
+    planned = team.run(plan(team.desk.context(journal, grace=60)))
 
     assert planned["old_client_id"] == team.keys.client_id
     assert [pair["client_id"] for pair in planned["account_pairs"]] == [team.keys.client_id]
@@ -92,10 +92,10 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(team: Team, bloq: LocalBlo
 
 def test_a_retry_after_the_end_gives_the_same_and_a_clear_rotates_again(team: Team) -> None:
     journal = MemoryJournal()
-    first = team.rotate(journal, era=2)
+    first = team.rotate(journal, generation=2)
 
-    assert team.rotate(journal, era=2) == first
-    second = team.rotate(journal, era=5)
+    assert team.rotate(journal, generation=2) == first
+    second = team.rotate(journal, generation=5)
     assert second.old_client_id == first.new_client_id
     team.check()
 

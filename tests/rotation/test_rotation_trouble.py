@@ -20,7 +20,7 @@ from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from airflow_provider_bloq.testing.openbao import LocalVault
 from tests.rotation.interference import before_create, end_grace, overtake
-from tests.rotation.team import PATIENCE, MemoryJournal, Team
+from tests.rotation.team import SETTLE_SECONDS, MemoryJournal, Team
 from tests.support.drivers import PATIENT
 
 NewTeam = Callable[..., Team]
@@ -43,11 +43,11 @@ def test_pairs_that_a_colleague_makes_in_between_are_left_alone(team: Team) -> N
 
 def test_who_lost_the_race_removes_its_own_pair_and_names_the_winner(team: Team) -> None:
     winner = team.colleague_creates()
-    parties = team.desk.parties(MemoryJournal())
-    overtake(parties, lambda: team.write_stored(clientId=winner.client_id, clientSecret=winner.client_secret))
+    context = team.desk.context(MemoryJournal())
+    overtake(context, lambda: team.write_stored(clientId=winner.client_id, clientSecret=winner.client_secret))
 
     with pytest.raises(BloqRotationOvertaken) as lost:
-        team.run(advance(parties))
+        team.run(advance(context))
 
     assert (lost.value.winner_version, lost.value.retryable) == (2, True)
     assert winner.client_id in str(lost.value)
@@ -56,12 +56,12 @@ def test_who_lost_the_race_removes_its_own_pair_and_names_the_winner(team: Team)
 
 def test_another_field_that_somebody_changed_meanwhile_is_not_undone(team: Team) -> None:
     journal = MemoryJournal()
-    parties = team.desk.parties(journal)
+    context = team.desk.context(journal)
     team.others["spare"] = "changed meanwhile"
-    overtake(parties, lambda: team.write_stored(spare="changed meanwhile"))
+    overtake(context, lambda: team.write_stored(spare="changed meanwhile"))
 
     with pytest.raises(BloqRotationOvertaken):
-        team.run(advance(parties))
+        team.run(advance(context))
     team.check()
     team.rotate(journal)
     team.check()
@@ -123,12 +123,12 @@ def test_what_an_unanswered_create_made_is_removed(team: Team, bloq: LocalBloq) 
 def test_with_two_candidates_nothing_is_deleted_and_a_clear_begins_anew(team: Team, bloq: LocalBloq) -> None:
     journal = MemoryJournal()
     bloq.add_fault(Fault(kind=FaultKind.LOST_RESPONSE, service="accounts", method="POST", path=KEYS_PATH))
-    parties = team.desk.parties(journal)
+    context = team.desk.context(journal)
     colleague: list[str] = []
-    before_create(parties, lambda: colleague.append(team.colleague_creates().client_id))
+    before_create(context, lambda: colleague.append(team.colleague_creates().client_id))
 
     with pytest.raises(BloqRotationDisputed) as disputed:
-        team.run(advance(parties))
+        team.run(advance(context))
 
     named = {client_id for client_id, _ in disputed.value.candidates}
     assert named == team.pairs() - {team.keys.client_id}
@@ -140,7 +140,7 @@ def test_with_two_candidates_nothing_is_deleted_and_a_clear_begins_anew(team: Te
         team.rotate(journal)
     assert team.pairs() == named | {team.keys.client_id}
 
-    team.rotate(journal, era=1)
+    team.rotate(journal, generation=1)
     team.check(foreign=named)
 
 
@@ -177,11 +177,11 @@ def test_a_pair_that_accounts_accepts_only_after_a_while_is_waited_for(team: Tea
 
 
 def test_a_vault_that_is_away_for_a_moment_is_waited_for(team: Team, vault: LocalVault) -> None:
-    parties = team.desk.parties(MemoryJournal())
-    overtake(parties, vault.seal)
+    context = team.desk.context(MemoryJournal())
+    overtake(context, vault.seal)
     driver = SyncDriver(PATIENT, mask=lambda _: None, sleep=lambda _: vault.unseal())
     try:
-        driver.run(advance(parties))
+        driver.run(advance(context))
     finally:
         vault.unseal()
         driver.close()
@@ -190,11 +190,11 @@ def test_a_vault_that_is_away_for_a_moment_is_waited_for(team: Team, vault: Loca
 
 def test_a_vault_that_stays_away_leaves_the_rest_to_the_next_try(team: Team, vault: LocalVault) -> None:
     journal = MemoryJournal()
-    parties = team.desk.parties(journal, policy=RetryPolicy(attempts=2))
-    overtake(parties, vault.seal)
+    context = team.desk.context(journal, policy=RetryPolicy(attempts=2))
+    overtake(context, vault.seal)
     try:
         with pytest.raises(BloqVaultUnavailable, match="sealed"):
-            team.run(advance(parties))
+            team.run(advance(context))
     finally:
         vault.unseal()
     assert team.rotate(journal).old_client_id == team.keys.client_id
@@ -208,8 +208,8 @@ def test_a_window_that_has_not_passed_is_waited_out_before_a_pair_is_judged(
     driver = SyncDriver(PATIENT, mask=lambda _: None, sleep=slept.append)
     bloq.add_fault(Fault(kind=FaultKind.LOST_RESPONSE, service="accounts", method="POST", path=KEYS_PATH))
     with pytest.raises(BloqUnavailable):
-        driver.run(advance(team.desk.parties(MemoryJournal())))
+        driver.run(advance(team.desk.context(MemoryJournal())))
     driver.close()
     (waited,) = slept
-    assert 0 < waited <= PATIENCE
+    assert 0 < waited <= SETTLE_SECONDS
     team.check()

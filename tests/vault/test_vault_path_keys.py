@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.vault.client import VaultAccess
+from airflow_provider_bloq.vault.client import VaultClient
 from airflow_provider_bloq.vault.key_source import VaultPathKeys
 from tests.vault.conftest import CONN_ID
 
@@ -17,7 +17,7 @@ from tests.vault.conftest import CONN_ID
 def path_keys(vault: LocalVault, stored: Any, connect: Any) -> VaultPathKeys:
     role = vault.approle("path-keys", [stored.policy])
     connect(login=role.role_id, password=role.secret_id, extra={"auth_type": "approle"})
-    return VaultPathKeys(VaultLocation(CONN_ID, stored.path), VaultAccess(CONN_ID, timeout=10))
+    return VaultPathKeys(VaultLocation(CONN_ID, stored.path), VaultClient(CONN_ID, timeout=10))
 
 
 def test_each_chain_has_a_field_which_is_read_anew_each_time(

@@ -12,7 +12,7 @@ import requests
 from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqVaultUnavailable
 from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.vault.http import CannotBeSent, VaultHttpSession
+from airflow_provider_bloq.vault.http import UnsendableRequest, VaultHttpSession
 from airflow_provider_bloq.vault.key_source import VaultKeySource
 from tests.support.raw_server import RawConnection, RawServer, Script, SeenRequest, answering
 from tests.vault.conftest import CONN_ID, everything_shown_by
@@ -249,6 +249,6 @@ def test_a_proxy_that_cannot_be_read_is_told_without_its_password(
 
 def test_what_cannot_be_sent_is_told_by_its_kind_alone() -> None:
     wire = VaultHttpSession("http://127.0.0.1:9", 1.0, {})
-    with pytest.raises(CannotBeSent, match="^InvalidHeader$") as told:
+    with pytest.raises(UnsendableRequest, match="^InvalidHeader$") as told:
         wire.request("get", "http://127.0.0.1:9/", headers={"X-Vault-Token": "canary\n"})
     assert told.value.__context__ is None

@@ -10,7 +10,7 @@ import pytest
 from hvac.exceptions import Forbidden, InvalidRequest
 
 from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.vault.kv import LostRace, read_kv2, write_kv2
+from airflow_provider_bloq.vault.kv import WriteConflict, read_kv2, write_kv2
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_who_read_another_version_writes_nothing(client: Any, path: str, known: 
     write_kv2(client, "secret", path, {"a": "1"}, cas=0)
     write_kv2(client, "secret", path, {"a": "2"}, cas=1)
 
-    with pytest.raises(LostRace):
+    with pytest.raises(WriteConflict):
         write_kv2(client, "secret", path, {"a": "mine"}, cas=known)
 
     secret = read_kv2(client, "secret", path)

@@ -11,12 +11,12 @@ import pytest
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.vault.client import VaultSession
+from airflow_provider_bloq.vault.client import VaultLogin
 
 
-def endpoint_of(connect: Any, **fields: Any) -> Any:
+def settings_of(connect: Any, **fields: Any) -> Any:
     connect(**({"password": "token"} | fields))
-    return VaultSession.open("vault_under_test", timeout=1).endpoint
+    return VaultLogin.open("vault_under_test", timeout=1).settings
 
 
 @pytest.mark.parametrize("conn_type", ["vault", "vaults", "http", "https"])
@@ -27,22 +27,22 @@ def test_the_url_that_is_checked_is_the_one_that_the_hook_asks(
 ) -> None:
     extra = {} if use_tls is None else {"use_tls": use_tls}
     connect(conn_type=conn_type, host="localhost", port=port, password="token", extra=extra)
-    session = VaultSession.open("vault_under_test", timeout=1)
+    session = VaultLogin.open("vault_under_test", timeout=1)
     # Auth by token: the login sends nothing.
     session.log_in(lambda _: None)
-    assert session.client.url == session.endpoint.url
+    assert session.client.url == session.settings.url
 
 
 def test_the_timeout_reaches_every_request(connect: Any) -> None:
     connect(password="token", extra={"client_kwargs": {"timeout": 999}})
-    session = VaultSession.open("vault_under_test", timeout=7.5)
+    session = VaultLogin.open("vault_under_test", timeout=7.5)
     session.log_in(lambda _: None)
     assert session.client.adapter._kwargs["timeout"] == 7.5
 
 
 def test_the_defaults_are_those_of_the_hook(connect: Any) -> None:
-    endpoint = endpoint_of(connect)
-    assert (endpoint.mount, endpoint.kv_version, endpoint.auth_type, endpoint.namespace) == (
+    settings = settings_of(connect)
+    assert (settings.mount, settings.kv_version, settings.auth_type, settings.namespace) == (
         "secret",
         2,
         "token",
@@ -52,14 +52,14 @@ def test_the_defaults_are_those_of_the_hook(connect: Any) -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "vault.localhost", "127.0.0.1", "127.8.9.1", "[::1]"])
 def test_plain_http_is_allowed_to_loopback(connect: Any, host: str) -> None:
-    assert endpoint_of(connect, host=host, port=8200).url == f"http://{host}:8200"
+    assert settings_of(connect, host=host, port=8200).url == f"http://{host}:8200"
 
 
 @pytest.mark.parametrize("host", ["vault", "10.0.0.7", "localhost.example.com", "0.0.0.0", "[::2]"])
 def test_plain_http_to_elsewhere_is_refused(connect: Any, host: str) -> None:
     with pytest.raises(BloqConfigurationError, match="plain http"):
-        endpoint_of(connect, host=host)
-    assert endpoint_of(connect, host=host, extra={"use_tls": True}).url.startswith("https://")
+        settings_of(connect, host=host)
+    assert settings_of(connect, host=host, extra={"use_tls": True}).url.startswith("https://")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_plain_http_to_elsewhere_is_refused(connect: Any, host: str) -> None:
 )
 def test_a_host_that_is_no_bare_name_is_refused_and_not_quoted(connect: Any, host: str | None) -> None:
     with pytest.raises(BloqConfigurationError, match="not usable") as caught:
-        endpoint_of(connect, host=host)
+        settings_of(connect, host=host)
     assert "canary" not in str(caught.value)
 
 

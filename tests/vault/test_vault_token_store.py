@@ -13,13 +13,13 @@ from airflow_provider_bloq.auth.shared_store import Record
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqVaultUnavailable
 from airflow_provider_bloq.testing.openbao import LocalVault, SeenRequest
 from airflow_provider_bloq.testing.stack import member_policy, reader_policy, worker_policy
-from airflow_provider_bloq.vault.client import VaultAccess
-from airflow_provider_bloq.vault.token_slot import VaultSlot
+from airflow_provider_bloq.vault.client import VaultClient
+from airflow_provider_bloq.vault.token_store import VaultTokenStore
 from tests.support.drivers import DRIVERS, DriverKind, run_to_end
 
 CONN_ID = "vault_under_test"
 
-SlotAs = Callable[..., VaultSlot]
+SlotAs = Callable[..., VaultTokenStore]
 
 
 @pytest.fixture
@@ -31,34 +31,36 @@ def path() -> str:
 def slot_as(vault: LocalVault, connect: Any, path: str) -> SlotAs:
     """Make the slot for who logs in with a policy of these rules."""
 
-    def made(rules: str, at: str | None = None, **connection: Any) -> VaultSlot:
+    def made(rules: str, at: str | None = None, **connection: Any) -> VaultTokenStore:
         name = secrets.token_hex(4)
         vault.write_policy(name, rules)
         connect(password=vault.token(name), **connection)
-        return VaultSlot(VaultAccess(CONN_ID, timeout=10), at or path)
+        return VaultTokenStore(VaultClient(CONN_ID, timeout=10), at or path)
 
     return made
 
 
 @pytest.fixture
-def member(slot_as: SlotAs, path: str) -> VaultSlot:
+def member(slot_as: SlotAs, path: str) -> VaultTokenStore:
     return slot_as(member_policy(path))
 
 
-def read(slot: VaultSlot, kind: DriverKind = "blocking") -> Record:
+def read(slot: VaultTokenStore, kind: DriverKind = "blocking") -> Record:
     (record,) = run_to_end(kind, slot.read)
     assert isinstance(record, Record)
     return record
 
 
-def write(slot: VaultSlot, fields: dict[str, Any], after: int, kind: DriverKind = "blocking") -> int | None:
+def write(
+    slot: VaultTokenStore, fields: dict[str, Any], after: int, kind: DriverKind = "blocking"
+) -> int | None:
     (version,) = run_to_end(kind, lambda: slot.write(fields, after=after))
     assert version is None or isinstance(version, int)
     return version
 
 
 @pytest.mark.parametrize("kind", DRIVERS)
-def test_what_is_written_is_read_with_its_version_and_age(member: VaultSlot, kind: DriverKind) -> None:
+def test_what_is_written_is_read_with_its_version_and_age(member: VaultTokenStore, kind: DriverKind) -> None:
     assert read(member, kind) == Record(0)
     assert write(member, {"n": 1}, 0, kind) == 1
     assert write(member, {"n": 2}, 1, kind) == 2
@@ -69,7 +71,7 @@ def test_what_is_written_is_read_with_its_version_and_age(member: VaultSlot, kin
 
 
 def test_the_age_grows_by_vault_s_clock(
-    member: VaultSlot, wait_until: Callable[[Callable[[], bool]], None]
+    member: VaultTokenStore, wait_until: Callable[[Callable[[], bool]], None]
 ) -> None:
     write(member, {"n": 1}, 0)
     wait_until(lambda: read(member).age > 1.0)
@@ -98,7 +100,7 @@ def test_clocks_of_vault_that_differ_are_told_once(
 
 
 def test_a_reader_is_told_of_a_secret_that_is_yet_to_be_written(
-    relay: Any, member: VaultSlot, slot_as: SlotAs, path: str, caplog: pytest.LogCaptureFixture
+    relay: Any, member: VaultTokenStore, slot_as: SlotAs, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(member, {"n": 1}, 0)
     relay.ahead = -60.0
@@ -106,14 +108,14 @@ def test_a_reader_is_told_of_a_secret_that_is_yet_to_be_written(
     assert "before the write" in caplog.text
 
 
-def test_one_read_is_one_request(vault: LocalVault, member: VaultSlot, path: str, watch: Any) -> None:
+def test_one_read_is_one_request(vault: LocalVault, member: VaultTokenStore, path: str, watch: Any) -> None:
     write(member, {"n": 1}, 0)
     with watch() as seen:
         read(member)
     assert seen == [SeenRequest("read", f"secret/data/{path}")]
 
 
-def test_a_write_after_another_s_is_not_made(member: VaultSlot) -> None:
+def test_a_write_after_another_s_is_not_made(member: VaultTokenStore) -> None:
     assert write(member, {"n": 1}, 0) == 1
     assert write(member, {"n": 2}, 0) is None
     assert read(member).fields == {"n": 1}
@@ -121,7 +123,7 @@ def test_a_write_after_another_s_is_not_made(member: VaultSlot) -> None:
 
 def test_of_many_that_write_at_once_one_does(vault: LocalVault, connect: Any, path: str) -> None:
     connect(password=vault.root_token)
-    slots = [VaultSlot(VaultAccess(CONN_ID, timeout=30), path) for _ in range(8)]
+    slots = [VaultTokenStore(VaultClient(CONN_ID, timeout=30), path) for _ in range(8)]
     assert write(slots[0], {"n": 0}, 0) == 1
     with ThreadPoolExecutor(8) as pool:
         written = list(pool.map(lambda slot: write(slot, {"n": 1}, 1), slots))
@@ -129,7 +131,7 @@ def test_of_many_that_write_at_once_one_does(vault: LocalVault, connect: Any, pa
 
 
 def test_a_deleted_version_is_nothing_and_can_be_followed(
-    vault: LocalVault, member: VaultSlot, path: str
+    vault: LocalVault, member: VaultTokenStore, path: str
 ) -> None:
     write(member, {"n": 1}, 0)
     vault.delete_version(path, 1)
@@ -140,7 +142,7 @@ def test_a_deleted_version_is_nothing_and_can_be_followed(
     assert write(member, {"n": 3}, 2) == 3
 
 
-def test_old_tokens_do_not_pile_up(vault: LocalVault, member: VaultSlot, path: str) -> None:
+def test_old_tokens_do_not_pile_up(vault: LocalVault, member: VaultTokenStore, path: str) -> None:
     version = 0
     for n in range(4):
         version = write(member, {"n": n}, version) or 0
@@ -158,7 +160,7 @@ def test_a_member_that_may_not_limit_the_versions_works_all_the_same(slot_as: Sl
 
 
 def test_a_reader_reads_and_cannot_write(
-    vault: LocalVault, member: VaultSlot, slot_as: SlotAs, path: str
+    vault: LocalVault, member: VaultTokenStore, slot_as: SlotAs, path: str
 ) -> None:
     write(member, {"n": 1}, 0)
     reader = slot_as(reader_policy(path))
@@ -225,7 +227,7 @@ def test_a_v1_engine_that_is_taken_for_v2_is_not_written_to(
     vault: LocalVault, connect: Any, path: str, watch: Any
 ) -> None:
     connect(password=vault.root_token, schema="kv1")
-    slot = VaultSlot(VaultAccess(CONN_ID, timeout=10), path)
+    slot = VaultTokenStore(VaultClient(CONN_ID, timeout=10), path)
     with watch() as seen, pytest.raises(BloqConfigurationError, match="is version 1"):
         write(slot, {"n": 1}, read(slot).version)
     assert {one.operation for one in seen} == {"read"}
@@ -234,10 +236,12 @@ def test_a_v1_engine_that_is_taken_for_v2_is_not_written_to(
 def test_a_mount_that_is_none_is_told(vault: LocalVault, connect: Any, path: str) -> None:
     connect(password=vault.root_token, schema="nowhere")
     with pytest.raises(BloqConfigurationError, match="nothing is mounted"):
-        read(VaultSlot(VaultAccess(CONN_ID, timeout=10), path))
+        read(VaultTokenStore(VaultClient(CONN_ID, timeout=10), path))
 
 
-def test_a_sealed_vault_is_unavailable_and_works_again_after(vault: LocalVault, member: VaultSlot) -> None:
+def test_a_sealed_vault_is_unavailable_and_works_again_after(
+    vault: LocalVault, member: VaultTokenStore
+) -> None:
     write(member, {"n": 1}, 0)
     vault.seal()
     try:
@@ -267,7 +271,7 @@ def test_what_does_not_answer_like_a_vault_is_told(
     relay.spoil(f"/v1/secret/data/{path}", 200, body)
     connect(password=vault.root_token, port=relay.port)
     with pytest.raises(BloqConfigurationError, match="does not answer like a Vault"):
-        read(VaultSlot(VaultAccess(CONN_ID, timeout=10), path))
+        read(VaultTokenStore(VaultClient(CONN_ID, timeout=10), path))
 
 
 def test_a_token_that_expired_is_replaced_by_one_login(
@@ -277,7 +281,7 @@ def test_a_token_that_expired_is_replaced_by_one_login(
     role = vault.approle("shared-member", ["shared-member"], token_type="service")
     tokens: list[str] = []
     connect(login=role.role_id, password=role.secret_id, extra={"auth_type": "approle"})
-    slot = VaultSlot(VaultAccess(CONN_ID, timeout=10, mask=tokens.append), path)
+    slot = VaultTokenStore(VaultClient(CONN_ID, timeout=10, mask=tokens.append), path)
     write(slot, {"n": 1}, 0)
     vault.revoke(tokens[0])
     with watch() as seen:

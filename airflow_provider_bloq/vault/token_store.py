@@ -9,18 +9,18 @@ from typing import Any
 from airflow_provider_bloq.auth.shared_store import Record
 from airflow_provider_bloq.exceptions import BloqConfigurationError, FieldProblem
 from airflow_provider_bloq.flow.effects import Flow, run_blocking
-from airflow_provider_bloq.vault.client import VaultAccess
+from airflow_provider_bloq.vault.client import VaultClient
 from airflow_provider_bloq.vault.diagnosis import (
     diagnose_read,
     diagnose_write,
     mounted_kv_version,
     wrong_engine,
 )
-from airflow_provider_bloq.vault.kv import LostRace, api_path, read_dated, write_dated
+from airflow_provider_bloq.vault.kv import WriteConflict, api_path, read_dated, write_dated
 from airflow_provider_bloq.vault.vault_settings import VaultSettings
 
 __all__ = [
-    "VaultSlot",
+    "VaultTokenStore",
 ]
 
 
@@ -33,7 +33,7 @@ DELETE_AFTER = "13h"
 _LEAST_AGE, _MOST_AGE = -2.0, 10.0
 
 
-class VaultSlot:
+class VaultTokenStore:
     """Reads with Vault's own clock and writes with check-and-set.
 
     Before its first write it asks Vault to keep one version only, to delete it once it is surely of no
@@ -43,7 +43,7 @@ class VaultSlot:
     :param path: Path of the secret below the mount, without ``data/``.
     """
 
-    def __init__(self, access: VaultAccess, path: str) -> None:
+    def __init__(self, access: VaultClient, path: str) -> None:
         self._access = access
         self._path = path
         self._is_tidied = False
@@ -60,8 +60,8 @@ class VaultSlot:
 
         :raises BloqConfigurationError: The Vault connection is missing or wrong.
         """
-        endpoint = self._access.endpoint
-        return ("shared", endpoint.url, endpoint.namespace, endpoint.login_digest, endpoint.mount, self._path)
+        settings = self._access.settings
+        return ("shared", settings.url, settings.namespace, settings.login_digest, settings.mount, self._path)
 
     def read(self) -> Flow[Record]:
         """Read what the secret holds now; see :meth:`..auth.slot.Slot.read`."""
@@ -76,9 +76,9 @@ class VaultSlot:
         self._access.forget()
 
     def _read(self) -> Record:
-        def read(client: Any, endpoint: VaultSettings) -> Record:
-            self._require_kv2(endpoint)
-            secret = read_dated(client, endpoint.mount, self._path)
+        def read(client: Any, settings: VaultSettings) -> Record:
+            self._require_kv2(settings)
+            secret = read_dated(client, settings.mount, self._path)
             if secret.age < _LEAST_AGE:
                 self._warn_of_clocks(secret.age)
             return Record(secret.version, secret.data, secret.age)
@@ -86,24 +86,24 @@ class VaultSlot:
         return self._access.call(read, self._explain_read)
 
     def _write(self, fields: Mapping[str, Any], after: int) -> int | None:
-        def write(client: Any, endpoint: VaultSettings) -> int:
-            self._require_kv2(endpoint)
+        def write(client: Any, settings: VaultSettings) -> int:
+            self._require_kv2(settings)
             if not after and (
                 misread := wrong_engine(
-                    endpoint, mounted_kv_version(client, endpoint.mount), self.description
+                    settings, mounted_kv_version(client, settings.mount), self.description
                 )
             ):
                 # A v1 engine takes the write, too, for that of a secret with another name.
                 raise misread
-            self._tidy(client, endpoint)
-            written = write_dated(client, endpoint.mount, self._path, fields, cas=after)
+            self._tidy(client, settings)
+            written = write_dated(client, settings.mount, self._path, fields, cas=after)
             if written.age is not None and not _LEAST_AGE <= written.age <= _MOST_AGE:
                 self._warn_of_clocks(written.age)
             return written.version
 
         try:
             return self._access.call(write, self._explain_write)
-        except LostRace:
+        except WriteConflict:
             return None
 
     def _warn_of_clocks(self, age: float) -> None:
@@ -118,7 +118,7 @@ class VaultSlot:
             "before" if age < 0 else "after",
         )
 
-    def _tidy(self, client: Any, endpoint: VaultSettings) -> None:
+    def _tidy(self, client: Any, settings: VaultSettings) -> None:
         from hvac.exceptions import Forbidden
 
         if self._is_tidied:
@@ -126,7 +126,7 @@ class VaultSlot:
         try:
             client.secrets.kv.v2.update_metadata(
                 path=self._path,
-                mount_point=endpoint.mount,
+                mount_point=settings.mount,
                 max_versions=1,
                 cas_required=True,
                 delete_version_after=DELETE_AFTER,
@@ -135,28 +135,28 @@ class VaultSlot:
             log.info(
                 "The policy does not permit to limit the versions of %s: add update on %s/metadata/%s.",
                 self.description,
-                endpoint.mount,
+                settings.mount,
                 self._path,
             )
         self._is_tidied = True
 
-    def _require_kv2(self, endpoint: VaultSettings) -> None:
-        if endpoint.kv_version != 2:
+    def _require_kv2(self, settings: VaultSettings) -> None:
+        if settings.kv_version != 2:
             raise BloqConfigurationError.of(
                 "shared_vault_conn_id",
-                f"its KV engine is of version {endpoint.kv_version}, which has no check-and-set",
+                f"its KV engine is of version {settings.kv_version}, which has no check-and-set",
                 "Share through a KV engine of version 2",
                 self.description,
             )
 
-    def _explain_read(self, error: Exception, client: Any, endpoint: VaultSettings) -> Exception:
-        return _about_sharing(diagnose_read(error, client, endpoint, self._path, self.description))
+    def _explain_read(self, error: Exception, client: Any, settings: VaultSettings) -> Exception:
+        return _about_sharing(diagnose_read(error, client, settings, self._path, self.description))
 
-    def _explain_write(self, error: Exception, client: Any, endpoint: VaultSettings) -> Exception:
+    def _explain_write(self, error: Exception, client: Any, settings: VaultSettings) -> Exception:
         from hvac.exceptions import Forbidden
 
         if isinstance(error, Forbidden):
-            full = api_path(2, endpoint.mount, self._path)
+            full = api_path(2, settings.mount, self._path)
             return BloqConfigurationError.of(
                 "shared_vault_path",
                 f"Vault does not permit this login to write {full!r}, as a member of the fleet must",
@@ -164,7 +164,7 @@ class VaultSlot:
                 "client keys out of the connection, which makes it a reader",
                 self.description,
             )
-        return _about_sharing(diagnose_write(error, endpoint, self._path, self.description))
+        return _about_sharing(diagnose_write(error, settings, self._path, self.description))
 
 
 def _about_sharing(error: Exception) -> Exception:
