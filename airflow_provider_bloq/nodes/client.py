@@ -1,4 +1,4 @@
-"""What the API does with nodes and with clusters alike."""
+"""Client for nodes and clusters, and updates of a cluster that may safely be repeated."""
 
 from __future__ import annotations
 
@@ -41,28 +41,27 @@ __all__ = [
 
 M = TypeVar("M", bound=Deployment)
 
-#: How a delete of what is stopped already may be answered: which it is, is not documented.
-_OF_STOPPED = frozenset({400, 404, 409, 410})
+#: Possible answers to the delete of something that is already stopped; Bloq does not document which.
+_ALREADY_STOPPED = frozenset({400, 404, 409, 410})
 
 
 @dataclass(frozen=True, slots=True)
 class Listing(Generic[M]):
-    """All of the account at one moment.
+    """All nodes or all clusters of the account.
 
-    :param machines: Those that were deleted (``stopped``) included.
-    :param served_at: The moment, in epoch seconds by the service's clock; None where it does not say.
+    :param deployments: The nodes or clusters, including deleted ones (``stopped``).
+    :param served_at: When the list was made, in epoch seconds by the service's clock; None if the service does not say.
     """
 
-    machines: list[M]
+    deployments: list[M]
     served_at: float | None
 
 
 class DeploymentsApi(Service, Generic[M]):
     """The endpoints that nodes and clusters have in common.
 
-    Every operation raises :class:`~airflow_provider_bloq.exceptions.BloqApiError` where the service
-    answers with an error or not at all, and :class:`~airflow_provider_bloq.exceptions.BloqAuthError`
-    where no usable token can be had.
+    Every operation raises :class:`~airflow_provider_bloq.exceptions.BloqApiError` if the service answers with an error
+    or not at all, and :class:`~airflow_provider_bloq.exceptions.BloqAuthError` if there is no usable token.
     """
 
     CHAINS: ClassVar[Endpoint]
@@ -76,44 +75,40 @@ class DeploymentsApi(Service, Generic[M]):
     @operation
     def chains(self) -> Flow[list[Offer]]:
         """List the chains, networks and software on offer."""
-        return [Offer.from_json(item) for item in _list_of(self.CHAINS, (yield from self.call(self.CHAINS)))]
+        return (yield from self._offers(self.CHAINS))
 
     @operation
     def services(self) -> Flow[list[Offer]]:
         """List the services on offer; their ids go to ``create``."""
-        return [
-            Offer.from_json(item) for item in _list_of(self.SERVICES, (yield from self.call(self.SERVICES)))
-        ]
+        return (yield from self._offers(self.SERVICES))
 
     @operation
     def list(self) -> Flow[builtins.list[M]]:
-        """List all of the account, those that were deleted (``stopped``) included."""
-        return (yield from self.listing()).machines
+        """List all of the account, including deleted ones (``stopped``)."""
+        return (yield from self.listing()).deployments
 
     @operation
     def get(self, id: str) -> Flow[M]:  # noqa: A002 - the field's own name
         """Read one.
 
-        :param id: Its id, as Bloq gave it.
-        :raises BloqNotFound: There is none of this id in this account.
+        :raises BloqNotFound: The account has none with this id.
         """
         return (yield from self.one(id))
 
     @operation
     def delete(self, id: str) -> Flow[None]:  # noqa: A002 - the field's own name
-        """Delete one for good. It stays in the list as ``stopped``; deleting that again is no error.
+        """Delete one for good. It stays on the list as ``stopped``; deleting it again succeeds.
 
-        :param id: Its id, as Bloq gave it.
-        :raises BloqNotFound: There is none of this id in this account.
+        :raises BloqNotFound: The account has none with this id.
         """
         try:
             yield from self.call(self.DELETE, id=id)
         except BloqApiError as error:
-            if error.status not in _OF_STOPPED:
+            if error.status not in _ALREADY_STOPPED:
                 raise
-            # Also the answer to a second request, sent because the first one's answer was lost.
-            machines = (yield from self.listing()).machines
-            if not any(machine.id == id.strip() and machine.state == STOPPED for machine in machines):
+            # This may answer a second request, sent because the answer to the first was lost.
+            listing = yield from self.listing()
+            if not any(one.id == id.strip() and one.state == STOPPED for one in listing.deployments):
                 raise
 
     @property
@@ -122,36 +117,40 @@ class DeploymentsApi(Service, Generic[M]):
         return self.CREATE.url(self.url, {})
 
     def post(self, order: Order, *, before_each: Callable[[], Flow[None]]) -> Flow[M]:
-        """Ask for a new one, whatever was asked for before; see :class:`.creation.Creation`. A flow.
+        """Send a create, without regard to earlier ones; see :class:`.creation.Creation`. A flow.
 
-        :param order: What to create.
-        :param before_each: Makes a flow to run right before each time that the request is sent.
+        :param order: Body of the request, from ``order()``.
+        :param before_each: Returns a flow to run right before each time the request is sent.
         """
         answer = yield from self.ask(self.CREATE, {}, body=dict(order), before_each=before_each)
         return (yield from self._read(answer.content))
 
     def listing(self) -> Flow[Listing[M]]:
-        """As :meth:`list`, with the time of the list. A flow."""
+        """Like :meth:`list`, with the time of the list. A flow."""
         answer = yield from self.ask(self.LIST, {})
-        machines = [self.MODEL.from_json(item) for item in _list_of(self.LIST, answer.content)]
-        yield from mask(*(machine.auth.password for machine in machines if machine.auth is not None))
-        return Listing(machines, answer.served_at)
+        deployments = [self.MODEL.from_json(item) for item in _require_list(self.LIST, answer.content)]
+        yield from mask(*(one.auth.password for one in deployments if one.auth is not None))
+        return Listing(deployments, answer.served_at)
 
     def one(self, id: str) -> Flow[M]:  # noqa: A002 - the field's own name
-        """As :meth:`get`. A flow."""
+        """Like :meth:`get`. A flow."""
         return (yield from self._read((yield from self.call(self.GET, id=id))))
 
     def _read(self, item: Any) -> Flow[M]:
-        machine = self.MODEL.from_json(item)
-        if machine.auth is not None:
-            yield from mask(machine.auth.password)
-        return machine
+        deployment = self.MODEL.from_json(item)
+        if deployment.auth is not None:
+            yield from mask(deployment.auth.password)
+        return deployment
+
+    def _offers(self, endpoint: Endpoint) -> Flow[builtins.list[Offer]]:
+        items = _require_list(endpoint, (yield from self.call(endpoint)))
+        return [Offer.from_json(item) for item in items]
 
 
-def _list_of(endpoint: Endpoint, answer: Any) -> list[Any]:
+def _require_list(endpoint: Endpoint, answer: Any) -> list[Any]:
     if not isinstance(answer, list):
         raise BloqUnavailable(
-            f"{endpoint.method} {endpoint.path} gave something that is no list.", method=endpoint.method
+            f"{endpoint.method} {endpoint.path} did not return a list.", method=endpoint.method
         )
     return answer
 
@@ -178,14 +177,14 @@ class NodesApi(DeploymentsApi[Node]):
     ) -> Flow[Node]:
         """Create a node.
 
-        :param service_id: What to create: an id out of ``services()``.
-        :param auth_type: How the node will know its callers: ``jwt`` (the access token) or ``basic``
-            (a user and password of its own).
+        :param service_id: What to create: an id from ``services()``.
+        :param auth_type: How the node authenticates callers: ``jwt`` (the access token) or ``basic`` (user and
+            password).
         :param exclusive_creates: Set it only if nobody else creates nodes of this service at the same time:
             where the answer is lost, a lone new node is then taken for the one created here.
-        :raises BloqQuotaExceeded: The account runs as many nodes as its plan allows.
+        :raises BloqQuotaExceeded: The account has reached the limit of its plan.
         :raises BloqNotFound: There is no such service.
-        :raises BloqAmbiguousCreate: The answer was lost, and what came of it cannot be told.
+        :raises BloqAmbiguousCreate: The answer was lost, and the outcome is unknown.
         """
         order = self.order(service_id, auth_type)
         return (yield from Creation(api=self, order=order, exclusive_creates=exclusive_creates).run())
@@ -194,7 +193,7 @@ class NodesApi(DeploymentsApi[Node]):
     def order(cls, service_id: str, auth_type: str) -> dict[str, Any]:
         """Return the body of a create; parameters as for :meth:`create`.
 
-        :raises BloqConfigurationError: An argument cannot be right.
+        :raises BloqConfigurationError: An argument is invalid.
         """
         require_choice("auth_type", auth_type, cls.AUTH_TYPES)
         return {"serviceId": service_id, "authType": auth_type}
@@ -203,9 +202,9 @@ class NodesApi(DeploymentsApi[Node]):
     def logs(self, id: str, lines: int = 100) -> Flow[Any]:  # noqa: A002 - the field's own name
         """Read the last lines of a node's log.
 
-        :param id: The node's id.
-        :param lines: How many.
-        :return: What the service gives; the shape is not documented, a list of lines is likely.
+        :param id: Id of the node.
+        :param lines: Number of lines.
+        :return: The JSON that the service returns; its form is not documented, probably a list of lines.
         """
         require_whole_number("lines", lines, least=1)
         return (yield from self.call(self.LOGS, query={"lines": lines}, id=id))
@@ -219,18 +218,18 @@ class AsyncNodesClient(RunsAsync, NodesApi):
     """:class:`NodesApi` with operations that are awaited."""
 
 
-#: How many members a cluster may have.
+#: Smallest and largest number of members of a cluster.
 MIN_CAPACITY, MAX_CAPACITY = 2, 10
 
 
 class ClustersApi(DeploymentsApi[Cluster]):
     """The endpoints of clusters.
 
-    Source: https://docs.bloq.com/advanced-documentation/technical-reference/nodes-api, and Bloq's
-    command-line client, which is ahead of it.
+    Source: https://docs.bloq.com/advanced-documentation/technical-reference/nodes-api, and Bloq's command-line client,
+    which knows more endpoints.
     """
 
-    # In these two the service writes "cluster", in all others "clusters".
+    # These two paths have "cluster", all others "clusters".
     CHAINS = Endpoint("GET", "/chains/cluster", idempotent=True)
     SERVICES = Endpoint("GET", "/services/cluster", idempotent=True)
     LIST = Endpoint("GET", "/users/me/clusters", idempotent=True)
@@ -255,14 +254,14 @@ class ClustersApi(DeploymentsApi[Cluster]):
     ) -> Flow[Cluster]:
         """Create a cluster.
 
-        :param service_id: What to create: an id out of ``services()``.
+        :param service_id: What to create: an id from ``services()``.
         :param auth_type: ``jwt``, ``basic`` or ``none``.
         :param capacity: Number of members, 2 to 10.
         :param alias: A second name for it.
         :param exclusive_creates: As for nodes: :meth:`airflow_provider_bloq.nodes.client.NodesApi.create`.
-        :raises BloqQuotaExceeded: The account runs as many as its plan allows.
+        :raises BloqQuotaExceeded: The account has reached the limit of its plan.
         :raises BloqNotFound: There is no such service.
-        :raises BloqAmbiguousCreate: The answer was lost, and what came of it cannot be told.
+        :raises BloqAmbiguousCreate: The answer was lost, and the outcome is unknown.
         """
         order = self.order(service_id, auth_type, capacity=capacity, alias=alias)
         return (yield from Creation(api=self, order=order, exclusive_creates=exclusive_creates).run())
@@ -271,7 +270,7 @@ class ClustersApi(DeploymentsApi[Cluster]):
     def order(cls, service_id: str, auth_type: str, *, capacity: int, alias: str | None) -> dict[str, Any]:
         """Return the body of a create; parameters as for :meth:`create`.
 
-        :raises BloqConfigurationError: An argument cannot be right.
+        :raises BloqConfigurationError: An argument is invalid.
         """
         require_choice("auth_type", auth_type, cls.AUTH_TYPES)
         require_whole_number("capacity", capacity, least=MIN_CAPACITY, most=MAX_CAPACITY)
@@ -282,11 +281,10 @@ class ClustersApi(DeploymentsApi[Cluster]):
     def update(self, id: str, *, capacity: int, service_id: str | None = None) -> Flow[None]:  # noqa: A002
         """Change the number of members and, if given, the service.
 
-        A change of service takes time; until it is through, the cluster has an ``updatingService``.
+        A change of service takes time; the cluster has an ``updatingService`` until it is complete.
 
-        :param id: The cluster's id.
-        :param capacity: Number of members, 2 to 10. The service wants it each time.
-        :param service_id: Another service to move to.
+        :param capacity: Number of members, 2 to 10; required by the API.
+        :param service_id: The new service.
         """
         require_whole_number("capacity", capacity, least=MIN_CAPACITY, most=MAX_CAPACITY)
         body: dict[str, Any] = {"capacity": capacity}
@@ -296,20 +294,15 @@ class ClustersApi(DeploymentsApi[Cluster]):
 
     @operation
     def abort_update(self, id: str) -> Flow[None]:  # noqa: A002
-        """Stop a change of service that is under way.
+        """Abort a change of service.
 
-        :param id: The cluster's id.
-        :raises BloqNotFound: There is no such cluster, or no change is under way (any more).
+        :raises BloqNotFound: There is no such cluster, or no change is in progress.
         """
         yield from self.call(self.ABORT_UPDATE, id=id)
 
     @operation
     def set_alias(self, id: str, alias: str) -> Flow[None]:  # noqa: A002
-        """Give a cluster a second name.
-
-        :param id: The cluster's id.
-        :param alias: The name.
-        """
+        """Give a cluster a second name."""
         yield from self.call(self.ALIAS, body={"alias": alias}, id=id)
 
 
@@ -323,12 +316,9 @@ class AsyncClustersClient(RunsAsync, ClustersApi):
 
 @dataclass(frozen=True, slots=True)
 class ClusterUpdate:
-    """What a cluster is to become; None where it may stay as it is.
+    """The wanted settings of a cluster; None for those that may stay as they are.
 
-    :param capacity: Number of members.
-    :param service_id: Its service.
-    :param alias: Its second name.
-    :raises BloqConfigurationError: Nothing is wanted, or a capacity that cannot be.
+    :raises BloqConfigurationError: Nothing is given, or the capacity is out of range.
     """
 
     capacity: int | None = None
@@ -340,17 +330,17 @@ class ClusterUpdate:
             require_whole_number("capacity", self.capacity, least=MIN_CAPACITY, most=MAX_CAPACITY)
         if (self.capacity, self.service_id, self.alias) == (None, None, None):
             raise BloqConfigurationError.of(
-                "capacity", "neither it nor service_id nor alias is given", "Say what is to be changed."
+                "capacity", "neither it nor service_id nor alias is given", "Give at least one of them."
             )
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterChanges:
-    """What has to be asked for.
+    """The requests that an update still needs.
 
-    :param capacity: Number of members to ask for; None for no request. The service wants it with each.
-    :param service_id: Service to ask for along with it.
-    :param alias: Second name to ask for.
+    :param capacity: Number of members to request; None if neither capacity nor service changes.
+    :param service_id: Service to request along with the capacity.
+    :param alias: Second name to request.
     """
 
     capacity: int | None = None
@@ -359,34 +349,31 @@ class ClusterChanges:
 
 
 def remaining_changes(cluster: Cluster, wanted: ClusterUpdate) -> ClusterChanges:
-    """Decide what has to be asked for. What is there, or on its way, is not asked for again.
+    """Return the changes that are neither made nor in progress.
 
-    :raises BloqConfigurationError: The cluster does not tell its capacity, and none is wanted.
+    :raises BloqConfigurationError: A capacity is needed, but neither the cluster nor the update has one.
     :raises BloqUpdateNotDone: The cluster was stopped.
     """
     if cluster.state == STOPPED:
-        raise BloqUpdateNotDone(f"{cluster.id} was stopped, which is its end.", cluster_id=cluster.id)
+        raise BloqUpdateNotDone(f"{cluster.id} was stopped for good.", cluster_id=cluster.id)
     capacity = cluster.shown.get("capacity")
-    heading_for = cluster.shown.get("updatingService") or cluster.service
-    service_id = wanted.service_id if wanted.service_id not in (None, heading_for) else None
+    moving_to = cluster.shown.get("updatingService") or cluster.service
+    service_id = wanted.service_id if wanted.service_id not in (None, moving_to) else None
     alias = wanted.alias if wanted.alias not in (None, cluster.shown.get("alias")) else None
     if service_id is None and wanted.capacity in (None, capacity):
         return ClusterChanges(alias=alias)
-    asked = capacity if wanted.capacity is None else wanted.capacity
-    if not isinstance(asked, int):
+    requested = capacity if wanted.capacity is None else wanted.capacity
+    if not isinstance(requested, int):
         raise BloqConfigurationError.of(
-            "capacity", f"{cluster.id} does not tell its own, and each change names one", "Give it."
+            "capacity", f"the API requires one, and {cluster.id} does not report its own", "Give it."
         )
-    return ClusterChanges(asked, service_id, alias)
+    return ClusterChanges(requested, service_id, alias)
 
 
 def update(api: ClustersApi, cluster_id: str, wanted: ClusterUpdate) -> Flow[ClusterChanges]:
-    """Ask for what is still missing; a flow. To run it again does no harm.
+    """Request the changes that are still missing; a flow. Running it again is safe.
 
-    :param api: Reads and changes clusters.
-    :param cluster_id: The cluster's id.
-    :param wanted: What it is to become.
-    :return: What was asked for.
+    :return: The changes that were requested.
     """
     change = remaining_changes((yield from api.one(cluster_id)), wanted)
     if change.alias is not None:
@@ -399,23 +386,21 @@ def update(api: ClustersApi, cluster_id: str, wanted: ClusterUpdate) -> Flow[Clu
 
 
 def abort_update(api: ClustersApi, cluster_id: str, *, only_to: str | None = None) -> Flow[Cluster]:
-    """Stop a change of service, if one is under way; a flow. That none is, is no error.
+    """Abort a change of service, if one is in progress; a flow.
 
-    :param api: Reads and changes clusters.
-    :param cluster_id: The cluster's id.
-    :param only_to: Stop it only if it leads to this service; None for any.
+    :param only_to: Abort it only if it leads to this service; None for any.
     :return: The cluster afterwards.
     """
     cluster = yield from api.one(cluster_id)
-    heading_for = cluster.shown.get("updatingService")
-    if heading_for is None or only_to not in (None, heading_for):
+    moving_to = cluster.shown.get("updatingService")
+    if moving_to is None or only_to not in (None, moving_to):
         return cluster
     try:
         yield from ClustersApi.abort_update.flow(api, cluster_id)
     except BloqNotFound:
-        # It may have come to its end in between, or the first answer was lost; the cluster itself tells.
+        # The change may have ended in between, or the first answer was lost.
         cluster = yield from api.one(cluster_id)
-        if cluster.shown.get("updatingService") == heading_for:
+        if cluster.shown.get("updatingService") == moving_to:
             raise
         return cluster
     return (yield from api.one(cluster_id))

@@ -1,4 +1,4 @@
-"""Conditions on a node: the state that it is in."""
+"""Conditions on nodes and clusters: state, health, completed update."""
 
 from __future__ import annotations
 

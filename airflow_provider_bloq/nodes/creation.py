@@ -1,6 +1,7 @@
-"""What is known of a create: that it was sent, or what it made. And what may have come of one whose answer is lost.
+"""Create a node or cluster once, although a task may be tried more than once.
 
-There is no idempotency key at Bloq: this knowledge is all that keeps a second try from a second node.
+Bloq has no idempotency keys. A journal keeps what earlier tries sent and received; the lists before and after a create
+tell what one without an answer has made.
 """
 
 from __future__ import annotations
@@ -38,32 +39,31 @@ __all__ = [
     "create_record_to_json",
 ]
 
+log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Deployment)
 
-#: What is to be created: the body of the request.
+#: The body of a create request.
 Order: TypeAlias = Mapping[str, Any]
 
-#: How far the service's clocks may be apart, one that stamps its answers and one that stamps what it
-#: creates; in seconds.
+#: Largest difference in seconds between the service's clocks: one stamps its answers, another what it creates.
 SERVICE_SKEW = 30.0
-#: How wrong a worker's clock may be, which is asked only where the service does not tell the time; in seconds.
+#: Largest error of a worker's clock in seconds. It is used only if the service does not send the time.
 WORKER_SKEW = 300.0
 _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingCreate:
-    """A create was sent, or was just about to be. What came of it is not known.
+    """A create was sent or is about to be. Its outcome is unknown.
 
-    :param order: What was to be created.
-    :param before: Ids of all that were there before and not stopped.
+    :param order: Body of the request.
+    :param before: Ids of everything that existed before and was not stopped.
     :param sent_at: When it was sent, in epoch seconds.
-    :param settle_seconds: Seconds after which the service has acted on it if it ever does; None where there
-        is no telling.
-    :param by_service_clock: Whether the time is the service's, not the worker's.
-    :param generation: The generation of the task that sent it: a number that is greater after the task was cleared.
-    :param reported: Whether a person was told that the outcome is unknown.
+    :param settle_seconds: Seconds after which the service has acted on it if it ever does; None if unknown.
+    :param by_service_clock: Whether ``sent_at`` is by the service's clock, not by the worker's.
+    :param generation: Generation of the task that sent it; it grows when the task is cleared.
+    :param reported: Whether the task has failed with an error saying that the outcome is unknown.
     """
 
     order: Order
@@ -74,30 +74,25 @@ class PendingCreate:
     generation: int = 0
     reported: bool = False
 
-    @property
-    def skew(self) -> float:
-        """How far the clocks may be apart, in seconds."""
-        return SERVICE_SKEW if self.by_service_clock else WORKER_SKEW
-
-    def may_have_made(self, machine: Deployment) -> bool:
-        """Tell whether something on the list can have come of it."""
+    def may_have_made(self, deployment: Deployment) -> bool:
+        """Tell whether a deployment may be the result of this create."""
         return (
-            machine.state != STOPPED
-            and machine.service in (None, self.order["serviceId"])
-            and (machine.auth is None or machine.auth.type == self.order["authType"])
+            deployment.state != STOPPED
+            and deployment.service in (None, self.order["serviceId"])
+            and (deployment.auth is None or deployment.auth.type == self.order["authType"])
             and may_have_made(
-                machine,
+                deployment,
                 known=self.before,
                 sent_at=self.sent_at,
                 settle_seconds=self.settle_seconds,
-                skew=self.skew,
+                skew=SERVICE_SKEW if self.by_service_clock else WORKER_SKEW,
             )
         )
 
     def seconds_to_settle(self, now: float) -> float:
-        """Return the seconds until the service has acted on it if it ever does.
+        """Return the seconds until the service has acted on this create if it ever does.
 
-        :param now: Epoch seconds, by the same clock as ``sent_at`` if possible.
+        :param now: Epoch seconds, if possible by the same clock as ``sent_at``.
         """
         if self.settle_seconds is None:
             return 0.0
@@ -106,12 +101,12 @@ class PendingCreate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletedCreate:
-    """A create made this.
+    """A create whose result is known.
 
-    :param order: What was to be created.
-    :param id: What was made.
-    :param generation: As for :class:`PendingCreate`.
-    :param done: Whether the task returned it as its result.
+    :param order: Body of the request.
+    :param id: Id of the node or cluster.
+    :param generation: Generation of the task; it grows when the task is cleared.
+    :param done: Whether the task has returned it as its result.
     """
 
     order: Order
@@ -120,32 +115,32 @@ class CompletedCreate:
     done: bool = False
 
 
+#: What the journal holds.
 CreateRecord: TypeAlias = PendingCreate | CompletedCreate
 
 
-def candidates(sent: PendingCreate, machines: Iterable[M], owned: frozenset[str]) -> list[M]:
-    """Return what may have come of a create whose answer is lost.
+def candidates(pending: PendingCreate, deployments: Iterable[M], claimed: frozenset[str]) -> list[M]:
+    """Return the deployments that may be the result of a create.
 
-    :param sent: The create.
-    :param machines: All that are there now.
-    :param owned: Ids of those that are known to be others'.
+    :param pending: The create.
+    :param deployments: All deployments that exist now.
+    :param claimed: Ids of deployments that belong to other tasks.
     """
-    return [machine for machine in machines if machine.id not in owned and sent.may_have_made(machine)]
+    return [one for one in deployments if one.id not in claimed and pending.may_have_made(one)]
 
 
-def create_record_to_json(attempt: CreateRecord) -> dict[str, Any]:
-    """Write an attempt as JSON; there is nothing secret in it."""
-    fields = asdict(attempt)
-    if isinstance(attempt, PendingCreate):
-        fields["before"] = sorted(attempt.before)
-    return {"format": _FORMAT, "stage": "sent" if isinstance(attempt, PendingCreate) else "made", **fields}
+def create_record_to_json(record: CreateRecord) -> dict[str, Any]:
+    """Return a record as JSON. It holds no secrets."""
+    fields = asdict(record)
+    if isinstance(record, PendingCreate):
+        fields["before"] = sorted(record.before)
+    return {"format": _FORMAT, "stage": "sent" if isinstance(record, PendingCreate) else "made", **fields}
 
 
 def create_record_from_json(fields: Any) -> CreateRecord:
-    """Read an attempt that :func:`create_record_to_json` wrote.
+    """Read the JSON of :func:`create_record_to_json`.
 
-    :raises BloqConfigurationError: This version of the provider did not write it, and cannot tell what
-        has been created.
+    :raises BloqConfigurationError: Another version of the provider wrote it.
     """
     values = dict(fields) if isinstance(fields, Mapping) else {}
     known, stage = values.pop("format", None) == _FORMAT, values.pop("stage", None)
@@ -155,62 +150,50 @@ def create_record_from_json(fields: Any) -> CreateRecord:
         if known and stage == "sent":
             return PendingCreate(**{**values, "before": frozenset(values["before"])})
     except (TypeError, KeyError):
-        raise _unreadable() from None
-    raise _unreadable()
-
-
-def _unreadable() -> BloqConfigurationError:
-    return BloqConfigurationError.of(
+        pass
+    raise BloqConfigurationError.of(
         "task state",
-        "what it says of the create was not written by this version of the provider",
-        "Look what the task has created, delete the entry, and clear the task.",
+        "its record of the create was not written by this version of the provider",
+        "Check what the task has created, delete the entry, and clear the task.",
     )
 
 
-log = logging.getLogger(__name__)
-
-
 class CreateJournal(Protocol):
-    """Where a task notes what it has created, to be read by its next try. Every method makes a flow."""
+    """Keeps the record of a task's create for its next try. Each method returns a flow."""
 
     def read(self) -> Flow[CreateRecord | None]:
-        """Return what was noted last."""
+        """Return the record; None if there is none."""
 
-    def write(self, attempt: CreateRecord) -> Flow[None]:
-        """Note this instead."""
+    def write(self, record: CreateRecord) -> Flow[None]:
+        """Replace the record."""
 
     def withdraw(self) -> Flow[None]:
-        """Note that nothing was created."""
+        """Delete the record, because nothing was created."""
 
     def claim(self, id: str) -> Flow[None]:  # noqa: A002 - the field's own name
-        """Let the other tasks know that this one is taken."""
+        """Show other tasks that this deployment belongs to this task."""
 
     def claimed(self) -> Flow[frozenset[str]]:
-        """Return what other tasks have let know to be theirs."""
+        """Return the ids of the deployments that other tasks have claimed."""
 
 
 class NoCreateJournal:
-    """For who makes one try only."""
+    """A :class:`CreateJournal` that keeps nothing, for callers that try once."""
 
     def read(self) -> Flow[CreateRecord | None]:
-        """See :meth:`Journal.read`."""
         yield from ()
         return None
 
-    def write(self, attempt: CreateRecord) -> Flow[None]:
-        """See :meth:`Journal.write`."""
+    def write(self, record: CreateRecord) -> Flow[None]:
         yield from ()
 
     def withdraw(self) -> Flow[None]:
-        """See :meth:`Journal.withdraw`."""
         yield from ()
 
     def claim(self, id: str) -> Flow[None]:  # noqa: A002
-        """See :meth:`Journal.claim`."""
         yield from ()
 
     def claimed(self) -> Flow[frozenset[str]]:
-        """See :meth:`Journal.claimed`."""
         yield from ()
         return frozenset()
 
@@ -219,12 +202,12 @@ class NoCreateJournal:
 class Creation(Generic[M]):
     """One create, over all tries of its task.
 
-    :param api: Creates, lists and reads.
-    :param order: What to create, as ``order()`` of the API made it.
-    :param journal: Remembers from try to try.
-    :param exclusive_creates: Whether the caller sees to it that, from the first try to the last, nobody but tasks
-        whose claims are seen here creates the same. Only then can a lone new one be told to be its own.
-    :param generation: The generation of the task: greater after it was cleared than before.
+    :param api: Client for nodes or for clusters.
+    :param order: Body of the request, from the client's ``order()``.
+    :param journal: Keeps the record from try to try.
+    :param exclusive_creates: Whether nothing else creates the same from the first try to the last, except tasks whose
+        claims the journal sees. Only then is a single candidate known to be the task's own.
+    :param generation: Generation of the task; it grows when the task is cleared.
     :param settle_seconds: Seconds after which the service has acted on a request if it ever does.
     :param clock: The worker's time, in epoch seconds.
     """
@@ -238,155 +221,155 @@ class Creation(Generic[M]):
     clock: Callable[[], float] = time.time
 
     def run(self) -> Flow[M]:
-        """Take up what an earlier try has created, or create.
+        """Return what an earlier try created, or create it now.
 
-        :raises BloqAmbiguousCreate: It cannot be told what came of a create.
-        :raises BloqConfigurationError: An earlier try has created something else, which is still there.
+        :raises BloqAmbiguousCreate: The outcome of a create is unknown.
+        :raises BloqConfigurationError: An earlier try created something else, which still exists.
         """
-        attempt = yield from self.journal.read()
-        machine: M | None = None
-        if isinstance(attempt, CompletedCreate):
-            machine = yield from self._taken_up(attempt)
-        elif attempt is not None:
-            machine = yield from self._found_after(attempt)
-        return machine if machine is not None else (yield from self._created())
+        record = yield from self.journal.read()
+        deployment: M | None = None
+        if isinstance(record, CompletedCreate):
+            deployment = yield from self._resume(record)
+        elif record is not None:
+            deployment = yield from self._recover(record)
+        return deployment if deployment is not None else (yield from self._create())
 
     def finish(self, id: str) -> Flow[None]:  # noqa: A002 - the field's own name
-        """Note that the task returns this as its result: only a clear makes it create another one."""
-        yield from self.journal.write(
-            CompletedCreate(order=self.order, id=id, generation=self.generation, done=True)
-        )
+        """Record that the task returns this deployment. From then on only a clear makes it create another one."""
+        yield from self._record(id, done=True)
 
-    def _taken_up(self, made: CompletedCreate) -> Flow[M | None]:
-        if made.done and self.generation > made.generation:
-            log.info("The task was cleared after it had created %s, which is left alone.", made.id)
+    def _resume(self, completed: CompletedCreate) -> Flow[M | None]:
+        if completed.done and self.generation > completed.generation:
+            log.info("The task was cleared after it created %s, which is left alone.", completed.id)
             return None
-        machine = yield from self._alive(made.id)
-        if machine is None:
-            log.info("%s, which an earlier try created, is gone; another one is created.", made.id)
+        deployment = yield from self._existing(completed.id)
+        if deployment is None:
+            log.info("%s, created by an earlier try, is gone; creating another one.", completed.id)
             return None
-        self._require_same_order(made.order, made.id)
-        log.info("An earlier try created %s, which is taken up (%s).", made.id, machine.state)
-        yield from self.journal.claim(made.id)
-        return machine
+        self._require_same_order(completed.order, completed.id)
+        log.info("Using %s, created by an earlier try (%s).", completed.id, deployment.state)
+        yield from self.journal.claim(completed.id)
+        return deployment
 
-    def _alive(self, id: str) -> Flow[M | None]:  # noqa: A002 - the field's own name
-        listing = yield from self.api.listing()
-        for machine in listing.machines:
-            if machine.id == id:
-                return machine if machine.state != STOPPED else None
-        # What is deleted stays in the list, so both have to deny it: a 404 can come from something in between.
+    def _existing(self, id: str) -> Flow[M | None]:  # noqa: A002 - the field's own name
+        for deployment in (yield from self.api.listing()).deployments:
+            if deployment.id == id:
+                return deployment if deployment.state != STOPPED else None
+        # Deleted deployments stay on the list. A 404 alone proves nothing: a proxy may have sent it.
         try:
             return (yield from self.api.one(id))
         except BloqNotFound:
             return None
 
-    def _found_after(self, sent: PendingCreate) -> Flow[M | None]:
-        if sent.reported and self.generation > sent.generation:
-            log.info("The task was cleared by somebody who knew of the lost create; it creates anew.")
+    def _recover(self, pending: PendingCreate) -> Flow[M | None]:
+        if pending.reported and self.generation > pending.generation:
+            log.info("The task was cleared after it reported the lost create; creating again.")
             return None
-        found, now = yield from self._search(sent)
-        if found is None and (pause := sent.seconds_to_settle(now)):
-            log.info("An earlier try may have a create under way; looking again in %.0f s.", pause)
+        found, now = yield from self._search(pending)
+        if found is None and (pause := pending.seconds_to_settle(now)):
+            log.info("A create of an earlier try may still be under way; looking again in %.0f s.", pause)
             yield from sleep(pause)
-            found, _ = yield from self._search(sent)
+            found, _ = yield from self._search(pending)
         if found is not None:
-            log.info("An earlier try created %s without learning of it; it is taken up.", found.id)
+            log.info("Using %s, created by an earlier try that received no answer.", found.id)
         return found
 
-    def _created(self) -> Flow[M]:
+    def _create(self) -> Flow[M]:
         listing = yield from self.api.listing()
         offset = 0.0 if listing.served_at is None else listing.served_at - self.clock()
-        sent = PendingCreate(
+        pending = PendingCreate(
             order=self.order,
-            before=frozenset(machine.id for machine in listing.machines if machine.state != STOPPED),
+            before=frozenset(one.id for one in listing.deployments if one.state != STOPPED),
             sent_at=self.clock() + offset,
             settle_seconds=self.settle_seconds,
             by_service_clock=listing.served_at is not None,
             generation=self.generation,
         )
 
-        def note() -> Flow[None]:
-            nonlocal sent
-            sent = replace(sent, sent_at=self.clock() + offset)
-            yield from self.journal.write(sent)
+        def record_pending() -> Flow[None]:
+            nonlocal pending
+            pending = replace(pending, sent_at=self.clock() + offset)
+            yield from self.journal.write(pending)
 
         try:
-            machine = yield from self.api.post(self.order, before_each=note)
+            deployment = yield from self.api.post(self.order, before_each=record_pending)
         except BloqError as error:
             if not (isinstance(error, BloqApiError) and may_have_created(error, self.api.create_url)):
                 yield from self.journal.withdraw()
                 raise
-            return (yield from self._found_at_once(sent, error))
-        return (yield from self._keep(machine))
+            return (yield from self._search_now(pending, error))
+        return (yield from self._keep(deployment))
 
-    def _found_at_once(self, sent: PendingCreate, lost: BloqApiError) -> Flow[M]:
+    def _search_now(self, pending: PendingCreate, lost: BloqApiError) -> Flow[M]:
         try:
-            found, _ = yield from self._search(sent, lost)
+            found, _ = yield from self._search(pending, lost)
         except BloqAmbiguousCreate:
             raise
         except BloqError as second:
-            # Raised as it is, it would have the task retried, which may not know of this create.
-            yield from self._report(sent)
-            raise _unknown(lost, f"Listing to check for it also failed ({second}).") from lost
+            # Raised as it is, it would have the task retried, and a retry may not know of this create.
+            yield from self._report(pending)
+            raise _ambiguous(lost, f"Listing to check for it also failed ({second}).") from lost
         if found is None:
-            yield from self._report(sent)
-            raise _unknown(lost, "None that fits has appeared since, but it may still.") from lost
+            yield from self._report(pending)
+            raise _ambiguous(lost, "Nothing that matches has appeared since, but it may still.") from lost
         return found
 
-    def _search(self, sent: PendingCreate, lost: BloqApiError | None = None) -> Flow[tuple[M | None, float]]:
-        """Look what has come of a create; None where nothing that fits is there. Gives the time as well.
+    def _search(
+        self, pending: PendingCreate, lost: BloqApiError | None = None
+    ) -> Flow[tuple[M | None, float]]:
+        """Look for the result of a create. Return it, or None, and the time of the look.
 
-        :raises BloqAmbiguousCreate: Something is there, and it cannot be told whether it is.
+        :raises BloqAmbiguousCreate: There are candidates, and it is unknown whether one of them is the result.
         """
         listing = yield from self.api.listing()
         now = self.clock()
-        if sent.by_service_clock and listing.served_at is not None:
+        if pending.by_service_clock and listing.served_at is not None:
             now = listing.served_at
-        fitting = candidates(sent, listing.machines, frozenset())
-        if fitting:
-            fitting = candidates(sent, fitting, (yield from self.journal.claimed()))
-        if not fitting:
+        matching = candidates(pending, listing.deployments, frozenset())
+        if matching:
+            matching = candidates(pending, matching, (yield from self.journal.claimed()))
+        if not matching:
             return None, now
-        if not self.exclusive_creates or len(fitting) > 1:
-            yield from self._report(sent)
-            ids = [machine.id for machine in fitting]
-            told = f"New since then and fitting: {', '.join(ids)}; nothing was deleted."
-            raise _unknown(lost, told, ids) from lost
-        self._require_same_order(sent.order, fitting[0].id)
-        return (yield from self._keep(fitting[0])), now
+        if not self.exclusive_creates or len(matching) > 1:
+            yield from self._report(pending)
+            ids = [one.id for one in matching]
+            raise _ambiguous(
+                lost, f"New since then and matching: {', '.join(ids)}; nothing was deleted.", ids
+            ) from lost
+        self._require_same_order(pending.order, matching[0].id)
+        return (yield from self._keep(matching[0])), now
 
-    def _keep(self, machine: M) -> Flow[M]:
-        # Claimed first: were the worker lost in between, the next try would look for it among the unclaimed,
-        # whereas one that is noted and not claimed could be taken by another task.
-        yield from self.journal.claim(machine.id)
-        yield from self.journal.write(
-            CompletedCreate(order=self.order, id=machine.id, generation=self.generation)
-        )
-        return machine
+    def _keep(self, deployment: M) -> Flow[M]:
+        # Claim first. If the worker is lost in between, the next try searches among the unclaimed; the other way
+        # round another task could take it.
+        yield from self.journal.claim(deployment.id)
+        yield from self._record(deployment.id)
+        return deployment
 
-    def _report(self, sent: PendingCreate) -> Flow[None]:
-        yield from self.journal.write(replace(sent, generation=self.generation, reported=True))
+    def _record(self, id: str, *, done: bool = False) -> Flow[None]:  # noqa: A002 - the field's own name
+        completed = CompletedCreate(order=self.order, id=id, generation=self.generation, done=done)
+        yield from self.journal.write(completed)
+
+    def _report(self, pending: PendingCreate) -> Flow[None]:
+        yield from self.journal.write(replace(pending, generation=self.generation, reported=True))
 
     def _require_same_order(self, order: Order, id: str) -> None:  # noqa: A002 - the field's own name
         changed = [name for name in {**order, **self.order} if order.get(name) != self.order.get(name)]
         if changed:
             raise BloqConfigurationError.of(
                 " and ".join(changed),
-                f"this task has created {id} with other values, and it is still there",
-                f"Delete {id}, then clear the task; or give the values back that it was created with.",
+                f"this task created {id} with other values, and it still exists",
+                f"Delete {id} and clear the task, or restore the values that it was created with.",
             )
 
 
-def _unknown(
+def _ambiguous(
     lost: BloqApiError | None, found: str, candidates: list[str] | None = None
 ) -> BloqAmbiguousCreate:
-    how = f"The answer to the create was lost ({lost})"
-    if lost is None:
-        how = "The worker was lost while it created"
+    cause = f"The answer to the create was lost ({lost})" if lost else "The worker was lost during the create"
     return BloqAmbiguousCreate(
-        f"{how}, and the API has no idempotency key. {found} Look which is yours and delete the others before "
-        "you create again (clear the task). Creates that run one at a time can be told apart: exclusive_creates=True.",
+        f"{cause}, and the API has no idempotency keys. {found} Check which is yours and delete the others before you "
+        "create again (clear the task). With exclusive_creates=True, creates that run one at a time are told apart.",
         candidates=candidates or (),
         status=lost.status if lost else None,
         method=lost.method if lost else None,

@@ -1,6 +1,6 @@
-"""Nodes, clusters, services and chains as values.
+"""Nodes, clusters, and the services and chains on offer.
 
-The API's objects are read tolerantly: a field that is missing or new is no error.
+The API's objects are read tolerantly: missing and unknown fields are accepted.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = [
 ]
 
 
-#: The two states in evidence. ``stopped`` is the end of a node; any other means "not yet".
+#: The two known states. ``stopped`` is final; any other state means "not started yet".
 STARTED = "started"
 STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeAuth:
-    """How a node or cluster knows its callers.
+    """How a node or cluster authenticates its callers.
 
     :param type: ``basic`` (user and password), ``jwt`` (the access token), or ``none`` (clusters).
     :param user: User name; for ``basic`` only.
@@ -45,7 +45,7 @@ class NodeAuth:
 
     @classmethod
     def from_json(cls, fields: Any) -> NodeAuth | None:
-        """Read the ``auth`` of a node or cluster; None where it has none."""
+        """Read the ``auth`` of a node or cluster; None if it has none."""
         if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
             return None
         return cls(
@@ -53,21 +53,21 @@ class NodeAuth:
         )
 
     def basic_header(self) -> str:
-        """Return what the Authorization header says for user and password. A secret itself."""
+        """Return the Authorization header for user and password. The header is a secret."""
         user, password = (part.reveal() if part else "" for part in (self.user, self.password))
         return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What nodes and clusters have in common.
+    """A node or a cluster.
 
-    Holds a password at most as a :class:`~airflow_provider_bloq.auth.credentials.Secret`: Airflow writes
-    every field of a dataclass that a task returns into its database.
+    The password is a :class:`~airflow_provider_bloq.auth.credentials.Secret`: Airflow writes every field of a
+    dataclass that a task returns into its database.
     """
 
-    #: The fields that :meth:`public` gives on: all that Bloq documents, except those whose contents
-    #: nobody has described, since a password may stand in them.
+    #: The fields of :meth:`public`: all that Bloq documents, except those with undocumented contents, which may
+    #: include a password.
     PUBLIC: ClassVar[tuple[str, ...]] = (
         "id", "user", "chain", "network", "state", "service", "serviceData", "createdAt", "updatedAt", "stoppedAt",
         "ttl",
@@ -82,19 +82,19 @@ class Deployment:
     service: str | None
     auth: NodeAuth | None
     created_at: str | None
-    #: Where it is: a node's IP address, a cluster's domain; None while it has none.
+    #: IP address of a node, domain of a cluster; None while it has none.
     address: str | None
-    #: What :meth:`public` gives.
+    #: The fields of :meth:`public`.
     shown: Mapping[str, Any] = field(repr=False, hash=False)
 
     @classmethod
     def from_json(cls, fields: Any) -> Self:
         """Read an object of the API.
 
-        :raises BloqUnavailable: It is no object with an id.
+        :raises BloqUnavailable: It is not an object with an id.
         """
         if not isinstance(fields, dict) or not _text(fields, "id"):
-            raise BloqUnavailable(f"The service gave something that is no {cls.KIND} (it has no id).")
+            raise BloqUnavailable(f"The service returned a {cls.KIND} without an id.")
         auth = NodeAuth.from_json(fields.get("auth"))
         return cls(
             id=fields["id"],
@@ -109,7 +109,7 @@ class Deployment:
         )
 
     def public(self) -> dict[str, Any]:
-        """Return the object as the API names its fields, without anything secret: fit for XCom."""
+        """Return the fields under the API's names, without secrets: safe for XCom."""
         return deepcopy(dict(self.shown))
 
 
@@ -137,13 +137,13 @@ class Cluster(Deployment):
 class Offer:
     """Something that can be created: a chain's software (``/chains``) or a service (``/services``).
 
-    :param id: Service id, which a create takes; None for a chain.
+    :param id: Service id, for a create; None for a chain.
     :param chain: Chain, such as ``eth``.
     :param network: Network, such as ``mainnet``.
     :param software: Software with its version.
     :param performance: Size of the machine, for services.
     :param region: Region of the vendor, for services.
-    :param disabled: Whether it cannot be created any more.
+    :param disabled: Whether it can no longer be created.
     """
 
     id: str | None

@@ -137,7 +137,7 @@ def test_a_success_that_is_no_json_names_the_likely_cause(answered: Any, body: b
 
 @pytest.mark.parametrize("body", [b"{}", b'{"nodes": []}', b"7", b'"x"', b"null"])
 def test_a_list_that_is_none_is_an_error(answered: Any, body: bytes) -> None:
-    with pytest.raises(BloqUnavailable, match="/users/me/nodes gave something that is no list"):
+    with pytest.raises(BloqUnavailable, match="/users/me/nodes did not return a list"):
         answered(200, body).nodes.list()
 
 

@@ -135,8 +135,8 @@ def test_a_node_can_be_copied_compared_and_put_into_a_set() -> None:
 
 
 @pytest.mark.parametrize("fields", [None, [], "node-1", {}, {"id": None}, {"id": ["x"]}])
-def test_what_has_no_id_is_no_node(fields: Any) -> None:
-    with pytest.raises(BloqUnavailable, match="no node"):
+def test_an_object_without_an_id_is_refused(fields: Any) -> None:
+    with pytest.raises(BloqUnavailable, match="a node without an id"):
         Node.from_json(fields)
 
 
