@@ -1,7 +1,7 @@
-"""What Airflow shows and knows of this provider, as plain data.
+"""The provider's metadata, as plain data.
 
 Every Airflow process loads this module, some of them before the configuration exists, so it imports
-nothing. A test holds the connection fields against ``settings/fields.py``.
+nothing. The connection form repeats ``connection/fields.py``; a test compares the two.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ def get_provider_info() -> dict[str, object]:
         ],
         "config": {
             "bloq": {
-                "description": "What holds for all connections of the type ``bloq``.",
+                "description": "Settings for all connections of the type ``bloq``.",
                 "options": {
                     "docs_url": {
                         "description": (
-                            "Where the documentation of this provider is published for those who use this Airflow. "
-                            "Tasks that fail then link to what their error means. Empty: they do not."
+                            "URL at which this provider's documentation is published for the users of this Airflow. "
+                            "Failed tasks then link to the explanation of their error. Empty: no link."
                         ),
                         "version_added": "0.1.0",
                         "type": "string",
@@ -87,7 +87,7 @@ def get_provider_info() -> dict[str, object]:
         "asset-uris": [
             {"schemes": ["bloq"], "handler": "airflow_provider_bloq.assets.bloq.sanitize_uri"},
         ],
-        # Airflow loads them only where the provider common-messaging is installed.
+        # Airflow loads them only if the provider common-messaging is installed.
         "queues": [
             "airflow_provider_bloq.queues.bloq.BloqBlockQueue",
             "airflow_provider_bloq.queues.bloq.BloqAddressQueue",
@@ -118,145 +118,97 @@ def get_provider_info() -> dict[str, object]:
                         "port": "443",
                     },
                 },
-                # No URL and no Vault field has a default: the form stores defaults nobody touched,
-                # and a stored URL would beat the environment, a stored Vault id the inline keys.
-                "conn-fields": {
-                    "environment": {
-                        "label": "Environment",
-                        "description": "Sets all addresses of Bloq that are not given one by one.",
-                        "schema": {
-                            "type": ["string", "null"],
-                            "enum": ["prod", "staging", "local"],
-                            "default": "prod",
-                        },
-                    },
-                    "vault_conn_id": {
-                        "label": "Vault connection",
-                        "description": (
-                            "Airflow connection of type vault that the client keys are read through; "
-                            "vault_default if a Vault path is given and this is empty."
-                        ),
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "vault_path": {
-                        "label": "Vault path",
-                        "description": (
-                            "Path of the client keys below the mount, without data/. "
-                            "Leave client ID and client secret empty then."
-                        ),
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "vault_id_field": {
-                        "label": "Vault field of the client ID",
-                        "description": "Empty: clientId or client_id.",
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "vault_key_field": {
-                        "label": "Vault field of the client secret",
-                        "description": "Empty: clientSecret or client_secret.",
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "sharing": {
-                        "label": "Sharing of tokens",
-                        "description": (
-                            "task: each task has an access token of its own; "
-                            "vault: all share one, through Vault."
-                        ),
-                        "schema": {
-                            "type": ["string", "null"],
-                            "enum": ["task", "vault"],
-                            "default": "task",
-                        },
-                    },
-                    "shared_vault_path": {
-                        "label": "Vault path of the shared token",
-                        "description": (
-                            "With sharing: vault. Path below the mount (KV version 2) that nothing else uses. "
-                            "Without client keys, the connection only reads there."
-                        ),
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "shared_vault_conn_id": {
-                        "label": "Vault connection of the shared token",
-                        "description": "Empty: the Vault connection of the client keys, or vault_default.",
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "nodes_url": {
-                        "label": "Nodes URL",
-                        "description": "Empty: the address of the environment.",
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "connect_url": {
-                        "label": "Connect URL",
-                        "description": (
-                            "May hold {chain}, as in https://{chain}.connect.bloq.cloud. "
-                            "Empty: the address of the environment."
-                        ),
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "connect_api_keys": {
-                        "label": "Path keys of Connect",
-                        "description": (
-                            'Chain to path key, such as {"eth": "<key>"}, for JSON-RPC by Connect. Keys that are '
-                            "not here are read from the fields connect_<chain> beside the client keys in Vault."
-                        ),
-                        "schema": {"type": ["object", "null"]},
-                    },
-                    "timeout": {
-                        "label": "Timeout (seconds)",
-                        "description": "For the connect and for each wait on an answer; 1 to 600.",
-                        "schema": {
-                            "type": ["number", "null"],
-                            "minimum": 1,
-                            "maximum": 600,
-                            "default": 30,
-                        },
-                    },
-                    "requests_per_second": {
-                        "label": "Requests per second",
-                        "description": (
-                            "The most that one process sends through this connection, not counting those "
-                            "for tokens. Empty: as many as it likes."
-                        ),
-                        "schema": {"type": ["number", "null"], "minimum": 0.01, "maximum": 1000},
-                    },
-                    "ca_bundle": {
-                        "label": "CA bundle",
-                        "description": (
-                            "File or folder of CA certificates to trust instead of the usual ones, "
-                            "on each machine that runs tasks."
-                        ),
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "node_tls": {
-                        "label": "Certificates of nodes",
-                        "description": (
-                            "pinned: by fingerprint, as nodes sign their own; verify: by CA; "
-                            "insecure: not checked at all."
-                        ),
-                        "schema": {
-                            "type": ["string", "null"],
-                            "enum": ["pinned", "verify", "insecure"],
-                            "default": "pinned",
-                        },
-                    },
-                    "node_fingerprints": {
-                        "label": "Fingerprints of nodes",
-                        "description": (
-                            "Node id to SHA-256 fingerprints of its certificate, such as "
-                            '{"node-1": ["9f:86:…"]}.'
-                        ),
-                        "schema": {"type": ["object", "null"]},
-                    },
-                    "rpc_origins": {
-                        "label": "Origins for JSON-RPC",
-                        "description": (
-                            "Other origins, one per line, that may be shown the access token, "
-                            "such as https://rpc.example.com:8545."
-                        ),
-                        "schema": {"type": ["array", "null"], "items": {"type": "string"}},
-                    },
-                },
+                "conn-fields": _conn_fields(),
             },
         ],
     }
+
+
+def _conn_fields() -> dict[str, object]:
+    return {
+        "environment": _field(
+            "Environment",
+            "Sets every Bloq URL that is not given below.",
+            enum=["prod", "staging", "local"],
+            default="prod",
+        ),
+        "vault_conn_id": _field(
+            "Vault connection",
+            "Airflow connection of type vault through which the client keys are read; "
+            "vault_default if a Vault path is given and this is empty.",
+        ),
+        "vault_path": _field(
+            "Vault path",
+            "Path of the client keys below the mount, without data/. Leave client ID and client secret empty then.",
+        ),
+        "vault_id_field": _field("Vault field of the client ID", "Empty: clientId or client_id."),
+        "vault_key_field": _field(
+            "Vault field of the client secret", "Empty: clientSecret or client_secret."
+        ),
+        "sharing": _field(
+            "Sharing of tokens",
+            "task: each task has its own access token; vault: all tasks share one through Vault.",
+            enum=["task", "vault"],
+            default="task",
+        ),
+        "shared_vault_path": _field(
+            "Vault path of the shared token",
+            "With sharing: vault. Path below the mount (KV version 2) that nothing else uses. "
+            "Without client keys, the connection only reads there.",
+        ),
+        "shared_vault_conn_id": _field(
+            "Vault connection of the shared token",
+            "Empty: the Vault connection of the client keys, or vault_default.",
+        ),
+        "nodes_url": _field("Nodes URL", "Empty: the URL of the environment."),
+        "connect_url": _field(
+            "Connect URL",
+            "May contain {chain}, as in https://{chain}.connect.bloq.cloud. Empty: the URL of the environment.",
+        ),
+        "connect_api_keys": _field(
+            "Path keys of Connect",
+            'Chain to path key, such as {"eth": "<key>"}, for JSON-RPC through Connect. Other keys are read from '
+            "the fields connect_<chain> next to the client keys in Vault.",
+            "object",
+        ),
+        "timeout": _field(
+            "Timeout (seconds)",
+            "For connecting and for each wait for an answer; 1 to 600.",
+            "number",
+            minimum=1,
+            maximum=600,
+            default=30,
+        ),
+        "requests_per_second": _field(
+            "Requests per second",
+            "The most that one process sends through this connection, not counting token requests. Empty: no limit.",
+            "number",
+            minimum=0.01,
+            maximum=1000,
+        ),
+        "ca_bundle": _field(
+            "CA bundle",
+            "File or folder of CA certificates to trust instead of the usual ones, on each machine that runs tasks.",
+        ),
+        "node_tls": _field(
+            "Certificates of nodes",
+            "pinned: checked by fingerprint, as nodes sign their own; verify: checked by CA; insecure: not checked.",
+            enum=["pinned", "verify", "insecure"],
+            default="pinned",
+        ),
+        "node_fingerprints": _field(
+            "Fingerprints of nodes",
+            'Node id to SHA-256 fingerprints of its certificate, such as {"node-1": ["9f:86:…"]}.',
+            "object",
+        ),
+        "rpc_origins": _field(
+            "Origins for JSON-RPC",
+            "Other origins, one per line, that may receive the access token, such as https://rpc.example.com:8545.",
+            "array",
+            items={"type": "string"},
+        ),
+    }
+
+
+def _field(label: str, description: str, json_type: str = "string", **limits: object) -> dict[str, object]:
+    return {"label": label, "description": description, "schema": {"type": [json_type, "null"], **limits}}

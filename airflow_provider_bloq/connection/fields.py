@@ -1,13 +1,16 @@
-"""The environments of Bloq Cloud and where their services are."""
+"""The extra fields of a ``bloq`` connection: names, types, limits, and how the form shows them.
+
+``get_provider_info.py`` repeats them as plain data, since every Airflow process loads that module and it must
+import nothing; a test compares the two.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from airflow_provider_bloq.rpc.certificates import NodeTlsMode
 
@@ -31,12 +34,11 @@ __all__ = [
     "VAULT_KEY_FIELD",
     "VAULT_PATH",
     "ChoiceField",
+    "ChoiceT",
     "Environment",
-    "ExtraField",
     "ListField",
     "NumberField",
     "OptionalNumberField",
-    "Presets",
     "SecretTableField",
     "Sharing",
     "TableField",
@@ -45,7 +47,7 @@ __all__ = [
 
 
 class Environment(StrEnum):
-    """Which Bloq Cloud is spoken to; the names are those of Bloq's own command-line client."""
+    """A Bloq Cloud environment, named as in Bloq's command-line client."""
 
     PROD = "prod"
     STAGING = "staging"
@@ -53,17 +55,17 @@ class Environment(StrEnum):
 
     @property
     def presets(self) -> Presets:
-        """The addresses that hold where the connection names none."""
+        """The URLs to use if the connection gives none."""
         return _PRESETS[self]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Presets:
-    """Base URLs of the services of one environment, without a trailing slash.
+    """Base URLs of an environment's services, without a trailing slash.
 
     :param accounts_url: Accounts (https://docs.bloq.com, "Accounts API").
     :param nodes_url: Nodes (https://docs.bloq.com, "Nodes API").
-    :param connect_url: Connect; ``{chain}`` stands for the chain where each has a host of its own.
+    :param connect_url: Connect; ``{chain}`` stands for the chain if each chain has its own host.
     """
 
     accounts_url: str
@@ -90,58 +92,60 @@ _PRESETS = {
 }
 
 
-ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
-
-
 class Sharing(StrEnum):
-    """Who uses one access token."""
+    """Which tasks use the same access token."""
 
-    #: Each task has one of its own.
+    #: Each task has its own token.
     TASK = "task"
-    #: All tasks of a fleet share one, through Vault.
+    #: All tasks of a fleet share one token through Vault.
     VAULT = "vault"
 
 
-@dataclass(frozen=True, slots=True)
-class ExtraField(ABC):
-    """One extra field; its class says what it holds.
+@dataclass(frozen=True)
+class ExtraField:
+    """One extra field.
 
-    A default is shown by the form, which stores it even if nobody touched it. So only fields have one
-    in which the stored default does the same as nothing: no URL (it would beat the environment) and no
-    field about Vault (it would contradict keys in the connection).
+    The form stores a default even if the user does not touch the field. So a field has a default only if
+    storing it changes nothing: never a URL (it would override the environment) and never a Vault field (it
+    would contradict client keys in the connection).
 
     :param name: Key in the connection's extra.
     :param label: Name in the form.
     :param help: Sentence below the field in the form.
     """
 
+    _json_type: ClassVar[str]
+
     name: str
     label: str
     help: str
 
     @property
-    @abstractmethod
     def schema(self) -> dict[str, Any]:
-        """JSON Schema of the value as the form wants it; null is an empty field."""
+        """JSON Schema of the value in the form; null is an empty field."""
+        return {"type": [self._json_type, "null"], **self._limits()}
+
+    def _limits(self) -> dict[str, Any]:
+        return {}
 
 
 class TextField(ExtraField):
-    """Holds a text."""
+    """A text."""
 
-    __slots__ = ()
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """Any text."""
-        return {"type": ["string", "null"]}
+    _json_type = "string"
 
 
-@dataclass(frozen=True, slots=True)
+ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
+
+
+@dataclass(frozen=True)
 class ChoiceField(ExtraField, Generic[ChoiceT]):
-    """Holds one of the values of an enum.
+    """One of the values of an enum.
 
-    :param default: The value that holds where none is given.
+    :param default: The value if none is given.
     """
+
+    _json_type = "string"
 
     default: ChoiceT
 
@@ -150,91 +154,69 @@ class ChoiceField(ExtraField, Generic[ChoiceT]):
         """The allowed values by their names in the connection."""
         return {choice.value: choice for choice in type(self.default)}
 
-    @property
-    def schema(self) -> dict[str, Any]:
-        """One of the choices."""
-        return {"type": ["string", "null"], "enum": list(self.choices), "default": self.default.value}
+    def _limits(self) -> dict[str, Any]:
+        return {"enum": list(self.choices), "default": self.default.value}
 
 
-@dataclass(frozen=True, slots=True)
-class NumberField(ExtraField):
-    """Holds a number between two limits.
-
-    :param minimum: Smallest number allowed.
-    :param maximum: Largest number allowed.
-    :param default: The number that holds where none is given.
-    """
-
-    minimum: int
-    maximum: int
-    default: int
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """A number within the limits."""
-        return {
-            "type": ["number", "null"],
-            "minimum": self.minimum,
-            "maximum": self.maximum,
-            "default": self.default,
-        }
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OptionalNumberField(ExtraField):
-    """Holds a number between two limits, or none.
+    """A number between two limits, or none.
 
     :param minimum: Smallest number allowed.
     :param maximum: Largest number allowed.
     """
+
+    _json_type = "number"
 
     minimum: float
     maximum: float
 
-    @property
-    def schema(self) -> dict[str, Any]:
-        """A number within the limits."""
-        return {"type": ["number", "null"], "minimum": self.minimum, "maximum": self.maximum}
+    def _limits(self) -> dict[str, Any]:
+        return {"minimum": self.minimum, "maximum": self.maximum}
+
+
+@dataclass(frozen=True)
+class NumberField(OptionalNumberField):
+    """A number between two limits.
+
+    :param default: The number if none is given.
+    """
+
+    default: float
+
+    def _limits(self) -> dict[str, Any]:
+        return {**super()._limits(), "default": self.default}
 
 
 class TableField(ExtraField):
-    """Holds a JSON object."""
+    """A JSON object."""
 
-    __slots__ = ()
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """Any object."""
-        return {"type": ["object", "null"]}
+    _json_type = "object"
 
 
 class SecretTableField(TableField):
-    """Holds a JSON object with secrets in it: no error quotes it, and Airflow hides it by its name."""
-
-    __slots__ = ()
+    """A JSON object that holds secrets: errors do not quote it, and Airflow masks it by its name."""
 
 
 class ListField(ExtraField):
-    """Holds a list of texts."""
+    """A list of texts."""
 
-    __slots__ = ()
+    _json_type = "array"
 
-    @property
-    def schema(self) -> dict[str, Any]:
-        """A list of texts."""
-        return {"type": ["array", "null"], "items": {"type": "string"}}
+    def _limits(self) -> dict[str, Any]:
+        return {"items": {"type": "string"}}
 
 
 ENVIRONMENT = ChoiceField(
     "environment",
     "Environment",
-    "Sets all addresses of Bloq that are not given one by one.",
+    "Sets every Bloq URL that is not given below.",
     Environment.PROD,
 )
 VAULT_CONN_ID = TextField(
     "vault_conn_id",
     "Vault connection",
-    "Airflow connection of type vault that the client keys are read through; "
+    "Airflow connection of type vault through which the client keys are read; "
     "vault_default if a Vault path is given and this is empty.",
 )
 VAULT_PATH = TextField(
@@ -249,7 +231,7 @@ VAULT_KEY_FIELD = TextField(
 SHARING = ChoiceField(
     "sharing",
     "Sharing of tokens",
-    "task: each task has an access token of its own; vault: all share one, through Vault.",
+    "task: each task has its own access token; vault: all tasks share one through Vault.",
     Sharing.TASK,
 )
 SHARED_VAULT_PATH = TextField(
@@ -263,22 +245,22 @@ SHARED_VAULT_CONN_ID = TextField(
     "Vault connection of the shared token",
     "Empty: the Vault connection of the client keys, or vault_default.",
 )
-NODES_URL = TextField("nodes_url", "Nodes URL", "Empty: the address of the environment.")
+NODES_URL = TextField("nodes_url", "Nodes URL", "Empty: the URL of the environment.")
 CONNECT_URL = TextField(
     "connect_url",
     "Connect URL",
-    "May hold {chain}, as in https://{chain}.connect.bloq.cloud. Empty: the address of the environment.",
+    "May contain {chain}, as in https://{chain}.connect.bloq.cloud. Empty: the URL of the environment.",
 )
 CONNECT_API_KEYS = SecretTableField(
     "connect_api_keys",
     "Path keys of Connect",
-    'Chain to path key, such as {"eth": "<key>"}, for JSON-RPC by Connect. Keys that are not here are read from '
-    "the fields connect_<chain> beside the client keys in Vault.",
+    'Chain to path key, such as {"eth": "<key>"}, for JSON-RPC through Connect. Other keys are read from '
+    "the fields connect_<chain> next to the client keys in Vault.",
 )
 TIMEOUT = NumberField(
     "timeout",
     "Timeout (seconds)",
-    "For the connect and for each wait on an answer; 1 to 600.",
+    "For connecting and for each wait for an answer; 1 to 600.",
     minimum=1,
     maximum=600,
     default=30,
@@ -286,8 +268,7 @@ TIMEOUT = NumberField(
 REQUESTS_PER_SECOND = OptionalNumberField(
     "requests_per_second",
     "Requests per second",
-    "The most that one process sends through this connection, not counting those for tokens. "
-    "Empty: as many as it likes.",
+    "The most that one process sends through this connection, not counting token requests. Empty: no limit.",
     minimum=0.01,
     maximum=1000,
 )
@@ -299,7 +280,7 @@ CA_BUNDLE = TextField(
 NODE_TLS = ChoiceField(
     "node_tls",
     "Certificates of nodes",
-    "pinned: by fingerprint, as nodes sign their own; verify: by CA; insecure: not checked at all.",
+    "pinned: checked by fingerprint, as nodes sign their own; verify: checked by CA; insecure: not checked.",
     NodeTlsMode.PINNED,
 )
 NODE_FINGERPRINTS = TableField(
@@ -310,7 +291,7 @@ NODE_FINGERPRINTS = TableField(
 RPC_ORIGINS = ListField(
     "rpc_origins",
     "Origins for JSON-RPC",
-    "Other origins, one per line, that may be shown the access token, such as https://rpc.example.com:8545.",
+    "Other origins, one per line, that may receive the access token, such as https://rpc.example.com:8545.",
 )
 
 _IN_FORM_ORDER: tuple[ExtraField, ...] = (

@@ -1,4 +1,4 @@
-"""Airflow's masking of secrets in logs, for blocking code and for the event loop."""
+"""Masks secrets in Airflow's logs, for blocking code and for the event loop."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = [
 
 
 def mask(value: str) -> None:
-    """Have a secret hidden in the logs of this process and of its supervisor."""
+    """Hide a secret in the logs of this process and of its supervisor."""
     from airflow.sdk.log import mask_secret
 
     mask_secret(value)
 
 
 async def amask(value: str) -> None:
-    """As :func:`mask`, without blocking the event loop or getting in the way of its other calls."""
+    """Like :func:`mask`, without blocking the event loop."""
     try:
         from airflow.sdk.log import amask_secret
     except ImportError:
-        # Before Airflow 3.3 there is the blocking way only, which is safe in a thread.
+        # Before Airflow 3.3 there is only the blocking function, which is safe in a thread.
         from airflow_provider_bloq.flow.threads import in_thread
 
         await in_thread(partial(mask, value))

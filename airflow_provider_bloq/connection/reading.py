@@ -1,4 +1,4 @@
-"""From the Airflow connection to settings, and client keys that the connection itself holds."""
+"""Fetches a connection from Airflow: its settings, and the client keys that it holds itself."""
 
 from __future__ import annotations
 
@@ -18,37 +18,40 @@ __all__ = [
 
 
 def read_settings(conn_id: str) -> BloqSettings:
-    """Fetch a connection from Airflow and read it.
+    """Fetch a connection and read its settings.
 
-    :param conn_id: Its id.
-    :raises AirflowNotFoundException: There is none of this id.
-    :raises BloqConfigurationError: Something in it is wrong.
+    :param conn_id: Id of the connection.
+    :raises AirflowNotFoundException: There is no such connection.
+    :raises BloqConfigurationError: A field is wrong.
     """
-    from airflow.providers.common.compat.sdk import BaseHook
-
     from airflow_provider_bloq.connection.masking import mask
 
-    connection = BaseHook.get_connection(conn_id)
-    _require_object(conn_id, connection.extra)
-    settings = _parse(conn_id, connection, connection.extra_dejson)
-    # Airflow itself masks the password, but of the extra only texts whose own name sounds secret.
+    settings = _parse(conn_id, *_fetch(conn_id))
+    # Airflow masks the password, but in the extra only texts whose own name sounds secret.
     for key in settings.connect_api_keys.values():
         mask(key.reveal())
     return settings
 
 
 async def aread_settings(conn_id: str) -> BloqSettings:
-    """As :func:`read_settings`, for the event loop."""
+    """Like :func:`read_settings`, for the event loop."""
     from airflow_provider_bloq.connection.masking import amask
 
-    settings = _parse(conn_id, *await _fetched(conn_id))
+    settings = _parse(conn_id, *await _afetch(conn_id))
     for key in settings.connect_api_keys.values():
         await amask(key.reveal())
     return settings
 
 
-async def _fetched(conn_id: str) -> tuple[Any, dict[str, Any]]:
-    """Fetch a connection and its extras without getting in the way of other calls on the event loop."""
+def _fetch(conn_id: str) -> tuple[Any, dict[str, Any]]:
+    from airflow.providers.common.compat.sdk import BaseHook
+
+    connection = BaseHook.get_connection(conn_id)
+    _require_object(conn_id, connection.extra)
+    return connection, connection.extra_dejson
+
+
+async def _afetch(conn_id: str) -> tuple[Any, dict[str, Any]]:
     from airflow.providers.common.compat.sdk import BaseHook, Connection
 
     if hasattr(Connection, "aextra_dejson"):
@@ -56,23 +59,17 @@ async def _fetched(conn_id: str) -> tuple[Any, dict[str, Any]]:
         _require_object(conn_id, connection.extra)
         return connection, await connection.aextra_dejson()
 
-    # Before Airflow 3.3.2 the async way masks by blocking calls, which fail while another one is under way. Newer
-    # versions of the common-compat provider have a way round that; those of the same age do not.
+    # Before Airflow 3.3.2, aget_connection masks through blocking calls, which fail while another one is in
+    # progress. Newer versions of the common-compat provider work around that; those of the same age do not.
     from airflow_provider_bloq.flow.threads import in_thread
 
-    def fetch() -> tuple[Any, dict[str, Any]]:
-        connection = BaseHook.get_connection(conn_id)
-        _require_object(conn_id, connection.extra)
-        return connection, connection.extra_dejson
-
-    return await in_thread(fetch)
+    return await in_thread(lambda: _fetch(conn_id))
 
 
 def _require_object(conn_id: str, extra: str | None) -> None:
-    """Refuse extras that cannot be read: Airflow takes them for none, and none mean production.
+    """Reject extras that cannot be parsed: Airflow reads them as empty, and empty extras mean production.
 
-    :param extra: The text of the extras. It may hold secrets, so it is not quoted.
-    :raises BloqConfigurationError: It is no JSON object.
+    :param extra: The text of the extras. It may contain secrets, so the error does not quote it.
     """
     try:
         is_object = isinstance(responses.parse_json(extra), dict) if extra else True
@@ -81,7 +78,7 @@ def _require_object(conn_id: str, extra: str | None) -> None:
     if not is_object:
         raise BloqConfigurationError.of(
             "extra",
-            "it is no JSON object",
+            "it is not a JSON object",
             'Write it like {"environment": "prod", "vault_conn_id": "vault_bloq"}: names and texts in double quotes, '
             "no comma after the last",
             f"connection {conn_id!r}",
@@ -95,11 +92,12 @@ def _parse(conn_id: str, connection: Any, extra: dict[str, Any]) -> BloqSettings
 
 
 class ConnectionKeySource:
-    """Client keys in the login and password of the connection, which may itself come from Vault by way
-    of Airflow's secrets backend: to read them anew is to fetch the connection anew.
+    """Client keys in the login and password of the connection.
+
+    Reading them again fetches the connection again, which may come from Airflow's Vault secrets backend.
 
     :param conn_id: Id of the connection.
-    :param keys: The keys as they were when the connection was last read.
+    :param keys: The keys from the last reading of the connection.
     """
 
     def __init__(self, conn_id: str, keys: ClientKeys) -> None:
@@ -110,25 +108,25 @@ class ConnectionKeySource:
 
     @property
     def description(self) -> str:
-        """Name the place for a person."""
+        """The source's name in messages."""
         return f"connection {self._conn_id!r}"
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """Client ID, and a digest of the secret."""
+        """Client ID and a digest of the client secret."""
         return self._identity
 
     def forget(self) -> None:
-        """Have the next reading fetch the connection."""
+        """Make the next reading fetch the connection."""
         self._just_read = None
 
     def load(self) -> KeyReading:
-        """Give the keys that the connection was just read with; from the second time on, read it anew."""
+        """Return the keys that were just read; from the second call on, fetch the connection again."""
         keys, self._just_read = self._just_read, None
         return KeyReading(keys) if keys else self._reading(read_settings(self._conn_id))
 
     async def aload(self) -> KeyReading:
-        """As :meth:`load`, for the event loop."""
+        """Like :meth:`load`, for the event loop."""
         keys, self._just_read = self._just_read, None
         return KeyReading(keys) if keys else self._reading(await aread_settings(self._conn_id))
 
@@ -136,8 +134,8 @@ class ConnectionKeySource:
         if settings.client_keys is None:
             raise BloqConfigurationError.of(
                 "login",
-                "the connection held the client keys when the task began and does not any more",
-                "Clear the task, so that it starts with the connection as it is now.",
+                "the connection held the client keys when the task began, but no longer does",
+                "Clear the task so that it starts with the current connection.",
                 f"connection {self._conn_id!r}",
             )
         return KeyReading(settings.client_keys)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from airflow_provider_bloq.auth.origin import Origin
@@ -12,7 +11,6 @@ from airflow_provider_bloq.flow.effects import Flow, Pinned, Request
 from airflow_provider_bloq.flow.retry import RetryPolicy, sent_with_retries
 
 __all__ = [
-    "NodeFingerprints",
     "NodeTlsMode",
     "fetch_fingerprint",
     "normalise_fingerprint",
@@ -34,30 +32,6 @@ class NodeTlsMode(StrEnum):
     VERIFY = "verify"
     #: Anything: whoever answers at the address is believed to be the node.
     INSECURE = "insecure"
-
-
-class NodeFingerprints(Mapping[str, frozenset[str]]):
-    """Expected fingerprints by node id; cannot be changed, and can be hashed, copied and dumped."""
-
-    __slots__ = ("_by_node",)
-
-    def __init__(self, by_node: Mapping[str, frozenset[str]]) -> None:
-        self._by_node = dict(by_node)
-
-    def __getitem__(self, node_id: str) -> frozenset[str]:
-        return self._by_node[node_id]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._by_node)
-
-    def __len__(self) -> int:
-        return len(self._by_node)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._by_node.items()))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._by_node!r})"
 
 
 def normalise_fingerprint(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Fixtures that parse a connection of which a test changes only what it is about."""
+"""Fixtures that parse a connection in which a test changes only the fields it is about."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from airflow_provider_bloq.connection.settings import BloqSettings
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
 Parse = Callable[..., BloqSettings]
-Refuse = Callable[..., BloqConfigurationError]
+Reject = Callable[..., BloqConfigurationError]
 
 
 @pytest.fixture
 def parse() -> Parse:
-    """Parse a connection that is right but for what is given; keywords other than parts are extras."""
+    """Parse a valid connection with the given changes; keywords that are no standard field are extras."""
 
     def parse_with(
         host: Any = None,
@@ -31,13 +31,15 @@ def parse() -> Parse:
 
 
 @pytest.fixture
-def refuse(parse: Parse) -> Refuse:
-    """Parse a connection that must be refused, and return the error."""
+def reject(parse: Parse) -> Reject:
+    """Parse an invalid connection and return the error."""
 
-    def refuse_with(**parts: Any) -> BloqConfigurationError:
-        with pytest.raises(BloqConfigurationError) as caught:
+    def reject_with(**parts: Any) -> BloqConfigurationError:
+        try:
             parse(**parts)
-        assert all(problem.problem and problem.remedy for problem in caught.value.problems)
-        return caught.value
+        except BloqConfigurationError as error:
+            assert all(problem.problem and problem.remedy for problem in error.problems)
+            return error
+        pytest.fail(f"{parts!r} was accepted")
 
-    return refuse_with
+    return reject_with
