@@ -19,6 +19,7 @@ from airflow_provider_bloq.flow.effects import (
     Effect,
     Emit,
     Flow,
+    FlowSteps,
     LoadKeys,
     Mask,
     Pinned,
@@ -216,26 +217,14 @@ class AsyncDriver:
         self._masked: set[Secret] = set()
 
     async def run(self, flow: Flow[T], /) -> T:
-        """Run a flow to its end.
-
-        :return: What it returns.
-        """
-        answer: Any = None
-        failure: Exception | None = None
-        try:
-            while True:
+        """Run a flow to its end and return its result."""
+        with FlowSteps(flow) as steps:
+            for effect in steps:
                 try:
-                    effect = flow.send(answer) if failure is None else flow.throw(failure)
-                except StopIteration as end:
-                    result: T = end.value
-                    return result
-                answer, failure = None, None
-                try:
-                    answer = await self._perform(effect)
+                    steps.answer = await self._perform(effect)
                 except Exception as error:
-                    failure = error
-        finally:
-            flow.close()
+                    steps.failure = error
+            return steps.result
 
     async def open_websocket(
         self, request: Request, query: Mapping[str, Secret | str]

@@ -1,7 +1,7 @@
-"""Logic without I/O: a flow is a generator that yields what it needs and is sent what came of it.
+"""Flows: logic without I/O, written as generators that yield effects and are sent the answers.
 
-The ladder, retries and 401 handling are written once as flows. ``transport`` drives them, with
-blocking calls or on an event loop; a test drives them with a script.
+Token handling, retries and answers to a 401 are written once as flows. The drivers in ``sync_driver`` and
+``async_driver`` perform the effects; tests perform them with a script.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import (
     Generic,
     ParamSpec,
     Protocol,
+    Self,
     TypeAlias,
     TypeVar,
     overload,
@@ -37,6 +38,7 @@ __all__ = [
     "Effect",
     "Emit",
     "Flow",
+    "FlowSteps",
     "LoadKeys",
     "Mask",
     "Pinned",
@@ -64,7 +66,7 @@ T = TypeVar("T")
 
 
 class Unpinned(Enum):
-    """How far a server is trusted whose certificate is not pinned."""
+    """How the certificate of a server is checked if it is not pinned."""
 
     VERIFY = "verify"
     INSECURE = "insecure"
@@ -72,7 +74,7 @@ class Unpinned(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """Only a certificate with one of these SHA-256 fingerprints (lower-case hex) is accepted."""
+    """Accept only a certificate with one of these SHA-256 fingerprints (lower-case hex)."""
 
     fingerprints: frozenset[str]
 
@@ -82,15 +84,15 @@ Trust: TypeAlias = Unpinned | Pinned
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. Headers and body stay out of ``repr``: they may hold credentials.
+    """An HTTP request. Headers and body are not in ``repr``: they may hold credentials.
 
     :param method: HTTP method, upper case.
     :param url: Absolute URL.
     :param headers: Headers to send.
-    :param body: The whole body; there is no streaming here.
-    :param trust: What makes the server's certificate acceptable.
-    :param path_key: A credential that is the last part of the path. ``url`` ends in ``***`` instead, so that
-        whoever shows it shows no secret.
+    :param body: The whole body.
+    :param trust: How the server's certificate is checked.
+    :param path_key: A credential that is the last part of the path. ``url`` has ``***`` in its place, so that it
+        can be logged.
     """
 
     method: str
@@ -102,7 +104,7 @@ class Request:
 
     @property
     def revealed_url(self) -> str:
-        """The URL as it is sent, with the path key in it: a secret itself where there is one."""
+        """The URL as it is sent, including the path key, which makes it a secret."""
         if self.path_key is None:
             return self.url
         return self.url.removesuffix(REDACTED) + quote(self.path_key.reveal(), safe="")
@@ -114,13 +116,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One HTTP response, wholly read.
+    """An HTTP response that was read completely.
 
     :param status: HTTP status.
     :param headers: Headers with lower-case names.
-    :param body: The body; out of ``repr``, since a token endpoint's body is a secret.
-    :param elapsed: Seconds from sending the request to the end of the answer.
-    :param request: What it answers, as it was sent: who quotes the answer has to know what it may echo.
+    :param body: The body; not in ``repr``, since that of a token endpoint is a secret.
+    :param elapsed: Seconds from sending the request to the end of the response.
+    :param request: The request as it was sent: needed to redact what the response may echo of it.
     """
 
     status: int
@@ -130,89 +132,150 @@ class Response:
     request: Request | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
 class Send:
-    """Send a request; gives the :class:`Response`, or raises ``BloqUnavailable``."""
+    """Send a request. Answered with the :class:`Response`, or raises ``BloqUnavailable``."""
 
-    request: Request
+    __match_args__ = ("request",)
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
 
 
-@dataclass(frozen=True, slots=True)
 class Sleep:
-    """Let time pass; gives nothing."""
+    """Wait for some seconds."""
 
-    seconds: float
+    __match_args__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
 
 
-@dataclass(frozen=True, slots=True)
 class LoadKeys:
-    """Read the client keys from their source; gives a :class:`KeyReading`."""
+    """Read the client keys from their source. Answered with a :class:`KeyReading`."""
 
-    source: KeySource
+    __match_args__ = ("source",)
+
+    def __init__(self, source: KeySource) -> None:
+        self.source = source
 
 
-@dataclass(frozen=True, slots=True)
 class Mask:
-    """Have these values hidden wherever the process logs; gives nothing."""
+    """Hide these values wherever the process logs."""
 
-    secrets: tuple[Secret, ...]
+    __match_args__ = ("secrets",)
+
+    def __init__(self, secrets: tuple[Secret, ...]) -> None:
+        self.secrets = secrets
 
 
-@dataclass(frozen=True, slots=True)
 class RunBlocking:
-    """Call something that blocks, such as a library without an async twin; gives what it returns."""
+    """Call something that blocks. Answered with what it returns."""
 
-    call: Callable[[], Any] = field(repr=False)
+    __match_args__ = ("call",)
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call = call
 
 
-@dataclass(frozen=True, slots=True)
 class Emit:
-    """Have those told who want to know what happens; gives nothing."""
+    """Emit an event to the observer."""
 
-    event: Event
+    __match_args__ = ("event",)
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
 
 
-@dataclass(frozen=True, slots=True)
 class RunShared:
-    """Run the flight's flow and end the flight with what comes of it; gives the result."""
+    """Run a flow, and end the shared call with its result or error. Answered with the result."""
 
-    call: SharedCall[Any]
-    flow: Flow[Any]
+    __match_args__ = ("call", "flow")
+
+    def __init__(self, call: SharedCall[Any], flow: Flow[Any]) -> None:
+        self.call = call
+        self.flow = flow
 
 
-@dataclass(frozen=True, slots=True)
 class AwaitShared:
-    """Wait for a flight that another leads; gives its :class:`~.flight.Landing`."""
+    """Wait for a shared call that another caller runs. Answered with its ``SharedOutcome``."""
 
-    call: SharedCall[Any]
+    __match_args__ = ("call",)
+
+    def __init__(self, call: SharedCall[Any]) -> None:
+        self.call = call
 
 
 Effect: TypeAlias = Send | Sleep | LoadKeys | Mask | Emit | RunBlocking | RunShared | AwaitShared
 Flow: TypeAlias = Generator[Effect, Any, T]
 
 
+class FlowSteps(Generic[T]):
+    """Runs a flow effect by effect; the loop that drivers and wrappers of flows share::
+
+        with FlowSteps(flow) as steps:
+            for effect in steps:
+                try:
+                    steps.answer = perform(effect)
+                except Exception as error:
+                    steps.failure = error
+            return steps.result
+
+    :param flow: The flow. It is closed at the end of the ``with`` block.
+    """
+
+    __slots__ = ("_flow", "answer", "failure", "result")
+
+    #: What the flow returned; set when the iteration has ended.
+    result: T
+
+    def __init__(self, flow: Flow[T]) -> None:
+        self._flow = flow
+        #: What the latest effect is answered with.
+        self.answer: Any = None
+        #: The error that the latest effect raises in the flow instead.
+        self.failure: Exception | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flow.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Effect:
+        answer, failure = self.answer, self.failure
+        self.answer = self.failure = None
+        try:
+            return self._flow.send(answer) if failure is None else self._flow.throw(failure)
+        except StopIteration as end:
+            self.result = end.value
+            raise
+
+
 def send(request: Request) -> Flow[Response]:
     """Send one request, once.
 
-    :raises BloqUnavailable: No answer came; its ``acted`` tells whether the server may have acted.
+    :raises BloqUnavailable: No answer came; its ``acted`` says whether the server may have acted.
     """
     response: Response = yield Send(request)
     return replace(response, request=request)
 
 
 def sleep(seconds: float) -> Flow[None]:
-    """Let ``seconds`` pass."""
+    """Wait for ``seconds``."""
     yield Sleep(seconds)
 
 
 def run_blocking(call: Callable[[], T]) -> Flow[T]:
-    """Call something that blocks: where an event loop runs, in a thread."""
+    """Call something that blocks; on an event loop it runs in a thread."""
     result: T = yield RunBlocking(call)
     return result
 
 
 def load_keys(source: KeySource) -> Flow[KeyReading]:
-    """Read the client keys from their source and have the secret masked at once."""
+    """Read the client keys from their source and mask the secret at once."""
     reading: KeyReading = yield LoadKeys(source)
     yield from mask(reading.keys.client_secret)
     version = f", version {reading.version}" if reading.version is not None else ""
@@ -221,14 +284,14 @@ def load_keys(source: KeySource) -> Flow[KeyReading]:
 
 
 def mask(*secrets: Secret | None) -> Flow[None]:
-    """Have secrets hidden wherever the process logs, before anything else is done with them."""
+    """Hide secrets wherever the process logs. Do this before anything else is done with them."""
     present = tuple(secret for secret in secrets if secret)
     if present:
         yield Mask(present)
 
 
 def emit(event: Event) -> Flow[None]:
-    """Tell of something that happened: to logs and metrics, and to nobody who decides by it."""
+    """Emit an event to the observer, which writes logs and metrics; nothing depends on it."""
     yield Emit(event)
 
 
@@ -237,23 +300,21 @@ P = ParamSpec("P")
 
 
 class BlockingRunner(Protocol):
-    """Drives a flow to its end with blocking calls."""
+    """Runs a flow to its end with blocking calls."""
 
-    def __call__(self, flow: Flow[T], /) -> T:
-        """Drive it."""
+    def __call__(self, flow: Flow[T], /) -> T: ...
 
 
 class AsyncRunner(Protocol):
-    """Drives a flow to its end on the running event loop."""
+    """Runs a flow to its end on the running event loop."""
 
-    def __call__(self, flow: Flow[T], /) -> Coroutine[Any, Any, T]:
-        """Drive it."""
+    def __call__(self, flow: Flow[T], /) -> Coroutine[Any, Any, T]: ...
 
 
 class RunsBlocking:
-    """Mixed into a description, makes a client whose operations block.
+    """Mixin that turns an API description into a client whose operations block.
 
-    :param run: Drives the operations.
+    :param run: Runs the operations.
     """
 
     def __init__(self, run: BlockingRunner, **description: Any) -> None:
@@ -262,9 +323,9 @@ class RunsBlocking:
 
 
 class RunsAsync:
-    """Mixed into a description, makes a client whose operations are awaited.
+    """Mixin that turns an API description into a client whose operations are awaited.
 
-    :param run: Drives the operations.
+    :param run: Runs the operations.
     """
 
     def __init__(self, run: AsyncRunner, **description: Any) -> None:
@@ -273,9 +334,9 @@ class RunsAsync:
 
 
 class operation(Generic[S, P, T]):  # noqa: N801 - a decorator, written as one
-    """Makes a flow method callable: on a blocking client it returns, on an async one it is awaited.
+    """Decorator for a flow method: a blocking client returns its result, an async client returns an awaitable.
 
-    Inside other flows it is used as ``yield from Description.name.flow(self, ...)``.
+    Other flows use it as ``yield from Description.name.flow(self, ...)``.
     """
 
     def __init__(self, flow: Callable[Concatenate[S, P], Flow[T]]) -> None:

@@ -6,10 +6,10 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from airflow_provider_bloq.exceptions import BloqRateLimited
-from airflow_provider_bloq.flow.effects import Effect, Flow, Response, Send, emit, sleep
+from airflow_provider_bloq.flow.effects import Flow, FlowSteps, Response, Send, emit, sleep
 from airflow_provider_bloq.flow.events import held_back
 from airflow_provider_bloq.flow.retry import retry_after
 
@@ -88,26 +88,17 @@ class RateLimiter:
         :param flow: The flow.
         :return: What it returns.
         """
-        answer: Any = None
-        failure: Exception | None = None
-        try:
-            while True:
-                try:
-                    effect: Effect = flow.send(answer) if failure is None else flow.throw(failure)
-                except StopIteration as end:
-                    result: T = end.value
-                    return result
-                answer, failure = None, None
+        with FlowSteps(flow) as steps:
+            for effect in steps:
                 try:
                     if isinstance(effect, Send):
                         yield from self.admit()
-                    answer = yield effect
+                    answer = steps.answer = yield effect
                     if isinstance(answer, Response):
                         self.note(answer)
                 except Exception as error:
-                    failure = error
-        finally:
-            flow.close()
+                    steps.failure = error
+            return steps.result
 
     def _reserve(self) -> float:
         with self._lock:

@@ -19,6 +19,7 @@ from airflow_provider_bloq.flow.effects import (
     Effect,
     Emit,
     Flow,
+    FlowSteps,
     LoadKeys,
     Mask,
     Request,
@@ -71,26 +72,14 @@ class SyncDriver:
         self._masked: tuple[int, set[Secret]] = (os.getpid(), set())
 
     def run(self, flow: Flow[T], /) -> T:
-        """Run a flow to its end.
-
-        :return: What it returns.
-        """
-        answer: Any = None
-        failure: Exception | None = None
-        try:
-            while True:
+        """Run a flow to its end and return its result."""
+        with FlowSteps(flow) as steps:
+            for effect in steps:
                 try:
-                    effect = flow.send(answer) if failure is None else flow.throw(failure)
-                except StopIteration as end:
-                    result: T = end.value
-                    return result
-                answer, failure = None, None
-                try:
-                    answer = self._perform(effect)
+                    steps.answer = self._perform(effect)
                 except Exception as error:
-                    failure = error
-        finally:
-            flow.close()
+                    steps.failure = error
+            return steps.result
 
     def close(self) -> None:
         """Close the connections that are kept open."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from airflow_provider_bloq.exceptions import BloqError, BloqRateLimited, BloqUnavailable, BloqWaitTimeout
-from airflow_provider_bloq.flow.effects import Effect, Emit, Flow, Sleep, sleep
+from airflow_provider_bloq.flow.effects import Effect, Emit, Flow, FlowSteps, Sleep, sleep
 from airflow_provider_bloq.flow.events import Event
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.polling.conditions import Condition, Failed, Met, PollFunction, Verdict, Waiting
@@ -39,25 +39,17 @@ def in_time(look: Flow[T], deadline: float, clock: Callable[[], float] = time.ti
     :raises BloqRateLimited: The service asks for a pause beyond the deadline.
     :raises BloqUnavailable: The client's own pause would end beyond it.
     """
-    answer: Any = None
-    failure: Exception | None = None
     before: Effect | None = None
-    try:
-        while True:
-            try:
-                effect = look.send(answer) if failure is None else look.throw(failure)
-            except StopIteration as end:
-                result: T = end.value
-                return result
+    with FlowSteps(look) as steps:
+        for effect in steps:
             if isinstance(effect, Sleep) and clock() + effect.seconds > deadline:
                 raise _given_up(effect.seconds, before)
-            before, answer, failure = effect, None, None
+            before = effect
             try:
-                answer = yield effect
+                steps.answer = yield effect
             except Exception as error:
-                failure = error
-    finally:
-        look.close()
+                steps.failure = error
+        return steps.result
 
 
 def _given_up(seconds: float, before: Effect | None) -> BloqRateLimited | BloqUnavailable:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from airflow_provider_bloq.exceptions import BloqRateLimited, BloqUnavailable
-from airflow_provider_bloq.flow.effects import Flow, Request, Response, Send, Sleep
+from airflow_provider_bloq.flow.effects import Effect, Flow, Request, Response, Send, Sleep
 from airflow_provider_bloq.flow.retry import RetryPolicy, http_date, retry_after, sent_with_retries
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, LocalBloqOptions
 from tests.clients.both_ways import FULL_JITTER, BothWays, OpenClients
@@ -157,6 +157,16 @@ def test_the_jitter_is_full() -> None:
     assert all(0.0 <= pause <= 4.0 for pause in drawn if pause is not None)
 
 
+def sent(effect: Effect) -> Request:
+    assert isinstance(effect, Send)
+    return effect.request
+
+
+def slept(effect: Effect) -> float:
+    assert isinstance(effect, Sleep)
+    return effect.seconds
+
+
 @pytest.mark.parametrize(
     ("idempotent", "acted", "repeated"),
     [(True, True, True), (True, False, True), (False, False, True), (False, True, False)],
@@ -165,11 +175,11 @@ def test_what_may_have_been_acted_on_is_repeated_only_where_that_is_harmless(
     idempotent: bool, acted: bool, repeated: bool
 ) -> None:
     flow = sent_with_retries(REQUEST, FULL_JITTER, idempotent=idempotent)
-    assert next(flow) == Send(REQUEST)
+    assert sent(next(flow)) == REQUEST
     failure = BloqUnavailable("no answer", acted=acted)
     if repeated:
-        assert flow.throw(failure) == Sleep(0.5)
-        assert next(flow) == Send(REQUEST)
+        assert slept(flow.throw(failure)) == 0.5
+        assert sent(next(flow)) == REQUEST
     else:
         with pytest.raises(BloqUnavailable):
             flow.throw(failure)

@@ -67,7 +67,7 @@ def test_errors_reach_the_look_itself() -> None:
         return "seen"
 
     look = in_time(careful(), 120.0, lambda: 100.0)
-    assert next(look) == Sleep(1.0)
+    assert isinstance(next(look), Sleep)
     with pytest.raises(StopIteration) as end:
         look.throw(BloqUnavailable("away"))
     assert end.value.value == "borne"
