@@ -14,6 +14,7 @@ __all__ = [
     "node_id_of",
     "number_of",
     "require_choice",
+    "require_seconds",
     "require_whole_number",
     "seconds_of",
     "untemplated",
@@ -39,6 +40,17 @@ def require_whole_number(name: str, value: object, *, least: int, most: int | No
     if not fits or (most is not None and isinstance(value, int) and value > most):
         span = f"from {least} to {most}" if most is not None else f"of at least {least}"
         raise BloqConfigurationError.of(name, f"{value!r} does not fit", f"Use a whole number {span}.")
+
+
+def require_seconds(name: str, value: object) -> None:
+    """Check that a value is a number of seconds, 0 or more.
+
+    :raises BloqConfigurationError: It is not.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+        raise BloqConfigurationError.of(
+            name, f"{value!r} does not fit", "Use a number of seconds, 0 or more."
+        )
 
 
 def untemplated(value: Any) -> Any:

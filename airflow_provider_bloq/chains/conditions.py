@@ -40,7 +40,13 @@ from airflow_provider_bloq.polling.conditions import (
 )
 from airflow_provider_bloq.rpc.certificates import normalise_fingerprint
 from airflow_provider_bloq.rpc.client import RpcApi
-from airflow_provider_bloq.validation import CONNECT, connect_chain_of, node_id_of, require_whole_number
+from airflow_provider_bloq.validation import (
+    CONNECT,
+    connect_chain_of,
+    node_id_of,
+    require_seconds,
+    require_whole_number,
+)
 
 __all__ = [
     "BlockReached",
@@ -54,6 +60,7 @@ __all__ = [
     "TransactionConfirmed",
     "TransactionInterest",
     "Transactions",
+    "judge_block",
 ]
 
 
@@ -229,12 +236,22 @@ class BlockReached(Condition):
 
     def judge(self, seen: Head, memory: Memory | None) -> Verdict:
         """See :meth:`Condition.judge`; the result tells height, confirmations and the head."""
-        confirmations = seen.confirmations_of(self.height)
-        if confirmations >= self.confirmations:
-            return Met({"height": self.height, "confirmations": confirmations, "head": asdict(seen)})
-        if confirmations:
-            return Waiting(f"block {self.height} has {confirmations} of {self.confirmations} confirmations")
-        return Waiting(f"the head is block {seen.height}, {self.height - seen.height} before {self.height}")
+        return judge_block(seen, self.height, self.confirmations)
+
+
+def judge_block(head: Head, height: int, wanted: int) -> Verdict:
+    """Judge whether the block at a height has enough confirmations.
+
+    :param head: The last block of the chain.
+    :param height: The height.
+    :param wanted: How many confirmations it needs.
+    """
+    confirmations = head.confirmations_of(height)
+    if confirmations >= wanted:
+        return Met({"height": height, "confirmations": confirmations, "head": asdict(head)})
+    if confirmations:
+        return Waiting(f"block {height} has {confirmations} of {wanted} confirmations")
+    return Waiting(f"the head is block {head.height}, {height - head.height} before {height}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,11 +474,7 @@ class TransactionConfirmed(Condition):
     def __post_init__(self) -> None:
         object.__setattr__(self, "tx_hash", _hash_of(self.tx_hash))
         require_whole_number("confirmations", self.confirmations, least=1)
-        seconds = self.unseen_for
-        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
-            raise BloqConfigurationError.of(
-                "unseen_for", f"{seconds!r} does not fit", "Use a number of seconds, 0 or more."
-            )
+        require_seconds("unseen_for", self.unseen_for)
 
     @property
     def target(self) -> Target:

@@ -1,7 +1,7 @@
-"""The newest block that Connect has taken in, from which confirmations are counted.
+"""Conditions on a chain in Connect: a block, a transaction, a balance or a payment with enough confirmations.
 
-Connect's node may be ahead of Connect's index. What is told of a block or a transaction by the node's newest block
-Connect may not be able to show yet: a task that waited for it would come too early.
+Confirmations are counted from the newest block that Connect has indexed. Its node may be ahead: counted from the node's
+newest block, a wait could end before Connect can return what it was waiting for.
 """
 
 from __future__ import annotations
@@ -10,26 +10,17 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
 from airflow_provider_bloq.chains.blocks import Head
-from airflow_provider_bloq.connect.addresses import bare_address, require_address, same_address
-from airflow_provider_bloq.connect.client import (
-    LARGEST_PART,
-    ConnectApi,
-    require_network,
-    require_rest_chain,
-)
+from airflow_provider_bloq.chains.conditions import judge_block
+from airflow_provider_bloq.connect.addresses import address_key, require_address, same_address
+from airflow_provider_bloq.connect.client import ConnectApi, require_network, require_rest_chain
+from airflow_provider_bloq.connect.history import batches, transactions_since
 from airflow_provider_bloq.connect.models import Transaction, Unspent
-from airflow_provider_bloq.connect.payments import transactions_since
 from airflow_provider_bloq.connect.raw_transactions import require_txid
-from airflow_provider_bloq.exceptions import (
-    BloqConfigurationError,
-    BloqNotFound,
-    BloqTransactionDropped,
-    BloqUnavailable,
-)
+from airflow_provider_bloq.exceptions import BloqNotFound, BloqTransactionDropped, BloqUnavailable
 from airflow_provider_bloq.flow.effects import Flow
 from airflow_provider_bloq.polling.conditions import (
     Condition,
@@ -42,30 +33,29 @@ from airflow_provider_bloq.polling.conditions import (
     Verdict,
     Waiting,
 )
-from airflow_provider_bloq.validation import require_whole_number
+from airflow_provider_bloq.validation import require_seconds, require_whole_number
 
 __all__ = [
-    "AddressCoins",
+    "AddressOutputs",
     "AddressPayments",
     "ConnectBalanceReached",
     "ConnectBlockReached",
     "ConnectHead",
     "ConnectPaymentSeen",
     "ConnectTarget",
-    "ConnectTip",
     "ConnectTransactionConfirmed",
     "ConnectTransactions",
+    "FoundTransactions",
+    "IndexedTip",
     "PaymentInterest",
-    "SeenTransactions",
-    "settle_place",
 ]
 
 
-SeenT = TypeVar("SeenT", Transaction, Unspent)
+ItemT = TypeVar("ItemT", Transaction, Unspent)
 
 
-class ConnectTip:
-    """The newest block that Connect has taken in. A block that has been read is not read again.
+class IndexedTip:
+    """The newest block that Connect has indexed. Each block is read once.
 
     :param api: Connect.
     """
@@ -75,15 +65,15 @@ class ConnectTip:
         self._known: dict[str, Head] = {}
 
     def read(self) -> Flow[Head | None]:
-        """Look which one it is; a flow.
+        """Read the block; a flow.
 
-        :return: None while Connect names one that it does not show yet.
-        :raises BloqUnavailable: Connect names none.
+        :return: None while Connect names a block that it does not return yet.
+        :raises BloqUnavailable: Connect names no block.
         """
         newest = yield from ConnectApi.last_block.flow(self._api)
         block_hash = newest.synced_hash or newest.last_hash
         if block_hash is None:
-            raise BloqUnavailable("Connect gave a status without the newest block.")
+            raise BloqUnavailable("Connect's answer lacks the newest block.")
         if block_hash not in self._known:
             try:
                 block = yield from ConnectApi.block.flow(self._api, block_hash)
@@ -92,13 +82,15 @@ class ConnectTip:
             self._known = {block_hash: Head(block.height, block.hash, block.time)}
         return self._known[block_hash]
 
-    def counted(self, found: list[SeenT]) -> Flow[list[SeenT]]:
-        """Return transactions or outputs with no more confirmations than this block gives them; a flow.
+    def with_confirmations(self, items: list[ItemT]) -> Flow[list[ItemT]]:
+        """Return transactions or outputs with their confirmations limited to those by this block; a flow.
 
-        :param found: What Connect told. Nothing is asked where all of it waits for a block.
+        Nothing is read if all of them are in the mempool.
+
+        :param items: What Connect returned.
         """
-        if all(one.height is None for one in found):
-            return found
+        if all(one.height is None for one in items):
+            return items
         tip = yield from self.read()
         return [
             one
@@ -107,92 +99,141 @@ class ConnectTip:
                 one,
                 confirmations=min(one.confirmations, 0 if tip is None else tip.confirmations_of(one.height)),
             )
-            for one in found
+            for one in items
         ]
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectTarget(Target):
-    """Something that Connect tells of a chain.
+    """Something to poll on a chain in Connect.
 
     :param chain: ``btc`` or ``bch``.
-    :param network: Its network; None for the usual one of the connection.
+    :param network: Its network; None for the connection's default.
     """
 
     chain: str
     network: str | None
 
     def poll_with(self, reader: Reader) -> PollFunction:
-        """See :meth:`Target.poll_with`."""
-        return self.looking_by(reader.connect(self.chain, self.network))
+        return self.poll_function(reader.connect(self.chain, self.network))
 
     @abstractmethod
-    def looking_by(self, api: ConnectApi) -> PollFunction:
-        """Return what looks by this client, again and again."""
+    def poll_function(self, api: ConnectApi) -> PollFunction:
+        """Return the function that polls the target through this client."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectHead(ConnectTarget):
-    """The newest block that Connect has taken in; seen as a :class:`Head`, or None while it does not show it."""
+    """The newest block that Connect has indexed, as a :class:`Head`; None while Connect does not return it yet."""
 
-    def looking_by(self, api: ConnectApi) -> PollFunction:
-        """See :meth:`ConnectTarget.looking_by`."""
-        tip = ConnectTip(api)
-
-        def look(_: frozenset[Hashable]) -> Flow[Head | None]:
-            return (yield from tip.read())
-
-        return look
+    def poll_function(self, api: ConnectApi) -> PollFunction:
+        tip = IndexedTip(api)
+        return lambda _: tip.read()
 
 
 @dataclass(frozen=True, slots=True)
-class SeenTransactions:
-    """What one look saw of the transactions that are waited for.
+class FoundTransactions:
+    """The result of a poll for transactions.
 
-    :param of: Each by its id; None where it is neither in the chain nor in the mempool.
-    :param observed_at: When, in seconds since the epoch.
+    :param by_txid: The transactions; None for one that is neither in the chain nor in the mempool.
+    :param observed_at: Time of the poll in epoch seconds.
     """
 
-    of: dict[str, Transaction | None]
+    by_txid: dict[str, Transaction | None]
     observed_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectTransactions(ConnectTarget):
-    """The transactions that are waited for; seen as :class:`SeenTransactions`.
+    """Transactions by their ids, as :class:`FoundTransactions`.
 
-    :param clock: Tells the seconds since the epoch.
+    :param clock: Returns the time in epoch seconds.
     """
 
     clock: Callable[[], float] = field(default=time.time, compare=False, repr=False)
 
-    def looking_by(self, api: ConnectApi) -> PollFunction:
-        """See :meth:`ConnectTarget.looking_by`."""
-        tip = ConnectTip(api)
+    def poll_function(self, api: ConnectApi) -> PollFunction:
+        tip = IndexedTip(api)
 
-        def look(interests: frozenset[Hashable]) -> Flow[SeenTransactions]:
-            seen: dict[str, Transaction] = {}
+        def poll(interests: frozenset[Hashable]) -> Flow[FoundTransactions]:
+            found: dict[str, Transaction] = {}
             for txid in sorted(map(str, interests)):
                 with suppress(BloqNotFound):
-                    seen[txid] = yield from ConnectApi.transaction.flow(api, txid)
-            counted = yield from tip.counted(list(seen.values()))
-            known = dict(zip(seen, counted, strict=True))
-            return SeenTransactions({str(txid): known.get(str(txid)) for txid in interests}, self.clock())
+                    found[txid] = yield from ConnectApi.transaction.flow(api, txid)
+            counted = yield from tip.with_confirmations(list(found.values()))
+            known = dict(zip(found, counted, strict=True))
+            return FoundTransactions({str(txid): known.get(str(txid)) for txid in interests}, self.clock())
 
-        return look
+        return poll
+
+
+@dataclass(frozen=True, slots=True)
+class AddressOutputs(ConnectTarget):
+    """The unspent outputs of addresses, as a list of :class:`Unspent`."""
+
+    def poll_function(self, api: ConnectApi) -> PollFunction:
+        tip = IndexedTip(api)
+
+        def poll(interests: frozenset[Hashable]) -> Flow[list[Unspent]]:
+            outputs: list[Unspent] = []
+            # In two formats, an address would be returned, and counted, twice.
+            wanted = {address_key(address): address for address in sorted(map(str, interests))}
+            for batch in batches(list(wanted.values())):
+                outputs += yield from ConnectApi.unspent.flow(api, batch)
+            return (yield from tip.with_confirmations(outputs))
+
+        return poll
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PaymentInterest:
+    """An address whose payments a poll has to read.
+
+    :param address: The address.
+    :param since_height: Height of the first block that counts.
+    """
+
+    address: str
+    since_height: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPayments(ConnectTarget):
+    """The transactions of addresses, as a list of :class:`Transaction`; from the first block that any waiter needs."""
+
+    def poll_function(self, api: ConnectApi) -> PollFunction:
+        tip = IndexedTip(api)
+
+        def poll(interests: frozenset[Hashable]) -> Flow[list[Transaction]]:
+            transactions: list[Transaction] = []
+            for batch in batches(sorted(one for one in interests if isinstance(one, PaymentInterest))):
+                addresses = list(dict.fromkeys(one.address for one in batch))
+                since = min(one.since_height for one in batch)
+                transactions += yield from transactions_since(api, addresses, since)
+            return (yield from tip.with_confirmations(transactions))
+
+        return poll
+
+
+def _normalise_chain(condition: Any) -> None:
+    """Change chain and network to lower case, so that equal targets share their polls.
+
+    :raises BloqConfigurationError: Connect does not have the chain or the network.
+    """
+    object.__setattr__(condition, "chain", require_rest_chain(condition.chain))
+    if condition.network is not None:
+        object.__setattr__(condition, "network", require_network(condition.network))
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectBlockReached(Condition):
-    """A block has so many confirmations; see :class:`~airflow_provider_bloq.chains.conditions.BlockReached`.
-
-    They are counted from the newest block that Connect has taken in, which may not be the newest of its node.
+    """A block has enough confirmations; see :class:`~airflow_provider_bloq.chains.conditions.BlockReached`.
 
     :param chain: ``btc`` or ``bch``.
-    :param height: Number of the block; the genesis block has 0.
-    :param confirmations: How many, at least 1.
-    :param network: Its network; None for the usual one of the connection.
-    :raises BloqConfigurationError: One of these cannot be.
+    :param height: Height of the block.
+    :param confirmations: How many it needs, at least 1.
+    :param network: Its network; None for the connection's default.
+    :raises BloqConfigurationError: One of these is invalid.
     """
 
     kind: ClassVar[str] = "connect_block_reached"
@@ -203,43 +244,34 @@ class ConnectBlockReached(Condition):
     network: str | None = None
 
     def __post_init__(self) -> None:
-        settle_place(self)
+        _normalise_chain(self)
         require_whole_number("height", self.height, least=0)
         require_whole_number("confirmations", self.confirmations, least=1)
 
     @property
     def target(self) -> Target:
-        """See :attr:`Condition.target`."""
         return ConnectHead(self.chain, self.network)
 
     def judge(self, seen: Head | None, memory: Memory | None) -> Verdict:
-        """See :meth:`Condition.judge`; the result tells height, confirmations and the head."""
         if seen is None:
-            return Waiting("Connect does not show its newest block yet")
-        confirmations = seen.confirmations_of(self.height)
-        if confirmations >= self.confirmations:
-            return Met({"height": self.height, "confirmations": confirmations, "head": asdict(seen)})
-        return Waiting(
-            f"block {self.height} of {self.chain} has {confirmations} of {self.confirmations} confirmations; "
-            f"the newest is {seen.height}"
-        )
+            return Waiting("Connect does not return its newest block yet")
+        return judge_block(seen, self.height, self.confirmations)
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectTransactionConfirmed(Condition):
-    """A transaction is in the chain with so many confirmations.
+    """A transaction has enough confirmations.
 
-    They are counted from the newest block that Connect has taken in. A reorg that takes it out again before it has
-    them all only means to wait on. If it is neither in the chain nor in the mempool for ``unseen_for`` seconds on
-    end, the wait ends with ``BloqTransactionDropped``: it was never sent, another one took its place, or the node has
-    forgotten it.
+    If a reorg removes it before that, the wait goes on. The wait fails with ``BloqTransactionDropped`` if the
+    transaction is neither in the chain nor in the mempool for ``unseen_for`` seconds: it was never sent, another one
+    replaced it, or the node has dropped it.
 
     :param chain: ``btc`` or ``bch``.
     :param txid: Its id.
-    :param confirmations: How many, at least 1.
-    :param unseen_for: Seconds that it may be unknown.
-    :param network: Its network; None for the usual one of the connection.
-    :raises BloqConfigurationError: One of these cannot be.
+    :param confirmations: How many it needs, at least 1.
+    :param unseen_for: Seconds for which it may be unknown.
+    :param network: Its network; None for the connection's default.
+    :raises BloqConfigurationError: One of these is invalid.
     """
 
     kind: ClassVar[str] = "connect_transaction_confirmed"
@@ -251,34 +283,27 @@ class ConnectTransactionConfirmed(Condition):
     network: str | None = None
 
     def __post_init__(self) -> None:
-        settle_place(self)
+        _normalise_chain(self)
         require_txid(self.txid)
         require_whole_number("confirmations", self.confirmations, least=1)
-        seconds = self.unseen_for
-        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
-            raise BloqConfigurationError.of(
-                "unseen_for", f"{seconds!r} does not fit", "Use a number of seconds, 0 or more."
-            )
+        require_seconds("unseen_for", self.unseen_for)
 
     @property
     def target(self) -> Target:
-        """See :attr:`Condition.target`."""
         return ConnectTransactions(self.chain, self.network)
 
     @property
     def interest(self) -> str:
-        """See :attr:`Condition.interest`."""
         return require_txid(self.txid)
 
-    def judge(self, seen: SeenTransactions, memory: Memory | None) -> Verdict:
-        """See :meth:`Condition.judge`; the result tells id, height, block hash and confirmations."""
-        if self.interest not in seen.of:
-            return Waiting("it has not been looked for yet", memory)
-        transaction = seen.of[self.interest]
+    def judge(self, seen: FoundTransactions, memory: Memory | None) -> Verdict:
+        if self.interest not in seen.by_txid:
+            return Waiting("it has not been polled yet", memory)
+        transaction = seen.by_txid[self.interest]
         if transaction is None:
             return self._unknown(seen.observed_at, memory)
         if transaction.height is None:
-            return Waiting(f"{self.txid} waits for a block")
+            return Waiting(f"{self.txid} is in the mempool")
         if transaction.confirmations < self.confirmations:
             return Waiting(
                 f"{self.txid} has {transaction.confirmations} of {self.confirmations} confirmations"
@@ -304,86 +329,16 @@ class ConnectTransactionConfirmed(Condition):
         return Waiting(f"{self.txid} is not known to Connect", {"unknown_since": since})
 
 
-def settle_place(condition: Any) -> None:
-    """Bring a condition's chain and network into lower case: by them those that can look together are found.
-
-    :raises BloqConfigurationError: Connect does not have the chain or the network.
-    """
-    object.__setattr__(condition, "chain", require_rest_chain(condition.chain))
-    if condition.network is not None:
-        object.__setattr__(condition, "network", require_network(condition.network))
-
-
-ItemT = TypeVar("ItemT")
-
-
-@dataclass(frozen=True, slots=True)
-class AddressCoins(ConnectTarget):
-    """What can be spent from the addresses that are waited for; seen as a list of :class:`Unspent`.
-
-    Fifty addresses are asked about at once.
-    """
-
-    def looking_by(self, api: ConnectApi) -> PollFunction:
-        """See :meth:`ConnectTarget.looking_by`."""
-        tip = ConnectTip(api)
-
-        def look(interests: frozenset[Hashable]) -> Flow[list[Unspent]]:
-            coins: list[Unspent] = []
-            # Of one that is waited for in two spellings the coins would come, and count, twice.
-            wanted = {bare_address(address): address for address in sorted(map(str, interests))}
-            for addresses in _parts(list(wanted.values())):
-                coins += yield from ConnectApi.unspent.flow(api, addresses)
-            return (yield from tip.counted(coins))
-
-        return look
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class PaymentInterest:
-    """An address whose payments a look must ask for.
-
-    :param address: The address.
-    :param since_height: Number of the first block that counts.
-    """
-
-    address: str
-    since_height: int
-
-
-@dataclass(frozen=True, slots=True)
-class AddressPayments(ConnectTarget):
-    """The transactions of the addresses that are waited for; seen as a list of :class:`Transaction`.
-
-    Fifty addresses are asked about at once, back to the earliest block that counts for any of them.
-    """
-
-    def looking_by(self, api: ConnectApi) -> PollFunction:
-        """See :meth:`ConnectTarget.looking_by`."""
-        tip = ConnectTip(api)
-
-        def look(interests: frozenset[Hashable]) -> Flow[list[Transaction]]:
-            wanted = sorted(one for one in interests if isinstance(one, PaymentInterest))
-            transactions: list[Transaction] = []
-            for part in _parts(wanted):
-                addresses = list(dict.fromkeys(one.address for one in part))
-                since = min(one.since_height for one in part)
-                transactions += yield from transactions_since(api, addresses, since)
-            return (yield from tip.counted(transactions))
-
-        return look
-
-
 @dataclass(frozen=True, slots=True)
 class ConnectBalanceReached(Condition):
-    """An address has so much, counting what has so many confirmations by the newest block that Connect has taken in.
+    """An address has a balance, counting unspent outputs with enough confirmations.
 
     :param chain: ``btc`` or ``bch``.
     :param address: The address.
-    :param at_least_sat: How much, in satoshi, at least 1.
-    :param confirmations: How many; 0 counts what waits for a block as well.
-    :param network: Its network; None for the usual one of the connection.
-    :raises BloqConfigurationError: One of these cannot be.
+    :param at_least_sat: The balance in satoshi, at least 1.
+    :param confirmations: How many each output needs; 0 to include the mempool.
+    :param network: Its network; None for the connection's default.
+    :raises BloqConfigurationError: One of these is invalid.
     """
 
     kind: ClassVar[str] = "connect_balance_reached"
@@ -395,28 +350,25 @@ class ConnectBalanceReached(Condition):
     network: str | None = None
 
     def __post_init__(self) -> None:
-        settle_place(self)
+        _normalise_chain(self)
         require_address(self.chain, self.address, self.network)
         require_whole_number("at_least_sat", self.at_least_sat, least=1)
         require_whole_number("confirmations", self.confirmations, least=0)
 
     @property
     def target(self) -> Target:
-        """See :attr:`Condition.target`."""
-        return AddressCoins(self.chain, self.network)
+        return AddressOutputs(self.chain, self.network)
 
     @property
     def interest(self) -> str:
-        """See :attr:`Condition.interest`."""
         return require_address(self.chain, self.address, self.network)
 
     def judge(self, seen: list[Unspent], memory: Memory | None) -> Verdict:
-        """See :meth:`Condition.judge`; the result tells address and balance."""
         wanted = self.interest
         counted = [
-            coin.amount_sat
-            for coin in seen
-            if same_address(coin.address, wanted) and coin.confirmations >= self.confirmations
+            output.amount_sat
+            for output in seen
+            if same_address(output.address, wanted) and output.confirmations >= self.confirmations
         ]
         balance = sum(counted)
         if balance >= self.at_least_sat:
@@ -433,18 +385,17 @@ class ConnectBalanceReached(Condition):
 
 @dataclass(frozen=True, slots=True)
 class ConnectPaymentSeen(Condition):
-    """An address was paid so much by one output, with so many confirmations; of several the deepest is told.
+    """One output pays an address enough and has enough confirmations. Of several, the one with most is returned.
 
-    It counts also if it was spent meanwhile. A reorg that takes it out of the chain means to wait on. Confirmations
-    are counted from the newest block that Connect has taken in.
+    It also counts if it has been spent meanwhile. If a reorg removes it before that, the wait goes on.
 
     :param chain: ``btc`` or ``bch``.
     :param address: The address.
-    :param at_least_sat: How much, in satoshi, at least 1.
-    :param confirmations: How many; 0 is content with a transaction that waits for a block.
-    :param since_height: Number of the first block that counts; what waits for a block always does.
-    :param network: Its network; None for the usual one of the connection.
-    :raises BloqConfigurationError: One of these cannot be.
+    :param at_least_sat: The amount in satoshi, at least 1.
+    :param confirmations: How many it needs; 0 to include the mempool.
+    :param since_height: Height of the first block that counts; the mempool always does.
+    :param network: Its network; None for the connection's default.
+    :raises BloqConfigurationError: One of these is invalid.
     """
 
     kind: ClassVar[str] = "connect_payment_seen"
@@ -457,7 +408,7 @@ class ConnectPaymentSeen(Condition):
     network: str | None = None
 
     def __post_init__(self) -> None:
-        settle_place(self)
+        _normalise_chain(self)
         require_address(self.chain, self.address, self.network)
         require_whole_number("at_least_sat", self.at_least_sat, least=1)
         require_whole_number("confirmations", self.confirmations, least=0)
@@ -465,25 +416,20 @@ class ConnectPaymentSeen(Condition):
 
     @property
     def target(self) -> Target:
-        """See :attr:`Condition.target`."""
         return AddressPayments(self.chain, self.network)
 
     @property
     def interest(self) -> PaymentInterest:
-        """See :attr:`Condition.interest`."""
         return PaymentInterest(require_address(self.chain, self.address, self.network), self.since_height)
 
     def judge(self, seen: list[Transaction], memory: Memory | None) -> Verdict:
-        """See :meth:`Condition.judge`; the result tells the payment."""
-        payments = list(self._payments(seen))
-        deep = [payment for payment in payments if payment["confirmations"] >= self.confirmations]
-        if deep:
-            return Met(max(deep, key=lambda payment: payment["confirmations"]))
-        if not payments:
+        best = max(self._payments(seen), key=lambda payment: payment["confirmations"], default=None)
+        if best is None:
             return Waiting(f"{self.interest.address} was not paid {self.at_least_sat} satoshi")
-        most = max(payment["confirmations"] for payment in payments)
+        if best["confirmations"] >= self.confirmations:
+            return Met(best)
         return Waiting(
-            f"{self.interest.address} was paid, with {most} of {self.confirmations} confirmations so far"
+            f"{self.interest.address} was paid, with {best['confirmations']} of {self.confirmations} confirmations"
         )
 
     def _payments(self, seen: list[Transaction]) -> Iterator[dict[str, Any]]:
@@ -503,8 +449,3 @@ class ConnectPaymentSeen(Condition):
                         "block_hash": transaction.block_hash,
                         "confirmations": transaction.confirmations,
                     }
-
-
-def _parts(wanted: list[ItemT]) -> Iterator[list[ItemT]]:
-    for begin in range(0, len(wanted), LARGEST_PART):
-        yield wanted[begin : begin + LARGEST_PART]

@@ -1,4 +1,4 @@
-"""How Connect's JSON is read: tolerantly, and its amounts exactly."""
+"""What Connect's REST API returns. Missing and unknown fields are tolerated; amounts are exact."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ __all__ = [
     "TxInput",
     "TxOutput",
     "Unspent",
-    "items_in",
     "list_of",
-    "needed_number",
-    "needed_text",
     "object_of",
+    "required_number",
+    "required_text",
     "satoshi_of",
     "text_of",
     "whole_number_of",
@@ -38,20 +37,30 @@ _SATOSHI = 100_000_000
 
 
 def object_of(item: Any, what: str) -> dict[str, Any]:
-    """Return an object of an answer.
+    """Return a JSON object.
 
-    :param what: What it should be, for the error.
-    :raises BloqUnavailable: It is none.
+    :param what: What it should be, with an article; for the error.
+    :raises BloqUnavailable: It is not an object.
     """
     if not isinstance(item, dict):
-        raise BloqUnavailable(f"Connect gave something that is not {what}.")
+        raise BloqUnavailable(f"Connect returned something other than {what}.")
     return item
 
 
-def satoshi_of(coins: Any) -> int:
-    """Return an amount in satoshi, exactly, of one that is written in whole coins as a number or a text.
+def list_of(answer: Any) -> list[Any]:
+    """Return a JSON list.
 
-    :raises BloqUnavailable: It is none, or is finer than a satoshi.
+    :raises BloqUnavailable: It is not a list.
+    """
+    if not isinstance(answer, list):
+        raise BloqUnavailable("Connect returned something other than a list.")
+    return answer
+
+
+def satoshi_of(coins: Any) -> int:
+    """Convert an amount in whole coins, a number or a text, to satoshi without rounding.
+
+    :raises BloqUnavailable: It is not an amount, or has fractions of a satoshi.
     """
     if isinstance(coins, int | Decimal | str) and not isinstance(coins, bool):
         try:
@@ -60,17 +69,17 @@ def satoshi_of(coins: Any) -> int:
                 return int(satoshi)
         except (ArithmeticError, ValueError):
             pass
-    raise BloqUnavailable("Connect gave something that is no amount.")
+    raise BloqUnavailable("Connect returned something other than an amount.")
 
 
 def text_of(fields: dict[str, Any], name: str) -> str | None:
-    """Return a text; None where there is none."""
+    """Return a field that is a non-empty text, else None."""
     value = fields.get(name)
     return value if isinstance(value, str) and value else None
 
 
 def whole_number_of(fields: dict[str, Any], *names: str) -> int | None:
-    """Return a whole number by the first of these names that has one; None where none has."""
+    """Return the first of these fields that is a whole number, else None."""
     for name in names:
         value = fields.get(name)
         if isinstance(value, int) and not isinstance(value, bool):
@@ -80,66 +89,83 @@ def whole_number_of(fields: dict[str, Any], *names: str) -> int | None:
     return None
 
 
-def needed_text(fields: Any, name: str) -> str:
-    """Return a text that must be there.
+def required_text(fields: Any, name: str) -> str:
+    """Return a field that must be a non-empty text.
 
     :raises BloqUnavailable: It is not.
     """
     value = text_of(object_of(fields, "an object"), name)
     if value is None:
-        raise BloqUnavailable(f"Connect gave something without {name}.")
+        raise _missing(name)
     return value
 
 
-def needed_number(fields: dict[str, Any], name: str) -> int:
-    """Return a whole number that must be there.
+def required_number(fields: dict[str, Any], name: str) -> int:
+    """Return a field that must be a whole number.
 
     :raises BloqUnavailable: It is not.
     """
     value = whole_number_of(fields, name)
     if value is None:
-        raise BloqUnavailable(f"Connect gave something without {name}.")
+        raise _missing(name)
     return value
 
 
-def items_in(fields: dict[str, Any], name: str) -> list[Any]:
-    """Return a list; an empty one where there is none."""
+def _missing(name: str) -> BloqUnavailable:
+    return BloqUnavailable(f"Connect's answer lacks {name}.")
+
+
+def _list_in(fields: dict[str, Any], name: str) -> list[Any]:
     value = fields.get(name)
     return value if isinstance(value, list) else []
 
 
-def list_of(answer: Any) -> list[Any]:
-    """Return an answer that must be a list.
+def _texts_in(fields: dict[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(map(str, _list_in(fields, name)))
 
-    :raises BloqUnavailable: It is none.
-    """
-    if not isinstance(answer, list):
-        raise BloqUnavailable("Connect gave something that is no list.")
-    return answer
+
+def _coins_in(fields: dict[str, Any], name: str) -> int | None:
+    return None if fields.get(name) is None else satoshi_of(fields[name])
+
+
+def _amount(fields: dict[str, Any], name: str) -> int:
+    exact = whole_number_of(fields, f"{name}Sat")
+    return satoshi_of(fields.get(name)) if exact is None else exact
+
+
+def _height(fields: dict[str, Any], name: str) -> int | None:
+    height = whole_number_of(fields, name)
+    return None if height is None or height < 0 else height
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectValue:
-    """Something that Connect tells."""
+    """Base class of the values that Connect returns."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a dict of JSON values."""
-        fields: dict[str, Any] = _listed(asdict(self))
+        """Return the fields as JSON values."""
+        fields: dict[str, Any] = _with_lists(asdict(self))
         return fields
+
+
+def _with_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_lists(one) for name, one in value.items()}
+    return [_with_lists(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, slots=True)
 class Address(ConnectValue):
-    """The sums of an address, in satoshi. Only the unconfirmed ones count what is in no block yet.
+    """The sums of an address, in satoshi. Only ``unconfirmed_`` fields include the mempool.
 
     :param address: The address.
-    :param balance_sat: What it has by the blocks.
-    :param total_received_sat: What was paid to it.
-    :param total_sent_sat: What was spent from it.
-    :param unconfirmed_balance_sat: What the waiting transactions would change.
-    :param transaction_count: Transactions in blocks that touch it.
-    :param unconfirmed_transaction_count: Transactions that wait and touch it.
-    :param txids: Ids of its transactions, the newest first; None where they were not asked for.
+    :param balance_sat: Its confirmed balance.
+    :param total_received_sat: All that was paid to it.
+    :param total_sent_sat: All that was spent from it.
+    :param unconfirmed_balance_sat: By how much the transactions in the mempool would change the balance.
+    :param transaction_count: Number of its transactions in blocks.
+    :param unconfirmed_transaction_count: Number of its transactions in the mempool.
+    :param txids: Ids of its transactions, newest first; None if they were not requested.
     """
 
     address: str
@@ -153,9 +179,8 @@ class Address(ConnectValue):
 
     @classmethod
     def from_json(cls, item: Any) -> Address:
-        """Read what ``/addr/{addr}`` gives."""
+        """Parse the answer of ``/addr/{addr}``."""
         fields = object_of(item, "an address")
-        listed = fields.get("transactions")
         return cls(
             address=str(fields.get("addrStr", "")),
             balance_sat=_amount(fields, "balance"),
@@ -166,21 +191,21 @@ class Address(ConnectValue):
             unconfirmed_transaction_count=(
                 whole_number_of(fields, "unconfirmedTxApperances", "unconfirmedTxAppearances") or 0
             ),
-            txids=tuple(map(str, listed)) if isinstance(listed, list) else None,
+            txids=_texts_in(fields, "transactions") if isinstance(fields.get("transactions"), list) else None,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Unspent(ConnectValue):
-    """An output that can be spent.
+    """An unspent output.
 
-    :param address: Whom it pays.
+    :param address: The address that it pays.
     :param txid: Id of its transaction.
-    :param index: Its place among that transaction's outputs.
+    :param index: Its index among the outputs.
     :param amount_sat: Its value.
     :param script: Its script in hex.
-    :param confirmations: How many its transaction has; 0 while it waits for a block.
-    :param height: Number of its block; None while it waits for one.
+    :param confirmations: Confirmations of its transaction; 0 in the mempool.
+    :param height: Height of its block; None in the mempool.
     """
 
     address: str
@@ -193,13 +218,13 @@ class Unspent(ConnectValue):
 
     @classmethod
     def from_json(cls, item: Any) -> Unspent:
-        """Read an item of ``/addrs/{addrs}/utxo``."""
+        """Parse an item of ``/addrs/{addrs}/utxo``."""
         fields = object_of(item, "an unspent output")
         amount = whole_number_of(fields, "satoshis")
         return cls(
             address=str(fields.get("address", "")),
-            txid=needed_text(fields, "txid"),
-            index=needed_number(fields, "vout"),
+            txid=required_text(fields, "txid"),
+            index=required_number(fields, "vout"),
             amount_sat=satoshi_of(fields.get("amount")) if amount is None else amount,
             script=text_of(fields, "scriptPubKey"),
             confirmations=whole_number_of(fields, "confirmations") or 0,
@@ -209,13 +234,13 @@ class Unspent(ConnectValue):
 
 @dataclass(frozen=True, slots=True)
 class TxInput(ConnectValue):
-    """What a transaction spends.
+    """An input of a transaction. In a coinbase all fields but the index are None.
 
-    :param index: Its place among the inputs.
-    :param address: Whose output is spent; None where its script names nobody, and for new coins.
-    :param amount_sat: The value of that output; None for new coins.
-    :param spent_txid: Id of the transaction that made it; None for new coins.
-    :param spent_index: Its place there.
+    :param index: Its index among the inputs.
+    :param address: The address whose output it spends; None if the script has none.
+    :param amount_sat: The value of that output.
+    :param spent_txid: Id of the transaction with that output.
+    :param spent_index: Index of that output.
     """
 
     index: int
@@ -225,17 +250,15 @@ class TxInput(ConnectValue):
     spent_index: int | None
 
     @classmethod
-    def from_json(cls, item: Any, place: int) -> TxInput:
-        """Read an item of ``vin``."""
+    def from_json(cls, item: Any, position: int) -> TxInput:
+        """Parse an item of ``vin``."""
         fields = object_of(item, "an input")
         amount = whole_number_of(fields, "valueSat")
-        if amount is None and fields.get("value") is not None:
-            amount = satoshi_of(fields["value"])
         number = whole_number_of(fields, "n")
         return cls(
-            index=place if number is None else number,
+            index=position if number is None else number,
             address=text_of(fields, "addr"),
-            amount_sat=amount,
+            amount_sat=_coins_in(fields, "value") if amount is None else amount,
             spent_txid=text_of(fields, "txid"),
             spent_index=whole_number_of(fields, "vout"),
         )
@@ -243,13 +266,13 @@ class TxInput(ConnectValue):
 
 @dataclass(frozen=True, slots=True)
 class TxOutput(ConnectValue):
-    """What a transaction pays.
+    """An output of a transaction.
 
-    :param index: Its place among the outputs.
-    :param addresses: Whom it pays; several in old scripts only, none where the script names nobody.
+    :param index: Its index among the outputs.
+    :param addresses: The addresses that it pays: usually one, none for some scripts, several for bare multisig.
     :param amount_sat: Its value.
     :param script: Its script in hex.
-    :param spent_txid: Id of the transaction that spends it; None where nothing does, or Connect does not say.
+    :param spent_txid: Id of the transaction that spends it; None if it is unspent or Connect does not say.
     """
 
     index: int
@@ -259,16 +282,15 @@ class TxOutput(ConnectValue):
     spent_txid: str | None
 
     @classmethod
-    def from_json(cls, item: Any, place: int) -> TxOutput:
-        """Read an item of ``vout``."""
+    def from_json(cls, item: Any, position: int) -> TxOutput:
+        """Parse an item of ``vout``."""
         fields = object_of(item, "an output")
         script = fields["scriptPubKey"] if isinstance(fields.get("scriptPubKey"), dict) else {}
-        named = script.get("addresses")
         number = whole_number_of(fields, "n")
         amount = whole_number_of(fields, "valueSat")
         return cls(
-            index=place if number is None else number,
-            addresses=tuple(map(str, named)) if isinstance(named, list) else (),
+            index=position if number is None else number,
+            addresses=_texts_in(script, "addresses"),
             amount_sat=satoshi_of(fields.get("value")) if amount is None else amount,
             script=text_of(script, "hex"),
             spent_txid=text_of(fields, "spentTxId"),
@@ -280,15 +302,15 @@ class Transaction(ConnectValue):
     """A transaction in a block or in the mempool.
 
     :param txid: Its id.
-    :param height: Number of its block; None while it waits for one.
-    :param block_hash: Hash of its block; likewise.
-    :param confirmations: How many it has; 0 while it waits.
-    :param time: When its block was made, or since when it waits, in seconds since the epoch.
-    :param inputs: What it spends.
-    :param outputs: What it pays.
-    :param is_coinbase: Whether it makes new coins.
-    :param fees_sat: What is left to the miner; None for new coins and where Connect does not say.
-    :param size: Its bytes.
+    :param height: Height of its block; None in the mempool.
+    :param block_hash: Hash of its block; None in the mempool.
+    :param confirmations: Its confirmations; 0 in the mempool.
+    :param time: Time of its block, or of its arrival in the mempool, in epoch seconds.
+    :param inputs: Its inputs.
+    :param outputs: Its outputs.
+    :param is_coinbase: Whether it is a coinbase.
+    :param fees_sat: Its fee; None for a coinbase or if Connect does not say.
+    :param size: Its size in bytes.
     """
 
     txid: str
@@ -304,50 +326,32 @@ class Transaction(ConnectValue):
 
     @classmethod
     def from_json(cls, item: Any) -> Transaction:
-        """Read what ``/tx/{txid}`` gives."""
+        """Parse the answer of ``/tx/{txid}``."""
         fields = object_of(item, "a transaction")
-        block_hash = text_of(fields, "blockhash")
-        height = _height(fields, "blockheight")
         return cls(
-            txid=needed_text(fields, "txid"),
-            height=height,
-            block_hash=block_hash,
+            txid=required_text(fields, "txid"),
+            height=_height(fields, "blockheight"),
+            block_hash=text_of(fields, "blockhash"),
             confirmations=whole_number_of(fields, "confirmations") or 0,
             time=whole_number_of(fields, "blocktime", "time"),
-            inputs=tuple(TxInput.from_json(one, at) for at, one in enumerate(items_in(fields, "vin"))),
-            outputs=tuple(TxOutput.from_json(one, at) for at, one in enumerate(items_in(fields, "vout"))),
+            inputs=tuple(TxInput.from_json(one, at) for at, one in enumerate(_list_in(fields, "vin"))),
+            outputs=tuple(TxOutput.from_json(one, at) for at, one in enumerate(_list_in(fields, "vout"))),
             is_coinbase=fields.get("isCoinBase") is True,
-            fees_sat=None if fields.get("fees") is None else satoshi_of(fields["fees"]),
+            fees_sat=_coins_in(fields, "fees"),
             size=whole_number_of(fields, "size"),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionPage(ConnectValue):
-    """A part of a list of transactions.
+    """A page of a list of transactions.
 
     :param items: The transactions.
-    :param total: How many there are in all; for lists by page the number of pages.
+    :param total: Number of all transactions; if the pages are numbered, number of pages.
     """
 
     items: tuple[Transaction, ...]
     total: int
-
-
-def _amount(fields: dict[str, Any], name: str) -> int:
-    exact = whole_number_of(fields, f"{name}Sat")
-    return satoshi_of(fields.get(name)) if exact is None else exact
-
-
-def _height(fields: dict[str, Any], name: str) -> int | None:
-    height = whole_number_of(fields, name)
-    return None if height is None or height < 0 else height
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _listed(one) for name, one in value.items()}
-    return [_listed(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,15 +359,15 @@ class ConnectBlock(ConnectValue):
     """A block.
 
     :param hash: Its hash.
-    :param height: Its number.
-    :param time: When it was made, as its miner wrote, in seconds since the epoch.
-    :param confirmations: How many it has; -1 if it is not of the best chain.
-    :param previous_hash: Hash of the block before; None for the first of all.
-    :param next_hash: Hash of the block after; None for the newest.
-    :param txids: Its transactions, in their order.
-    :param reward_sat: New coins of it, in satoshi.
-    :param size: Its bytes.
-    :param is_main_chain: Whether it is of the best chain.
+    :param height: Its height.
+    :param time: Its time as the miner set it, in epoch seconds.
+    :param confirmations: Its confirmations; -1 if it is not in the best chain.
+    :param previous_hash: Hash of the previous block; None for the genesis block.
+    :param next_hash: Hash of the next block; None for the newest.
+    :param txids: Ids of its transactions, in order.
+    :param reward_sat: Its block reward in satoshi.
+    :param size: Its size in bytes.
+    :param is_main_chain: Whether it is in the best chain.
     """
 
     hash: str
@@ -379,11 +383,10 @@ class ConnectBlock(ConnectValue):
 
     @classmethod
     def from_json(cls, item: Any) -> ConnectBlock:
-        """Read what ``/block/{hash}`` gives."""
+        """Parse the answer of ``/block/{hash}``."""
         fields = object_of(item, "a block")
         summary = BlockSummary.from_json(fields)
         confirmations = whole_number_of(fields, "confirmations")
-        listed = fields.get("tx")
         return cls(
             hash=summary.hash,
             height=summary.height,
@@ -391,8 +394,8 @@ class ConnectBlock(ConnectValue):
             confirmations=0 if confirmations is None else confirmations,
             previous_hash=text_of(fields, "previousblockhash"),
             next_hash=text_of(fields, "nextblockhash"),
-            txids=tuple(map(str, listed)) if isinstance(listed, list) else (),
-            reward_sat=None if fields.get("reward") is None else satoshi_of(fields["reward"]),
+            txids=_texts_in(fields, "tx"),
+            reward_sat=_coins_in(fields, "reward"),
             size=summary.size,
             is_main_chain=fields.get("isMainChain") is not False and confirmations != -1,
         )
@@ -403,10 +406,10 @@ class BlockSummary(ConnectValue):
     """A block in a list.
 
     :param hash: Its hash.
-    :param height: Its number.
-    :param time: When it was made, as its miner wrote, in seconds since the epoch.
-    :param size: Its bytes.
-    :param transaction_count: Its transactions.
+    :param height: Its height.
+    :param time: Its time as the miner set it, in epoch seconds.
+    :param size: Its size in bytes.
+    :param transaction_count: Number of its transactions.
     """
 
     hash: str
@@ -417,14 +420,11 @@ class BlockSummary(ConnectValue):
 
     @classmethod
     def from_json(cls, item: Any) -> BlockSummary:
-        """Read an item of ``/blocks``."""
+        """Parse an item of ``/blocks``."""
         fields = object_of(item, "a block")
-        block_hash, height = text_of(fields, "hash"), whole_number_of(fields, "height")
-        if block_hash is None or height is None:
-            raise BloqUnavailable("Connect gave a block without hash or height.")
         return cls(
-            hash=block_hash,
-            height=height,
+            hash=required_text(fields, "hash"),
+            height=required_number(fields, "height"),
             time=whole_number_of(fields, "time") or 0,
             size=whole_number_of(fields, "size"),
             transaction_count=whole_number_of(fields, "txlength"),
@@ -433,10 +433,10 @@ class BlockSummary(ConnectValue):
 
 @dataclass(frozen=True, slots=True)
 class BlocksOfDay(ConnectValue):
-    """The blocks of one day, the newest first.
+    """The blocks of one day, newest first.
 
-    :param blocks: The blocks, as many as were asked for.
-    :param more: Whether the day has further ones, which come before the last of these.
+    :param blocks: The blocks, at most as many as requested.
+    :param more: Whether there are older blocks on that day.
     """
 
     blocks: tuple[BlockSummary, ...]
@@ -444,25 +444,25 @@ class BlocksOfDay(ConnectValue):
 
     @classmethod
     def from_json(cls, item: Any) -> BlocksOfDay:
-        """Read what ``/blocks`` gives."""
+        """Parse the answer of ``/blocks``."""
         fields = object_of(item, "a list of blocks")
-        blocks, pagination = fields.get("blocks"), fields.get("pagination")
+        pagination = fields.get("pagination")
         return cls(
-            blocks=tuple(BlockSummary.from_json(one) for one in blocks) if isinstance(blocks, list) else (),
+            blocks=tuple(map(BlockSummary.from_json, _list_in(fields, "blocks"))),
             more=isinstance(pagination, dict) and pagination.get("more") is True,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ChainInfo(ConnectValue):
-    """What Connect's node tells of itself.
+    """The state of Connect's node.
 
-    :param height: Number of its newest block.
-    :param network: Its network as it calls it, such as ``livenet`` or ``main``.
-    :param connections: Its peers.
+    :param height: Height of its newest block.
+    :param network: The node's own name for its network, such as ``livenet`` or ``main``.
+    :param connections: Number of its peers.
     :param version: Its version, as a number.
-    :param relay_fee_sat_per_kb: The least fee that it passes on, in satoshi per 1000 bytes.
-    :param errors: What it complains about.
+    :param relay_fee_sat_per_kb: Its minimum relay fee in satoshi per 1000 bytes.
+    :param errors: Its warnings.
     """
 
     height: int
@@ -474,26 +474,23 @@ class ChainInfo(ConnectValue):
 
     @classmethod
     def from_json(cls, item: Any) -> ChainInfo:
-        """Read what ``/status?q=getInfo`` gives."""
+        """Parse the answer of ``/status?q=getInfo``."""
         fields = object_of(object_of(item, "a status").get("info"), "a status")
-        height = whole_number_of(fields, "blocks")
-        if height is None:
-            raise BloqUnavailable("Connect gave a status without the number of blocks.")
         return cls(
-            height=height,
+            height=required_number(fields, "blocks"),
             network=text_of(fields, "network"),
             connections=whole_number_of(fields, "connections"),
             version=whole_number_of(fields, "version"),
-            relay_fee_sat_per_kb=None if fields.get("relayfee") is None else satoshi_of(fields["relayfee"]),
+            relay_fee_sat_per_kb=_coins_in(fields, "relayfee"),
             errors=text_of(fields, "errors"),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class LastBlock(ConnectValue):
-    """The newest block, twice.
+    """The newest block of Connect and of its node.
 
-    :param synced_hash: Hash of the newest block that Connect has taken in.
+    :param synced_hash: Hash of the newest block that Connect has indexed.
     :param last_hash: Hash of the newest block of its node.
     """
 
@@ -502,20 +499,20 @@ class LastBlock(ConnectValue):
 
     @classmethod
     def from_json(cls, item: Any) -> LastBlock:
-        """Read what ``/status?q=getLastBlockHash`` gives."""
+        """Parse the answer of ``/status?q=getLastBlockHash``."""
         fields = object_of(item, "a status")
         return cls(text_of(fields, "syncTipHash"), text_of(fields, "lastblockhash"))
 
 
 @dataclass(frozen=True, slots=True)
 class SyncStatus(ConnectValue):
-    """How far Connect has taken in its chain.
+    """How much of its chain Connect has indexed.
 
     :param status: Such as ``finished``.
-    :param height: Number of the newest block that it has taken in.
-    :param chain_height: Number of the newest block that there is.
-    :param percentage: How much it has, from 0 to 100.
-    :param error: What went wrong.
+    :param height: Height of the newest indexed block.
+    :param chain_height: Height of the newest block of the chain.
+    :param percentage: Progress from 0 to 100.
+    :param error: The error, if any.
     """
 
     status: str | None
@@ -526,8 +523,8 @@ class SyncStatus(ConnectValue):
 
     @classmethod
     def from_json(cls, item: Any) -> SyncStatus:
-        """Read what ``/sync`` gives."""
-        fields = object_of(item, "a state of sync")
+        """Parse the answer of ``/sync``."""
+        fields = object_of(item, "a sync status")
         try:
             percentage = float(fields["syncPercentage"])
         except (KeyError, TypeError, ValueError):
@@ -552,5 +549,5 @@ class Peer(ConnectValue):
 
     @classmethod
     def from_json(cls, item: Any) -> Peer:
-        """Read what ``/peer`` gives."""
+        """Parse the answer of ``/peer``."""
         return cls(object_of(item, "a peer").get("connected") is True)

@@ -1,20 +1,19 @@
-"""A walk through a list that is given in parts and may change meanwhile: nothing is missed or given twice."""
+"""Iterating over paginated lists, including those that change while they are read."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
-from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from airflow_provider_bloq.exceptions import BloqListShifted
 from airflow_provider_bloq.flow.effects import Flow, RunsAsync, RunsBlocking
 
 __all__ = [
-    "PageWalk",
-    "Part",
-    "Stepping",
-    "Walk",
-    "walking",
+    "NumberedPages",
+    "OffsetPages",
+    "Page",
+    "Paginator",
+    "paginated",
 ]
 
 
@@ -24,135 +23,132 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Part(Generic[T]):
-    """A part of a list.
+class Page(Protocol[T_co]):
+    """One page of a list."""
 
-    :param items: What stands there.
-    :param total: How long the whole list is at this moment.
-    """
+    @property
+    def items(self) -> tuple[T_co, ...]:
+        """The items on this page."""
 
-    items: tuple[T, ...]
-    total: int
+    @property
+    def total(self) -> int:
+        """The length of the whole list: its pages if they are numbered, else its items."""
 
 
-class Stepping(Protocol[T_co]):
-    """What goes through a list step by step."""
+class Paginator(Protocol[T_co]):
+    """Reads a list page by page."""
 
-    def step(self) -> Flow[tuple[T_co, ...]]:
-        """Give the next items; a flow. None left: there are no further ones."""
+    def next_items(self) -> Flow[tuple[T_co, ...]]:
+        """Read the next items; a flow. An empty tuple marks the end of the list."""
         ...
 
 
-class PageWalk(Generic[T]):
-    """Goes through a list that is given by pages and does not change, such as what is in a block.
+class NumberedPages(Generic[T]):
+    """Reads a list that has numbered pages and does not change, such as the transactions of a block.
 
-    :param read: Makes a flow that reads the page of a number, from 0; its ``total`` counts the pages.
+    :param read: Returns a flow that reads the page with the given number, counted from 0.
     """
 
-    def __init__(self, read: Callable[[int], Flow[Part[T]]]) -> None:
+    def __init__(self, read: Callable[[int], Flow[Page[T]]]) -> None:
         self._read = read
-        self._page = 0
-        self._pages = 1
+        self._next = 0
+        self._count = 1
 
-    def step(self) -> Flow[tuple[T, ...]]:
-        """See :meth:`Stepping.step`."""
-        while self._page < self._pages:
-            part = yield from self._read(self._page)
-            self._page += 1
-            self._pages = part.total
-            if part.items:
-                return part.items
+    def next_items(self) -> Flow[tuple[T, ...]]:
+        while self._next < self._count:
+            page = yield from self._read(self._next)
+            self._next += 1
+            self._count = page.total
+            if page.items:
+                return page.items
         return ()
 
 
-class Walk(Generic[T]):
-    """Goes through a list, the newest item of which comes first.
+class OffsetPages(Generic[T]):
+    """Reads a list that has its newest item first and may change meanwhile, without missing or repeating items.
 
-    Items that come or go in front of the place reached move all others. So each part is read from the last item
-    that was given, which must still stand there. Items that came in front after the walk began are not part of
-    it. Any other change that touches what was given ends it with an error: then begin anew.
+    Items added or removed at the front shift all others. Each page therefore starts with the last item already
+    returned, which must still be there. Items added after the first page was read are not returned. Any other
+    change to the items already returned raises an error.
 
-    :param read: Makes a flow that reads the part from one place (included) to another (not included).
-    :param name: Names an item, differently from all others.
-    :param first: Place of the first item to give, from 0; to take up a walk that was broken off.
+    :param read: Returns a flow that reads from one offset (inclusive) to another (exclusive).
+    :param key: Returns the unique key of an item.
+    :param first: Offset of the first item to return, from 0; greater than 0 to resume an interrupted iteration.
     :param size: Items to read at once, at least 2.
-    :param standing: Tells by what an item has its place in the list, such as the block that it is in. Two
-        changes may make up for one another, so that the last item is found at its place again although others
-        went past it; they cannot where this tells of either.
+    :param version: Returns what determines an item's position, such as its block. Two changes may cancel each
+        other out, so that the last item is found at the same offset although other items passed it. Comparing
+        its version reveals that.
     """
 
     def __init__(
         self,
-        read: Callable[[int, int], Flow[Part[T]]],
-        name: Callable[[T], str],
+        read: Callable[[int, int], Flow[Page[T]]],
+        key: Callable[[T], str],
         first: int,
         size: int,
-        standing: Callable[[T], Hashable] = lambda _: None,
+        version: Callable[[T], Hashable] = lambda _: None,
     ) -> None:
         self._read = read
-        self._name = name
+        self._key = key
         self._size = size
-        self._standing = standing
-        self._given: set[str] = set()
+        self._version = version
+        self._returned: set[str] = set()
         self._last: tuple[str, Hashable] | None = None
         self._total: int | None = None
-        #: Place of the next item to give, as the list stands at present.
-        self.place = first
+        #: Current offset of the next item to return.
+        self.offset = first
 
-    def step(self) -> Flow[tuple[T, ...]]:
-        """Give the next items; a flow. None left: there are no further ones.
+    def next_items(self) -> Flow[tuple[T, ...]]:
+        """Read the next items; a flow. An empty tuple marks the end of the list.
 
-        :raises BloqListShifted: What was given no longer stands as it stood.
+        :raises BloqListShifted: Items that were already returned have changed.
         """
-        if self._total is not None and self.place >= self._total:
+        if self._total is not None and self.offset >= self._total:
             return ()
         overlap = 0 if self._last is None else 1
-        part = yield from self._read(self.place - overlap, self.place - overlap + self._size)
-        came = 0 if self._total is None else part.total - self._total
-        if overlap and not self._continues(part) and came > 0:
-            # What came stands in front, if it is all that has changed.
-            self.place += came
-            part = yield from self._read(self.place - overlap, self.place - overlap + self._size)
-        if overlap and not self._continues(part):
-            raise self._shifted()
-        items = part.items[overlap:]
-        names = [self._name(item) for item in items]
-        if not self._given.isdisjoint(names) or len(set(names)) != len(names):
-            raise self._shifted()
-        if not items and self.place < part.total:
-            raise self._shifted()
-        self._given.update(names)
-        self._last = self._place_of(items[-1]) if items else self._last
-        self._total = part.total
-        self.place += len(items)
+        page = yield from self._read(self.offset - overlap, self.offset - overlap + self._size)
+        added = 0 if self._total is None else page.total - self._total
+        if overlap and not self._continues(page) and added > 0:
+            # If nothing else changed, the new items are at the front.
+            self.offset += added
+            page = yield from self._read(self.offset - overlap, self.offset - overlap + self._size)
+        items = page.items[overlap:]
+        keys = [self._key(item) for item in items]
+        if (
+            (overlap and not self._continues(page))
+            or not self._returned.isdisjoint(keys)
+            or len(set(keys)) != len(keys)
+            or (not items and self.offset < page.total)
+        ):
+            raise BloqListShifted(
+                f"The list changed while it was read, after {len(self._returned)} items. Start over.",
+                given=len(self._returned),
+            )
+        self._returned.update(keys)
+        self._last = self._identity(items[-1]) if items else self._last
+        self._total = page.total
+        self.offset += len(items)
         return items
 
-    def _continues(self, part: Part[T]) -> bool:
-        return bool(part.items) and self._place_of(part.items[0]) == self._last
+    def _continues(self, page: Page[T]) -> bool:
+        return bool(page.items) and self._identity(page.items[0]) == self._last
 
-    def _place_of(self, item: T) -> tuple[str, Hashable]:
-        return self._name(item), self._standing(item)
-
-    def _shifted(self) -> BloqListShifted:
-        return BloqListShifted(
-            f"The list changed while it was read, after {len(self._given)} items: begin anew.",
-            given=len(self._given),
-        )
+    def _identity(self, item: T) -> tuple[str, Hashable]:
+        return self._key(item), self._version(item)
 
 
-class walking(Generic[S, P, T]):  # noqa: N801 - a decorator, written as one
-    """Makes what begins a walk an iterator over its items: on an async client an async one.
+class paginated(Generic[S, P, T]):  # noqa: N801 - a decorator, written as one
+    """Turns a method that returns a paginator into an iterator over the items; on an async client, an async one.
 
-    Inside flows use ``walk = Description.name.begin(self, ...)`` and ``yield from walk.step()``.
+    Inside flows use ``pages = Api.name.paginator(self, ...)`` and ``yield from pages.next_items()``.
     """
 
-    def __init__(self, begin: Callable[Concatenate[S, P], Stepping[T]]) -> None:
-        self.begin = begin
-        self.__doc__ = begin.__doc__
+    def __init__(self, paginator: Callable[Concatenate[S, P], Paginator[T]]) -> None:
+        self.paginator = paginator
+        self.__doc__ = paginator.__doc__
 
     @overload
-    def __get__(self, client: None, owner: type) -> walking[S, P, T]: ...
+    def __get__(self, client: None, owner: type) -> paginated[S, P, T]: ...
 
     @overload
     def __get__(self, client: RunsBlocking, owner: type) -> Callable[P, Iterator[T]]: ...
@@ -164,15 +160,15 @@ class walking(Generic[S, P, T]):  # noqa: N801 - a decorator, written as one
         if client is None:
             return self
         iterate = _aiterate if isinstance(client, RunsAsync) else _iterate
-        return lambda *args, **kwargs: iterate(client, self.begin(client, *args, **kwargs))
+        return lambda *args, **kwargs: iterate(client, self.paginator(client, *args, **kwargs))
 
 
-def _iterate(client: RunsBlocking, walk: Stepping[T]) -> Iterator[T]:
-    while items := client.run(walk.step()):
+def _iterate(client: RunsBlocking, pages: Paginator[T]) -> Iterator[T]:
+    while items := client.run(pages.next_items()):
         yield from items
 
 
-async def _aiterate(client: RunsAsync, walk: Stepping[T]) -> AsyncIterator[T]:
-    while items := await client.run(walk.step()):
+async def _aiterate(client: RunsAsync, pages: Paginator[T]) -> AsyncIterator[T]:
+    while items := await client.run(pages.next_items()):
         for item in items:
             yield item

@@ -1,4 +1,4 @@
-"""The transactions of many addresses from a block on, whole although the list changes while it is read."""
+"""Payments to addresses as events: new, mined, moved by a reorg, or gone. Each is reported exactly once."""
 
 from __future__ import annotations
 
@@ -12,78 +12,31 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self, TypeAlias
 
 from airflow_provider_bloq.connect.addresses import same_address
-from airflow_provider_bloq.connect.client import LARGEST_PART, AsyncConnectClient, ConnectApi
+from airflow_provider_bloq.connect.client import AsyncConnectClient, ConnectApi, hash_at
+from airflow_provider_bloq.connect.history import indexed_height, transactions_since
 from airflow_provider_bloq.connect.models import ConnectValue, Transaction
 from airflow_provider_bloq.connect.stream import ReconnectingStream
 from airflow_provider_bloq.connect.stream_packets import StreamEvent, is_block, subscriptions, txid_in
-from airflow_provider_bloq.exceptions import (
-    BloqConfigurationError,
-    BloqListShifted,
-    BloqNotFound,
-    BloqReorg,
-)
+from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqNotFound, BloqReorg
 from airflow_provider_bloq.flow.backoff import BackoffSettings, advice_on
 from airflow_provider_bloq.flow.effects import Flow
 
 __all__ = [
-    "LOOKING_AGAIN",
     "Payment",
-    "PaymentBook",
     "PaymentChanged",
     "PaymentEvent",
     "PaymentFeed",
-    "PaymentSnapshot",
-    "look_for_payments",
-    "look_up_payment",
+    "ReportedPayments",
     "payments_in",
-    "read_height",
-    "transactions_since",
 ]
 
 
-#: How often a list is read where it changes meanwhile.
-_ATTEMPTS = 5
+log = logging.getLogger(__name__)
 
+#: The first pause after a failed poll is half a second to one; it doubles, up to a minute.
+POLL_BACKOFF = BackoffSettings(first=1.0, cap=60.0)
 
-def transactions_since(api: ConnectApi, addresses: Sequence[str], height: int) -> Flow[list[Transaction]]:
-    """Read the transactions of addresses in a block and those after it, and those that wait for one; a flow.
-
-    :param api: Connect.
-    :param addresses: The addresses; fifty are asked about at once. A transaction that touches several is there
-        once for each fifty of them that it touches.
-    :param height: Number of the block.
-    :return: For each fifty addresses those that wait, then the others, the newest first. There may be a few of
-        earlier blocks among the last.
-    :raises BloqListShifted: A list changed again and again while it was read.
-    """
-    found: list[Transaction] = []
-    for begin in range(0, len(addresses), LARGEST_PART):
-        found += yield from _of_part(api, addresses[begin : begin + LARGEST_PART], height)
-    return found
-
-
-def _of_part(api: ConnectApi, addresses: Sequence[str], height: int) -> Flow[list[Transaction]]:
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return (yield from _walked(api, addresses, height))
-        except BloqListShifted:
-            if attempt == _ATTEMPTS:
-                raise
-    raise AssertionError("unreachable")
-
-
-def _walked(api: ConnectApi, addresses: Sequence[str], height: int) -> Flow[list[Transaction]]:
-    walk = ConnectApi.history.begin(api, addresses)
-    found: list[Transaction] = []
-    while items := (yield from walk.step()):
-        found += items
-        # The newest come first, and before them those that wait for a block.
-        if all(one.height is not None and one.height < height for one in items):
-            break
-    return found
-
-
-#: Names a payment: the id of its transaction, and its place among the outputs.
+#: Identifies an output: the id of its transaction, and its index.
 Outpoint: TypeAlias = tuple[str, int]
 
 
@@ -92,11 +45,11 @@ class Payment(ConnectValue):
     """An output that pays one of the addresses.
 
     :param txid: Id of its transaction.
-    :param index: Its place among that transaction's outputs.
-    :param address: Whom it pays.
-    :param amount_sat: How much, in satoshi.
-    :param height: Number of its block; None while it waits for one.
-    :param block_hash: Hash of its block; likewise.
+    :param index: Its index among the outputs.
+    :param address: The address that it pays.
+    :param amount_sat: Its value in satoshi.
+    :param height: Height of its block; None in the mempool.
+    :param block_hash: Hash of its block; None in the mempool.
     """
 
     txid: str
@@ -108,17 +61,17 @@ class Payment(ConnectValue):
 
     @property
     def outpoint(self) -> Outpoint:
-        """Names it among all payments of the chain."""
+        """Its unique identifier on the chain."""
         return self.txid, self.index
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentChanged(ConnectValue):
-    """A payment that was told of is elsewhere now: in a block, in another block, in none, or gone.
+    """A reported payment that is now in a block, in another block, back in the mempool, or gone.
 
-    :param before: As it was told of.
-    :param after: As it is; None where it is neither in the chain nor waits for a block. Should it come back, it is
-        told of anew, as a :class:`Payment`.
+    :param before: As it was last reported.
+    :param after: As it is now; None if it is neither in the chain nor in the mempool. If it returns, it is reported
+        again as a :class:`Payment`.
     """
 
     before: Payment
@@ -126,110 +79,109 @@ class PaymentChanged(ConnectValue):
 
     @property
     def is_reorg(self) -> bool:
-        """Whether the block that it was in is no longer of the chain."""
+        """Whether its previous block is no longer part of the chain."""
         return self.before.height is not None
 
 
 PaymentEvent: TypeAlias = Payment | PaymentChanged
 
 
-class PaymentBook:
-    """The payments that were told of, as far back as they may still change.
+class ReportedPayments:
+    """The payments already reported, as far back as they may still change.
 
-    :param floor: Number of the first block that counts. Of what lies below nothing is remembered.
-    :param anchor: Hash of the block below the floor; None where nothing was told of from there down.
-    :param known: The payments.
+    :param from_height: Height of the first block that counts. Nothing below is kept.
+    :param parent_hash: Hash of the block below ``from_height``; None if nothing was reported up to there.
+    :param payments: The payments.
     """
 
-    def __init__(self, floor: int, anchor: str | None = None, known: Iterable[Payment] = ()) -> None:
-        self.floor = floor
-        self.anchor = anchor
-        self._known = {payment.outpoint: payment for payment in known}
+    def __init__(
+        self, from_height: int, parent_hash: str | None = None, payments: Iterable[Payment] = ()
+    ) -> None:
+        self.from_height = from_height
+        self.parent_hash = parent_hash
+        self._payments = {payment.outpoint: payment for payment in payments}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_json` wrote.
+        """Restore what :meth:`to_json` returned.
 
         :raises BloqConfigurationError: It is something else.
         """
         try:
-            known = [Payment(**one) for one in fields["payments"]]
-            return cls(int(fields["floor"]), fields["anchor"], known)
+            payments = [Payment(**one) for one in fields["payments"]]
+            return cls(int(fields["from_height"]), fields["parent_hash"], payments)
         except (TypeError, ValueError, KeyError):
             raise BloqConfigurationError.of(
-                "since",
-                "it is no cursor that payments() gave",
-                "Pass what it gave, or a height.",
+                "since", "it is not a cursor of payments()", "Pass such a cursor, or a height."
             ) from None
 
     def to_json(self) -> dict[str, Any]:
-        """Write it as JSON, by which the telling can be gone on with."""
-        payments = [asdict(payment) for payment in self._known.values()]
-        return {"floor": self.floor, "anchor": self.anchor, "payments": payments}
+        """Return it as JSON, to continue from later."""
+        payments = [asdict(payment) for payment in self._payments.values()]
+        return {"from_height": self.from_height, "parent_hash": self.parent_hash, "payments": payments}
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._payments)
 
-    def events_of(self, payments: Iterable[Payment]) -> list[PaymentEvent]:
-        """Return what is to be told of payments as they stand now.
+    def changes(self, payments: Iterable[Payment]) -> list[PaymentEvent]:
+        """Return what has to be reported, given the current state of payments.
 
-        :param payments: In the order in which they are to be told of; each once.
+        :param payments: The payments, each once and in the order to report them in.
         """
-        return [event for payment in payments if (event := self._event_of(payment)) is not None]
+        return [event for payment in payments if (event := self._change(payment)) is not None]
 
     def missing(self, payments: Iterable[Payment]) -> list[str]:
-        """Return the ids of transactions that were told of and that are not among those that there are.
+        """Return the ids of reported transactions that have no payment among these.
 
-        :param payments: All payments from the floor on.
+        :param payments: All payments from ``from_height`` on.
         """
-        there = {payment.outpoint for payment in payments}
-        return list(dict.fromkeys(txid for txid, index in self._known if (txid, index) not in there))
+        present = {payment.outpoint for payment in payments}
+        return list(dict.fromkeys(txid for txid, index in self._payments if (txid, index) not in present))
 
-    def events_without(self, txid: str) -> list[PaymentEvent]:
-        """Return what is to be told of a transaction that is neither in the chain nor waits for a block."""
-        return [PaymentChanged(known, None) for known in self._known.values() if known.txid == txid]
+    def changes_without(self, txid: str) -> list[PaymentEvent]:
+        """Return what has to be reported of a transaction that is neither in the chain nor in the mempool."""
+        return [PaymentChanged(known, None) for known in self._payments.values() if known.txid == txid]
 
-    def note(self, event: PaymentEvent) -> None:
-        """Take down that an event was told."""
-        now = event if isinstance(event, Payment) else event.after
-        if now is not None:
-            self._known[now.outpoint] = now
+    def add(self, event: PaymentEvent) -> None:
+        """Record that an event was reported."""
+        payment = event if isinstance(event, Payment) else event.after
+        if payment is not None:
+            self._payments[payment.outpoint] = payment
         elif isinstance(event, PaymentChanged):
-            self._known.pop(event.before.outpoint, None)
+            self._payments.pop(event.before.outpoint, None)
 
-    def raise_floor(self, floor: int, anchor: str) -> None:
-        """Let go of what lies so deep that it is taken to be final.
+    def drop_below(self, height: int, parent_hash: str) -> None:
+        """Drop the payments that are deep enough to be final.
 
-        :param floor: Number of the first block that is still remembered.
-        :param anchor: Hash of the block below.
+        :param height: Height of the first block to keep.
+        :param parent_hash: Hash of the block below.
         """
-        self.floor, self.anchor = floor, anchor
-        self._known = {
+        self.from_height, self.parent_hash = height, parent_hash
+        self._payments = {
             outpoint: payment
-            for outpoint, payment in self._known.items()
-            if payment.height is None or payment.height >= floor
+            for outpoint, payment in self._payments.items()
+            if payment.height is None or payment.height >= height
         }
 
-    def _event_of(self, payment: Payment) -> PaymentEvent | None:
-        known = self._known.get(payment.outpoint)
+    def _change(self, payment: Payment) -> PaymentEvent | None:
+        known = self._payments.get(payment.outpoint)
         if known is None:
-            return payment if payment.height is None or payment.height >= self.floor else None
-        stays = (known.height, known.block_hash) == (payment.height, payment.block_hash)
-        return None if stays else PaymentChanged(known, payment)
+            return payment if payment.height is None or payment.height >= self.from_height else None
+        unchanged = (known.height, known.block_hash) == (payment.height, payment.block_hash)
+        return None if unchanged else PaymentChanged(known, payment)
 
 
 def payments_in(transactions: Iterable[Transaction], addresses: Sequence[str]) -> Iterator[Payment]:
-    """Find what transactions pay to addresses; each output once, the oldest first.
+    """Find the outputs of transactions that pay addresses; each once, oldest first.
 
-    :param transactions: The transactions, the newest first. One may be there several times, as it stood at
-        different moments: the last counts.
+    :param transactions: The transactions, newest first. If one is listed several times, the last entry counts.
     :param addresses: The addresses.
     """
     latest = {transaction.txid: transaction for transaction in transactions}
-    ordered = list(latest.values())
-    ordered.reverse()
-    ordered.sort(key=_age)
-    for transaction in ordered:
+    oldest_first = list(latest.values())[::-1]
+    # Those in the mempool are the newest.
+    oldest_first.sort(key=lambda one: float("inf") if one.height is None else one.height)
+    for transaction in oldest_first:
         for output in transaction.outputs:
             paid = next(
                 (one for one in addresses if any(same_address(named, one) for named in output.addresses)),
@@ -246,200 +198,179 @@ def payments_in(transactions: Iterable[Transaction], addresses: Sequence[str]) -
                 )
 
 
-def _age(transaction: Transaction) -> tuple[bool, int]:
-    # What waits for a block is the newest.
-    return transaction.height is None, transaction.height or 0
-
-
 @dataclass(frozen=True, slots=True)
 class PaymentSnapshot:
-    """What a look gave.
+    """The result of a poll.
 
-    :param events: What is to be told, the oldest first.
-    :param floor: Where the book's floor may be raised to when that has been told; None to leave it.
-    :param anchor: Hash of the block below that floor.
+    :param events: The events to report, oldest first.
+    :param final_below: Height below which payments are final once the events have been reported; None to keep all.
+    :param parent_hash: Hash of the block below that height.
     """
 
     events: list[PaymentEvent]
-    floor: int | None = None
-    anchor: str = ""
+    final_below: int | None = None
+    parent_hash: str = ""
 
 
-def read_height(api: ConnectApi) -> Flow[int]:
-    """Read the number of the newest block that Connect has taken in; a flow."""
-    taken_in = (yield from ConnectApi.sync.flow(api)).height
-    return (yield from ConnectApi.info.flow(api)).height if taken_in is None else taken_in
-
-
-def look_for_payments(
-    api: ConnectApi, book: PaymentBook, addresses: Sequence[str], depth: int
+def poll_payments(
+    api: ConnectApi, reported: ReportedPayments, addresses: Sequence[str], depth: int
 ) -> Flow[PaymentSnapshot]:
-    """Read the payments from the book's floor on and compare them with the book; a flow.
+    """Read the current payments and compare them with those already reported; a flow.
 
     :param api: Connect.
-    :param book: What was told already.
-    :param addresses: Whose payments.
-    :param depth: How many blocks deep a payment is taken to be final.
-    :raises BloqReorg: Blocks as deep as that were replaced, of which nothing is remembered.
-    :raises BloqListShifted: The list of transactions changed again and again while it was read.
+    :param reported: The payments already reported.
+    :param addresses: The addresses.
+    :param depth: Number of blocks on top at which a payment is final.
+    :raises BloqReorg: A reorg was deeper than that.
+    :raises BloqListShifted: The list of transactions changed during each of several attempts.
     """
-    # Before all else: what comes into a block meanwhile lies above whatever is called final here.
-    height = yield from read_height(api)
-    if book.anchor is not None and (yield from _hash_at(api, book.floor - 1)) != book.anchor:
-        raise BloqReorg(book.floor - 1, height)
-    listed = yield from transactions_since(api, addresses, book.floor)
+    # Read first: blocks added meanwhile are above what is considered final here.
+    height = yield from indexed_height(api)
+    below = reported.from_height - 1
+    if reported.parent_hash is not None and (yield from hash_at(api, below)) != reported.parent_hash:
+        raise BloqReorg(below, height)
+    listed = yield from transactions_since(api, addresses, reported.from_height)
     payments = list(payments_in(listed, addresses))
-    events = book.events_of(payments)
-    for txid in book.missing(payments):
-        # A transaction may have moved in the list while that was read.
-        events += yield from look_up_payment(api, book, addresses, txid)
-    floor = height - depth + 1
-    anchor = (yield from _hash_at(api, floor - 1)) if floor > book.floor else None
-    return PaymentSnapshot(events) if anchor is None else PaymentSnapshot(events, floor, anchor)
+    events = reported.changes(payments)
+    for txid in reported.missing(payments):
+        # A transaction may have moved within the list while it was read.
+        events += yield from poll_transaction(api, reported, addresses, txid)
+    final_below = height - depth + 1
+    if final_below <= reported.from_height:
+        return PaymentSnapshot(events)
+    parent_hash = yield from hash_at(api, final_below - 1)
+    return (
+        PaymentSnapshot(events) if parent_hash is None else PaymentSnapshot(events, final_below, parent_hash)
+    )
 
 
-def look_up_payment(
-    api: ConnectApi, book: PaymentBook, addresses: Sequence[str], txid: str
+def poll_transaction(
+    api: ConnectApi, reported: ReportedPayments, addresses: Sequence[str], txid: str
 ) -> Flow[list[PaymentEvent]]:
-    """Read one transaction and compare it with the book; a flow. Parameters as for :func:`look_for_payments`.
+    """Read one transaction and return the events to report; a flow. Parameters as for :func:`poll_payments`.
 
-    :param txid: Its id.
+    :param txid: Id of the transaction.
     """
     try:
         transaction = yield from ConnectApi.transaction.flow(api, txid)
     except BloqNotFound:
-        return book.events_without(txid)
-    return book.events_of(payments_in([transaction], addresses))
-
-
-def _hash_at(api: ConnectApi, height: int) -> Flow[str | None]:
-    try:
-        return (yield from ConnectApi.block_hash.flow(api, height))
-    except BloqNotFound:
-        return None
-
-
-log = logging.getLogger(__name__)
-
-#: After a failed look half a second to one passes until the next; it doubles, up to a minute.
-LOOKING_AGAIN = BackoffSettings(first=1.0, cap=60.0)
+        return reported.changes_without(txid)
+    return reported.changes(payments_in([transaction], addresses))
 
 
 class PaymentFeed:
-    """An async iterator over what becomes of payments; made by ``payments()`` of an async Connect client.
+    """An async iterator over the events of payments, returned by ``payments()`` of an async Connect client.
 
-    Use it in ``async with``. It never ends by itself. A step that is cancelled loses nothing: ask for the next.
+    Use it in ``async with``. It never ends by itself. If a step is cancelled, the next one continues without loss.
 
     :param client: Reads over REST.
-    :param life: Keeps it connected to the stream.
-    :param addresses: Whose payments.
-    :param book: What was told before; None to begin with what comes from now on.
-    :param depth: How many blocks deep a payment is taken to be final, and forgotten.
-    :param interval: Seconds after which it looks over REST although the stream gives no reason.
-    :param backoff: How long it waits before it looks again after a failure.
-    :param sleep: Lets seconds pass before it does.
-    :param random: Gives a number from 0 to 1, for the jitter.
+    :param stream: Announces blocks and transactions.
+    :param addresses: The addresses.
+    :param reported: The payments already reported; None to begin with the next block.
+    :param depth: Number of blocks on top at which a payment is final and forgotten.
+    :param interval: Seconds after which it polls even if the stream announces nothing.
+    :param backoff: Pauses after failed polls.
+    :param sleep: Waits a number of seconds.
+    :param random: Returns a number from 0 to 1, for the jitter.
     """
 
     def __init__(
         self,
         client: AsyncConnectClient,
-        life: ReconnectingStream,
+        stream: ReconnectingStream,
         addresses: tuple[str, ...],
-        book: PaymentBook | None,
+        reported: ReportedPayments | None,
         *,
         depth: int,
         interval: float,
-        backoff: BackoffSettings = LOOKING_AGAIN,
+        backoff: BackoffSettings = POLL_BACKOFF,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = random.random,
     ) -> None:
         self._client = client
-        self._life = life
+        self._stream = stream
         self._addresses = addresses
-        self._book = book
+        self._reported = reported
         self._depth = depth
         self._interval = interval
         self._backoff = backoff
         self._sleep = sleep
         self._random = random
-        self._opened = AsyncExitStack()
-        self._stirred = asyncio.Event()
-        #: Found, and yet to be told.
-        self._found: deque[PaymentEvent] = deque()
-        #: The floor, and the hash of the block below, to which the book goes when all that was found is told.
-        self._floor: tuple[int, str] | None = None
-        #: Announced by the stream, and yet to be read.
+        self._exit = AsyncExitStack()
+        self._wake = asyncio.Event()
+        #: Found, but not yet reported.
+        self._pending: deque[PaymentEvent] = deque()
+        #: Arguments of ``drop_below``, due when all pending events have been reported.
+        self._final: tuple[int, str] | None = None
+        #: Ids that the stream announced and that have not been read yet, in order.
         self._announced: dict[str, None] = {}
-        self._looks_at = float("-inf")
+        self._next_poll = float("-inf")
 
     @property
     def cursor(self) -> dict[str, Any]:
-        """What was told so far, as JSON: pass it as ``since`` to go on after the last event that was given.
+        """The events returned so far, as JSON: pass it as ``since`` to continue after the last one.
 
         :raises RuntimeError: The feed was not entered yet.
         """
         return self._entered.to_json()
 
     async def __aenter__(self) -> Self:
-        if self._book is None:
-            self._book = PaymentBook(await self._client.run(read_height(self._client)) + 1)
-        await self._opened.enter_async_context(self._life.led(self, subscriptions(self._addresses)))
+        if self._reported is None:
+            self._reported = ReportedPayments(await self._client.run(indexed_height(self._client)) + 1)
+        await self._exit.enter_async_context(self._stream.listening(self, subscriptions(self._addresses)))
         return self
 
     async def __aexit__(self, *failure: Any) -> None:
-        await self._opened.aclose()
+        await self._exit.aclose()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> PaymentEvent:
-        while not self._found:
-            await self._until_due()
+        while not self._pending:
+            await self._wait_until_due()
             await self._find()
-        event = self._found.popleft()
-        self._entered.note(event)
-        self._settle()
+        event = self._pending.popleft()
+        self._entered.add(event)
+        self._drop_final()
         return event
 
-    def joined(self) -> None:
-        """See :meth:`Listener.joined`."""
-        self._look_soon()
+    def on_joined(self) -> None:
+        self._poll_soon()
 
-    def heard(self, event: StreamEvent) -> None:
-        """See :meth:`Listener.heard`."""
+    def on_event(self, event: StreamEvent) -> None:
         txid = txid_in(event)
         if txid is not None:
             self._announced[txid] = None
-            self._stirred.set()
+            self._wake.set()
         elif is_block(event):
-            self._look_soon()
+            self._poll_soon()
 
     @property
-    def _entered(self) -> PaymentBook:
-        if self._book is None:
+    def _entered(self) -> ReportedPayments:
+        if self._reported is None:
             raise RuntimeError("the feed was not entered: use it in async with")
-        return self._book
+        return self._reported
 
-    def _look_soon(self) -> None:
-        self._looks_at = float("-inf")
-        self._stirred.set()
+    def _poll_soon(self) -> None:
+        self._next_poll = float("-inf")
+        self._wake.set()
 
-    async def _until_due(self) -> None:
-        remaining = self._looks_at - asyncio.get_running_loop().time()
+    async def _wait_until_due(self) -> None:
+        remaining = self._next_poll - asyncio.get_running_loop().time()
         if self._announced or remaining <= 0:
             return
-        self._stirred.clear()
+        self._wake.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(remaining):
-                await self._stirred.wait()
+                await self._wake.wait()
 
     async def _find(self) -> None:
-        """Make one look, or read one announced transaction."""
+        """Poll, or read one announced transaction; repeat if that fails."""
         failures = 0
         while True:
             try:
-                await self._look_or_read()
+                return await self._poll_or_read()
             except BloqReorg:
                 raise
             except Exception as error:
@@ -447,36 +378,35 @@ class PaymentFeed:
                 advice = advice_on(error, failures, self._random(), self._backoff)
                 if advice is None or advice.pause is None:
                     raise
-                log.warning("A look for payments failed, the next is in %.0f s: %s", advice.pause, error)
+                log.warning("Polling for payments failed. Next attempt in %.0f s: %s", advice.pause, error)
                 await self._sleep(advice.pause)
-            else:
-                return
 
-    async def _look_or_read(self) -> None:
+    async def _poll_or_read(self) -> None:
         now = asyncio.get_running_loop().time()
-        if now >= self._looks_at:
-            await self._look(now)
+        if now >= self._next_poll:
+            await self._poll(now)
         elif self._announced:
             txid = next(iter(self._announced))
-            looking_up = look_up_payment(self._client, self._entered, self._addresses, txid)
-            self._found.extend(await self._client.run(looking_up))
+            reading = poll_transaction(self._client, self._entered, self._addresses, txid)
+            self._pending.extend(await self._client.run(reading))
             del self._announced[txid]
 
-    async def _look(self, now: float) -> None:
-        wanted_before = self._looks_at
-        # Set before the look: what is heard while it lasts may call for another one.
-        self._looks_at = now + self._interval
-        looking = look_for_payments(self._client, self._entered, self._addresses, self._depth)
+    async def _poll(self, now: float) -> None:
+        due_before = self._next_poll
+        # Set before the poll: an event during the poll may call for another one.
+        self._next_poll = now + self._interval
         try:
-            sight = await self._client.run(looking)
+            snapshot = await self._client.run(
+                poll_payments(self._client, self._entered, self._addresses, self._depth)
+            )
         except BaseException:
-            self._looks_at = wanted_before
+            self._next_poll = due_before
             raise
-        self._found.extend(sight.events)
-        self._floor = None if sight.floor is None else (sight.floor, sight.anchor)
-        self._settle()
+        self._pending.extend(snapshot.events)
+        self._final = None if snapshot.final_below is None else (snapshot.final_below, snapshot.parent_hash)
+        self._drop_final()
 
-    def _settle(self) -> None:
-        if self._floor is not None and not self._found:
-            self._entered.raise_floor(*self._floor)
-            self._floor = None
+    def _drop_final(self) -> None:
+        if self._final is not None and not self._pending:
+            self._entered.drop_below(*self._final)
+            self._final = None

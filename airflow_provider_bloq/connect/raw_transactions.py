@@ -1,4 +1,4 @@
-"""A signed transaction of Bitcoin or Bitcoin Cash as bytes, and the id that it will have."""
+"""Signed transactions of Bitcoin and Bitcoin Cash in hex, and their ids."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = [
 
 
 _TXID = re.compile(r"[0-9a-f]{64}", re.ASCII)
-#: Bytes of the largest transaction that a block can hold.
+#: Size in bytes of the largest transaction that fits in a block.
 _LARGEST = 4_000_000
-#: Bytes of an input besides its script: id and place of the output that is spent, and the sequence number.
+#: Sizes in bytes: of the output reference and the sequence number of an input, and of other fields.
 _OUTPOINT, _SEQUENCE = 36, 4
 _VALUE, _VERSION, _LOCK_TIME = 8, 4, 4
 
 
 @dataclass(frozen=True, slots=True)
 class RawTransaction:
-    """A transaction ready to be sent. Make it by :meth:`read`.
+    """A signed transaction. Create it with :meth:`read`.
 
-    :param txid: Its id: the double SHA-256 of its bytes without the witnesses (BIP 141), byte by byte reversed.
-    :param raw: All of it, in lower-case hex.
+    :param txid: Its id: the double SHA-256 of its bytes without the witnesses (BIP 141), in reversed byte order.
+    :param raw: The whole transaction in lower-case hex.
     """
 
     txid: str
@@ -35,39 +35,40 @@ class RawTransaction:
 
     @classmethod
     def read(cls, text: object, field: str = "raw_transaction") -> RawTransaction:
-        """Read a transaction in hex.
+        """Parse a transaction in hex.
 
-        :param text: The hex; blanks and line breaks around it are dropped.
-        :param field: What an error calls it.
-        :raises BloqConfigurationError: It is no whole transaction.
+        :param text: The hex; surrounding blanks and line breaks are ignored.
+        :param field: Name of the argument, for the error.
+        :raises BloqConfigurationError: It is not a complete transaction.
         """
         try:
             content = _bytes_of(text)
-            txid = _txid(content)
-        except ValueError as odd:
+            return cls(_txid(content), content.hex())
+        except ValueError as error:
             raise BloqConfigurationError.of(
-                field, f"it is no signed transaction in hex: {odd}", "Give what the wallet signed, unchanged."
+                field,
+                f"it is not a signed transaction in hex: {error}",
+                "Pass what the wallet signed, unchanged.",
             ) from None
-        return cls(txid, content.hex())
 
 
 def require_txid(txid: object, field: str = "txid") -> str:
-    """Return the id of a transaction, or the hash of a block, in lower case and without blanks around it.
+    """Return the id of a transaction, or the hash of a block, in lower case and without surrounding blanks.
 
-    :param field: What an error calls it.
+    :param field: Name of the argument, for the error.
     :raises BloqConfigurationError: It is not 32 bytes in hex.
     """
     text = txid.strip().lower() if isinstance(txid, str) else ""
     if not _TXID.fullmatch(text):
         raise BloqConfigurationError.of(
-            field, f"{str(txid)[:80]!r} is not 32 bytes in hex", "Give its 64 hex characters, without 0x."
+            field, f"{str(txid)[:80]!r} is not 32 bytes in hex", "Pass its 64 hex characters, without 0x."
         )
     return text
 
 
 def _bytes_of(text: object) -> bytes:
     if not isinstance(text, str):
-        raise ValueError(f"it is of type {type(text).__name__}")  # noqa: TRY004 - one error for all that is wrong
+        raise ValueError(f"it is of type {type(text).__name__}")  # noqa: TRY004 - the caller handles one type
     stripped = text.strip()
     if not stripped:
         raise ValueError("it is empty")
@@ -76,8 +77,8 @@ def _bytes_of(text: object) -> bytes:
     try:
         return bytes.fromhex(stripped)
     except ValueError:
-        # Python's own message quotes a part.
-        raise ValueError("it holds something that is no hex") from None
+        # Python's message quotes a part of the text.
+        raise ValueError("it contains characters that are not hex") from None
 
 
 def _txid(content: bytes) -> str:
@@ -86,10 +87,10 @@ def _txid(content: bytes) -> str:
     has_witness = content[_VERSION : _VERSION + 2] == b"\x00\x01"
     if has_witness:
         reader.take(2)
-    start = reader.place
+    start = reader.position
     inputs = reader.count()
     if not inputs:
-        raise ValueError("it spends nothing")
+        raise ValueError("it has no inputs")
     for _ in range(inputs):
         reader.take(_OUTPOINT)
         reader.take(reader.count())
@@ -97,40 +98,37 @@ def _txid(content: bytes) -> str:
     for _ in range(reader.count()):
         reader.take(_VALUE)
         reader.take(reader.count())
-    body = content[start : reader.place]
+    body = content[start : reader.position]
     for _ in range(inputs if has_witness else 0):
         for _ in range(reader.count()):
             reader.take(reader.count())
     lock_time = reader.take(_LOCK_TIME)
-    if reader.place != len(content):
-        raise ValueError("there is something after its end")
+    if reader.position != len(content):
+        raise ValueError("it has extra bytes at its end")
     digest = hashlib.sha256(hashlib.sha256(version + body + lock_time).digest()).digest()
     return digest[::-1].hex()
 
 
 class _Reader:
-    """Reads bytes one part after the other.
-
-    :param content: The bytes.
-    """
+    """Reads the fields of a transaction in order."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
-        self.place = 0
+        self.position = 0
 
     def take(self, size: int) -> bytes:
         """Return the next bytes.
 
-        :raises ValueError: There are not so many.
+        :raises ValueError: There are fewer.
         """
-        part = self._content[self.place : self.place + size]
+        part = self._content[self.position : self.position + size]
         if len(part) < size:
             raise ValueError("it ends too early")
-        self.place += size
+        self.position += size
         return part
 
     def count(self) -> int:
-        """Return the next count (CompactSize)."""
+        """Read a count (CompactSize)."""
         first = self.take(1)[0]
         width = {0xFD: 2, 0xFE: 4, 0xFF: 8}.get(first)
         return first if width is None else int.from_bytes(self.take(width), "little")

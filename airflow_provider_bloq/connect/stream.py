@@ -1,4 +1,4 @@
-"""When a listener to the stream that lost its connection tries again. Nothing here waits or connects."""
+"""Connect's stream of new blocks and transactions: a connection, reconnecting, and waiting for updates of a chain."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from airflow_provider_bloq.connect.stream_packets import (
     StreamHandshake,
     StreamPacket,
     StreamRefusal,
-    ends_token,
     is_block,
+    is_token_expiry,
     read_packet,
     subscriptions,
     txid_in,
@@ -34,60 +34,210 @@ from airflow_provider_bloq.flow.backoff import BackoffSettings, advice_on
 from airflow_provider_bloq.flow.effects import AsyncRunner, Request
 
 __all__ = [
-    "RECONNECTING",
-    "STEADY",
+    "LONG_PAUSE",
+    "STABLE_AFTER",
     "ChainUpdates",
-    "Listener",
+    "ConnectionFailures",
     "ReconnectingStream",
     "StreamEnded",
     "StreamEndpoint",
-    "StreamRecord",
+    "StreamListener",
     "StreamSession",
 ]
 
 
-#: Seconds that a connection must have lasted to make up for the failures before it. One that ends sooner may be
-#: let in and thrown out for ever.
-STEADY = 10.0
+log = logging.getLogger(__name__)
+
+#: Seconds after which a connection counts as successful. One that ends sooner may be accepted and closed forever.
+STABLE_AFTER = 10.0
+#: The first pause after a failure is half a second to one; it doubles, up to five minutes.
+RECONNECT_BACKOFF = BackoffSettings(first=1.0, cap=300.0)
+#: Seconds between attempts if somebody has to fix the cause, such as a missing stream.
+LONG_PAUSE = 900.0
+
+
+class ChainUpdates:
+    """Waits for a new block, or a connection that may have missed one.
+
+    An update is only a reason to poll over REST. While the stream is down, every wait lasts until its timeout.
+    Use it in ``async with``; it opens one connection.
+
+    :param stream: Where it listens.
+    :param addresses: Addresses whose transactions are updates as well.
+    """
+
+    def __init__(self, stream: ReconnectingStream, addresses: tuple[str, ...] = ()) -> None:
+        self._stream = stream
+        self._addresses = addresses
+        self._updated = asyncio.Event()
+        self._exit = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._exit.enter_async_context(self._stream.listening(self, subscriptions(self._addresses)))
+        return self
+
+    async def __aexit__(self, *failure: Any) -> None:
+        await self._exit.aclose()
+
+    async def wait(self, timeout: float | None) -> bool:
+        """Wait for an update. All updates since the last wait count as one.
+
+        :param timeout: Maximum time in seconds; None for no limit.
+        :return: Whether there was an update.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self._updated.wait()
+        except TimeoutError:
+            return False
+        self._updated.clear()
+        return True
+
+    def on_joined(self) -> None:
+        self._updated.set()
+
+    def on_event(self, event: StreamEvent) -> None:
+        if is_block(event) or txid_in(event) is not None:
+            self._updated.set()
+
+
+class StreamListener(Protocol):
+    """Receives the events of a stream. Its methods must return at once."""
+
+    def on_joined(self) -> None:
+        """Handle a new connection: events before it may have been missed."""
+
+    def on_event(self, event: StreamEvent) -> None:
+        """Handle an event."""
 
 
 @dataclass(frozen=True, slots=True)
-class StreamRecord:
-    """What went wrong since the last connection that lasted.
+class ReconnectingStream:
+    """Keeps listeners connected.
 
-    :param failures: Connections that ended or did not come about, for another reason than the token.
-    :param refusals: Connections that ended or did not come about because of the token.
+    :param endpoint: Where the stream is.
+    :param bearer: Provides tokens and the origins that may receive them.
+    :param run: Drives flows.
+    :param backoff: Pauses after failures.
+    :param sleep: Waits a number of seconds.
+    :param random: Returns a number from 0 to 1, for the jitter.
     """
 
-    failures: int = 0
-    refusals: int = 0
+    endpoint: StreamEndpoint
+    bearer: BearerAuth
+    run: AsyncRunner
+    backoff: BackoffSettings = RECONNECT_BACKOFF
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    random: Callable[[], float] = field(default=random.random, repr=False)
 
-    def after(self, *, lasted: float, is_about_token: bool) -> StreamRecord:
-        """Return the record after the end of another connection.
+    @asynccontextmanager
+    async def listening(self, listener: StreamListener, joining: Sequence[str]) -> AsyncIterator[None]:
+        """Keep a listener connected during a ``with`` block. Does not wait for the first connection.
 
-        :param lasted: Seconds from its coming in to its end; 0 where it did not come in.
-        :param is_about_token: Whether its token was the reason.
+        :param listener: The listener.
+        :param joining: The packets that join its rooms.
+        :raises BloqUnsafeAddress: The token must not be sent there.
         """
-        before = StreamRecord() if lasted >= STEADY else self
+        if not self.bearer.origins.covers(self.endpoint.url):
+            raise BloqUnsafeAddress(
+                f"The access token must not be sent to the origin of {self.endpoint.url}."
+            )
+        task = asyncio.create_task(self._keep_connected(listener, joining))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _keep_connected(self, listener: StreamListener, joining: Sequence[str]) -> None:
+        failures = ConnectionFailures()
+        while True:
+            lasted, error = await self._listen_once(listener, joining, failures)
+            is_about_token = isinstance(error, StreamEnded) and error.is_about_token
+            failures = failures.after(lasted=lasted, is_about_token=is_about_token)
+            if is_about_token and failures.may_retry_at_once:
+                log.info("%s Reconnecting with a new token.", error)
+                continue
+            pause = self._pause(error, failures)
+            # Errors of other libraries may quote secrets, so only their class is logged.
+            reason = str(error) if isinstance(error, BloqError) else type(error).__name__
+            log.warning("The stream is disconnected for %.0f s; polling continues: %s", pause, reason)
+            await self.sleep(pause)
+
+    async def _listen_once(
+        self, listener: StreamListener, joining: Sequence[str], failures: ConnectionFailures
+    ) -> tuple[float, Exception]:
+        """Listen until the connection ends.
+
+        :return: How many seconds it lasted, and why it ended.
+        """
+        clock = asyncio.get_running_loop().time
+        joined_at: float | None = None
+        try:
+            token = (await self.run(self.bearer.provider.token())).secret
+            try:
+                async with self.endpoint.session(token, joining) as session:
+                    joined_at = clock()
+                    listener.on_joined()
+                    async for event in session.events():
+                        listener.on_event(event)
+                raise session.ended("ended the connection")
+            except StreamEnded as end:
+                if end.is_about_token:
+                    await self.run(
+                        self.bearer.provider.replace_refused(token, at_first_use=failures.refusals > 0)
+                    )
+                raise
+        except Exception as error:
+            return 0.0 if joined_at is None else clock() - joined_at, error
+
+    def _pause(self, error: Exception, failures: ConnectionFailures) -> float:
+        jitter = self.random()
+        if failures.retries_exhausted:
+            return LONG_PAUSE
+        advice = advice_on(error, failures.others, jitter, self.backoff)
+        if advice is None:
+            return self.backoff.pause(failures.others, jitter)
+        return LONG_PAUSE if advice.pause is None else advice.pause
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFailures:
+    """The failures since the last successful connection.
+
+    :param refusals: Connections that failed because of the token.
+    :param others: Connections that failed for another reason.
+    """
+
+    refusals: int = 0
+    others: int = 0
+
+    def after(self, *, lasted: float, is_about_token: bool) -> ConnectionFailures:
+        """Return the failures after another connection ended.
+
+        :param lasted: Seconds between joining and the end; 0 if it was not joined.
+        :param is_about_token: Whether the token was the reason.
+        """
+        before = ConnectionFailures() if lasted >= STABLE_AFTER else self
         if is_about_token:
-            return StreamRecord(before.failures, before.refusals + 1)
-        return StreamRecord(before.failures + 1, before.refusals)
+            return ConnectionFailures(before.refusals + 1, before.others)
+        return ConnectionFailures(before.refusals, before.others + 1)
 
     @property
-    def may_try_at_once(self) -> bool:
-        """Whether a fresh token is all that is needed: as often as for any request, and no oftener."""
+    def may_retry_at_once(self) -> bool:
+        """Whether to reconnect with a new token at once: as often as for any request."""
         return 0 < self.refusals <= MAX_REPLACEMENTS
 
     @property
-    def is_hopeless(self) -> bool:
-        """Whether tokens that were made for the purpose have been refused again and again."""
+    def retries_exhausted(self) -> bool:
+        """Whether new tokens were refused too often."""
         return self.refusals > MAX_REPLACEMENTS
 
 
 class StreamEnded(BloqUnavailable):
-    """A connection of the stream came to its end, or did not come about.
+    """A connection of the stream ended or could not be opened.
 
-    :param is_about_token: Whether because the token is not, or no longer, good.
+    :param is_about_token: Whether the token was refused or has expired.
     """
 
     def __init__(self, message: str, *, is_about_token: bool = False, url: str | None = None) -> None:
@@ -97,13 +247,13 @@ class StreamEnded(BloqUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class StreamEndpoint:
-    """Where connections of a chain's stream are opened.
+    """Opens connections to the stream of a chain.
 
-    :param driver: Opens them under the rules of all requests.
-    :param url: The stream's URL, without a query.
-    :param host: What the Host header says, where the URL does not tell the chain.
-    :param timeout: Seconds that it may take to come in.
-    :param sleep: Lets seconds pass between two heartbeats.
+    :param driver: Opens WebSockets by the same rules as all requests.
+    :param url: URL of the stream, without a query.
+    :param host: Host header, if the URL does not name the chain.
+    :param timeout: Maximum time in seconds to open the connection, and to join.
+    :param sleep: Waits a number of seconds between heartbeats.
     """
 
     driver: AsyncDriver
@@ -114,12 +264,12 @@ class StreamEndpoint:
 
     @asynccontextmanager
     async def session(self, token: Secret, joining: Iterable[str]) -> AsyncIterator[StreamSession]:
-        """Come in and join rooms, for the time of a ``with`` block.
+        """Connect and join rooms for the duration of a ``with`` block.
 
-        :param token: The access token. It rides in the query, so that the whole URL is a secret.
+        :param token: The access token. It is sent in the query, so that the whole URL is a secret.
         :param joining: The packets that join the rooms.
-        :raises StreamEnded: The server does not let it in.
-        :raises BloqApiError: It does not answer as a stream.
+        :raises StreamEnded: The server refuses the connection.
+        :raises BloqApiError: The server does not answer as a stream.
         """
         request = Request("GET", self.url, {} if self.host is None else {"Host": self.host})
         query: dict[str, Secret | str] = {"EIO": "3", "transport": "websocket", "token": token}
@@ -132,9 +282,9 @@ class StreamEndpoint:
         try:
             try:
                 async with asyncio.timeout(self.timeout):
-                    await session.come_in(joining)
+                    await session.join(joining)
             except TimeoutError:
-                raise session.ended("lets nobody in in time") from None
+                raise session.ended("did not complete the handshake in time") from None
             yield session
         finally:
             await session.close()
@@ -147,17 +297,17 @@ class StreamEndpoint:
         except BloqApiError as refused:
             if refused.status not in (401, 403):
                 raise
-            # The body, which could tell what a 403 is about, is not to be had here.
+            # The body, which could tell what a 403 is about, is not available here.
             failure = StreamEnded(str(refused), is_about_token=True, url=self.url)
         raise failure
 
 
 class StreamSession:
-    """A connection that is open; made by :meth:`StreamDoor.session`.
+    """An open connection, returned by :meth:`StreamEndpoint.session`.
 
-    :param socket: Carries it.
-    :param url: Where it leads, for errors.
-    :param sleep: Lets seconds pass between two heartbeats.
+    :param socket: The WebSocket.
+    :param url: Its URL, for errors.
+    :param sleep: Waits a number of seconds between heartbeats.
     """
 
     def __init__(
@@ -168,32 +318,32 @@ class StreamSession:
         self._sleep = sleep
         self._early: deque[StreamEvent] = deque()
         self._answered = asyncio.Event()
-        self._heart: asyncio.Task[None] | None = None
+        self._heartbeat: asyncio.Task[None] | None = None
 
-    async def come_in(self, joining: Iterable[str]) -> None:
-        """Wait for the welcome, join rooms, and wait until the server has heard of them all.
+    async def join(self, joining: Iterable[str]) -> None:
+        """Wait for the handshake, join rooms, and wait until the server has read all of it.
 
         :param joining: The packets that join the rooms.
-        :raises StreamEnded: The server does not let it in.
+        :raises StreamEnded: The server refuses the connection.
         """
         handshake = await self._next()
         if not isinstance(handshake, StreamHandshake):
             raise self.ended("does not begin with a handshake")
         while await self._next() is not Signal.CONNECTED:
             pass
-        # Acknowledgements are the handlers' business and may never come. But packets are taken in order: the
-        # answer to a ping says that what was sent before it has arrived.
-        for joined in (*joining, PING):
-            await self._send(joined)
-        while (packet := await self._next()) is not Signal.PONG:
-            if isinstance(packet, StreamEvent):
-                self._early.append(packet)
-        self._heart = asyncio.create_task(self._beat(handshake))
+        # Acknowledgements are optional. But packets are handled in order: the answer to a ping shows that
+        # everything before it has arrived.
+        for packet in (*joining, PING):
+            await self._send(packet)
+        while (answer := await self._next()) is not Signal.PONG:
+            if isinstance(answer, StreamEvent):
+                self._early.append(answer)
+        self._heartbeat = asyncio.create_task(self._send_heartbeats(handshake))
 
     async def events(self) -> AsyncIterator[StreamEvent]:
-        """Give the events, in their order.
+        """Yield the events in order.
 
-        :raises StreamEnded: There will be no more.
+        :raises StreamEnded: The connection ended.
         """
         while self._early:
             yield self._early.popleft()
@@ -203,24 +353,24 @@ class StreamSession:
                 yield packet
 
     async def close(self) -> None:
-        """Take leave."""
-        if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.wait([self._heart])
+        """Close the connection."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+            await asyncio.wait([self._heartbeat])
         await self._socket.close()
 
     def ended(self, how: str, *, is_about_token: bool = False) -> StreamEnded:
-        """Make the error for its end.
+        """Return the error for the end of this connection.
 
         :param how: What the stream did.
-        :param is_about_token: Whether its token is not good.
+        :param is_about_token: Whether the token was refused or has expired.
         """
         return StreamEnded(f"The stream at {self._url} {how}", is_about_token=is_about_token, url=self._url)
 
     async def _next(self) -> StreamPacket:
         """Read the next packet.
 
-        :raises StreamEnded: It says that this was the last one, or there is none.
+        :raises StreamEnded: It ends the connection, or there is none.
         """
         message = await self._socket.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:
@@ -228,16 +378,16 @@ class StreamSession:
         try:
             packet = read_packet(message.data)
         except ValueError as error:
-            raise self.ended(f"sent something else than Socket.IO 2: {error}") from None
+            raise self.ended(f"sent something other than Socket.IO 2: {error}") from None
         match packet:
             case Signal.PONG:
                 self._answered.set()
             case Signal.CLOSED | Signal.DISCONNECTED:
                 raise self.ended("ended the connection")
             case StreamRefusal(is_about_token=is_about_token):
-                why = "refuses the token" if is_about_token else "does not let this client in"
+                why = "refuses the token" if is_about_token else "refuses this client"
                 raise self.ended(why, is_about_token=is_about_token)
-            case StreamEvent() if ends_token(packet):
+            case StreamEvent() if is_token_expiry(packet):
                 raise self.ended("ended the connection: the token has expired", is_about_token=True)
         return packet
 
@@ -250,8 +400,8 @@ class StreamSession:
             return
         raise failure
 
-    async def _beat(self, handshake: StreamHandshake) -> None:
-        """Ping as the server wants it, and hang up when it does not answer: who reads learns of it so."""
+    async def _send_heartbeats(self, handshake: StreamHandshake) -> None:
+        """Ping at the server's interval. If it does not answer, close the socket, which ends the reading as well."""
         with suppress(StreamEnded, TimeoutError):
             while True:
                 await self._sleep(handshake.ping_interval)
@@ -260,156 +410,3 @@ class StreamSession:
                 async with asyncio.timeout(handshake.ping_timeout):
                     await self._answered.wait()
         await self._socket.close()
-
-
-log = logging.getLogger(__name__)
-
-#: After one failure half a second to one passes until the next try; it doubles, up to five minutes.
-RECONNECTING = BackoffSettings(first=1.0, cap=300.0)
-#: Seconds between two tries where only a person can mend what is wrong, such as a stream that there is not.
-SELDOM = 900.0
-
-
-class Listener(Protocol):
-    """Who listens. Its methods take note and return; what is to be done is done elsewhere."""
-
-    def joined(self) -> None:
-        """Take note that from here on all is heard, and that before something may have been missed."""
-
-    def heard(self, event: StreamEvent) -> None:
-        """Take note of an event."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReconnectingStream:
-    """Keeps listeners connected.
-
-    :param door: Where the stream is.
-    :param bearer: Gives tokens, and knows whom they may be shown.
-    :param run: Drives flows.
-    :param backoff: How long it waits before it connects again.
-    :param sleep: Lets seconds pass before it does.
-    :param random: Gives a number from 0 to 1, for the jitter.
-    """
-
-    door: StreamEndpoint
-    bearer: BearerAuth
-    run: AsyncRunner
-    backoff: BackoffSettings = RECONNECTING
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    random: Callable[[], float] = field(default=random.random, repr=False)
-
-    @asynccontextmanager
-    async def led(self, listener: Listener, joining: Sequence[str]) -> AsyncIterator[None]:
-        """Keep a listener connected for the time of a ``with`` block. Does not wait until it is.
-
-        :param listener: Who listens.
-        :param joining: The packets that join its rooms.
-        :raises BloqUnsafeAddress: The token may not be shown there.
-        """
-        if not self.bearer.origins.covers(self.door.url):
-            raise BloqUnsafeAddress(f"{self.door.url} is at no origin that the access token may be shown to.")
-        living = asyncio.create_task(self._live(listener, joining))
-        try:
-            yield
-        finally:
-            living.cancel()
-            await asyncio.wait([living])
-
-    async def _live(self, listener: Listener, joining: Sequence[str]) -> None:
-        record = StreamRecord()
-        while True:
-            lasted, error = await self._one_connection(listener, joining, record)
-            is_about_token = isinstance(error, StreamEnded) and error.is_about_token
-            record = record.after(lasted=lasted, is_about_token=is_about_token)
-            if is_about_token and record.may_try_at_once:
-                log.info("%s Connecting again with another token.", error)
-                continue
-            pause = self._pause(error, record)
-            # What is none of Bloq's errors may quote anything, and is told by its class alone.
-            told = str(error) if isinstance(error, BloqError) else type(error).__name__
-            log.warning("The stream is not heard for %.0f s, REST goes on: %s", pause, told)
-            await self.sleep(pause)
-
-    async def _one_connection(
-        self, listener: Listener, joining: Sequence[str], record: StreamRecord
-    ) -> tuple[float, Exception]:
-        """Listen until the connection ends.
-
-        :return: For how many seconds it lasted, and why it ended.
-        """
-        clock = asyncio.get_running_loop().time
-        since: float | None = None
-        try:
-            token = (await self.run(self.bearer.provider.token())).secret
-            try:
-                async with self.door.session(token, joining) as session:
-                    since = clock()
-                    listener.joined()
-                    async for event in session.events():
-                        listener.heard(event)
-                raise session.ended("ended the connection")
-            except StreamEnded as end:
-                if end.is_about_token:
-                    await self.run(
-                        self.bearer.provider.replace_refused(token, at_first_use=record.refusals > 0)
-                    )
-                raise
-        except Exception as error:
-            return 0.0 if since is None else clock() - since, error
-
-    def _pause(self, error: Exception, record: StreamRecord) -> float:
-        jitter = self.random()
-        if record.is_hopeless:
-            return SELDOM
-        advice = advice_on(error, record.failures, jitter, self.backoff)
-        if advice is None:
-            return self.backoff.pause(record.failures, jitter)
-        return SELDOM if advice.pause is None else advice.pause
-
-
-class ChainUpdates:
-    """Tells when there is reason to look: a new block, or a connection that may have missed one.
-
-    A help and no more. What is looked at and found is decided over REST, and where the stream cannot be reached,
-    every wait lasts as long as it may. Use it in ``async with``; it has one connection of its own.
-
-    :param life: Keeps it connected.
-    :param addresses: Whose transactions are reason to look as well.
-    """
-
-    def __init__(self, life: ReconnectingStream, addresses: tuple[str, ...] = ()) -> None:
-        self._life = life
-        self._addresses = addresses
-        self._stirred = asyncio.Event()
-        self._opened = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        await self._opened.enter_async_context(self._life.led(self, subscriptions(self._addresses)))
-        return self
-
-    async def __aexit__(self, *failure: Any) -> None:
-        await self._opened.aclose()
-
-    async def wait(self, timeout: float | None) -> bool:
-        """Wait for news. What came since the last wait counts, all of it as one.
-
-        :param timeout: Seconds to wait at most; None for ever.
-        :return: Whether there were any.
-        """
-        try:
-            async with asyncio.timeout(timeout):
-                await self._stirred.wait()
-        except TimeoutError:
-            return False
-        self._stirred.clear()
-        return True
-
-    def joined(self) -> None:
-        """See :meth:`Listener.joined`."""
-        self._stirred.set()
-
-    def heard(self, event: StreamEvent) -> None:
-        """See :meth:`Listener.heard`."""
-        if is_block(event) or txid_in(event) is not None:
-            self._stirred.set()

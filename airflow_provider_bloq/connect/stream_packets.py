@@ -1,11 +1,11 @@
-"""The packets of Connect's stream, as texts: Socket.IO 2 within Engine.IO 3, as much of both as a listener needs.
+"""The packets of Connect's stream: the parts of Socket.IO 2 on Engine.IO 3 that a listener needs.
 
-Engine.IO 4, which Socket.IO 3 and later speak, is another protocol and is not spoken here: there the server pings,
-and Bloq's stream is one of Socket.IO 2. The code is this package's own because python-socketio 5 cannot speak that
-version any more, while the releases that can are no longer maintained and their asyncio parts break on Python 3.11.
+Engine.IO 4, used by Socket.IO 3 and later, is a different protocol and not supported. This is not left to
+python-socketio because its release 5 no longer supports Socket.IO 2, while earlier ones are unmaintained and their
+asyncio parts break on Python 3.11.
 
-A packet of Engine.IO is a digit and a text: ``0`` open, ``1`` close, ``2`` ping, ``3`` pong, ``4`` message. In a
-message stands one of Socket.IO: ``0`` connected, ``1`` disconnected, ``2`` event, ``4`` error, each for a namespace.
+An Engine.IO packet is a digit and a text: ``0`` open, ``1`` close, ``2`` ping, ``3`` pong, ``4`` message. A message
+contains a Socket.IO packet: ``0`` connected, ``1`` disconnected, ``2`` event, ``4`` error, each for a namespace.
 See https://github.com/socketio/engine.io-protocol/tree/v3 and https://github.com/socketio/socket.io-protocol/tree/v4.
 """
 
@@ -27,42 +27,49 @@ __all__ = [
     "StreamHandshake",
     "StreamPacket",
     "StreamRefusal",
-    "ends_token",
     "is_block",
+    "is_token_expiry",
     "read_packet",
-    "subscription",
     "subscriptions",
     "txid_in",
 ]
 
 
-#: What the client sends to hear that the server is still there.
+#: Sent by the client to check that the server is still there.
 PING = "2"
-#: What is assumed where the server does not say so: the defaults of Engine.IO 3, in seconds.
-_USUAL_INTERVAL, _USUAL_TIMEOUT = 25.0, 5.0
-#: Bounds of what it may say, so that a strange server makes neither a busy loop nor an eternal wait.
+#: Used if the server does not specify them: the defaults of Engine.IO 3, in seconds.
+_DEFAULT_INTERVAL, _DEFAULT_TIMEOUT = 25.0, 5.0
+#: Bounds in seconds, so that a faulty server causes neither a busy loop nor an endless wait.
 _SHORTEST, _LONGEST = 0.05, 600.0
-#: By what an error or a farewell is about the token. No more than that is read of such texts.
+#: Words that show that an error or a disconnect is about the token.
 _ABOUT_TOKEN = re.compile(r"jwt|token|credential|auth", re.IGNORECASE)
 
 
+#: Rooms: all events, and the transactions of addresses.
+_ALL_ROOM, _ADDRESSES_ROOM = "inv", "bitcoind/addresstxid"
+_BLOCK = "block"
+#: Events that do not belong to an address.
+_COMMON = frozenset({_BLOCK, "tx", "disconnect"})
+_TXID = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
 class Signal(Enum):
-    """A packet that says no more than that it came."""
+    """A packet without content."""
 
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
     PONG = "pong"
     CLOSED = "closed"
-    #: One that a listener has no use for, such as those of other namespaces.
+    #: A packet that listeners ignore, such as those of other namespaces.
     OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
 class StreamHandshake:
-    """The first packet. The id of the connection that it holds is a credential and is not kept.
+    """The first packet. The connection id in it is a credential and is not kept.
 
-    :param ping_interval: Seconds between two pings of the client.
-    :param ping_timeout: Seconds that the answer to one may take.
+    :param ping_interval: Seconds between pings of the client.
+    :param ping_timeout: Maximum time in seconds for the answer to a ping.
     """
 
     ping_interval: float
@@ -74,7 +81,7 @@ class StreamEvent:
     """An event.
 
     :param name: Its name.
-    :param arguments: What came with it.
+    :param arguments: Its arguments.
     """
 
     name: str
@@ -83,9 +90,9 @@ class StreamEvent:
 
 @dataclass(frozen=True, slots=True)
 class StreamRefusal:
-    """The server does not let the client in.
+    """The server refuses the connection.
 
-    :param is_about_token: Whether because of its token.
+    :param is_about_token: Whether because of the token.
     """
 
     is_about_token: bool
@@ -95,10 +102,10 @@ StreamPacket: TypeAlias = Signal | StreamHandshake | StreamEvent | StreamRefusal
 
 
 def read_packet(text: str) -> StreamPacket:
-    """Read a packet.
+    """Parse a packet.
 
-    :param text: The text of one message of the WebSocket.
-    :raises ValueError: This is no Engine.IO 3 with Socket.IO 2. Does not quote the text.
+    :param text: A text message of the WebSocket.
+    :raises ValueError: It is not Engine.IO 3 with Socket.IO 2. The error does not quote the text.
     """
     kind, rest = text[:1], text[1:]
     match kind:
@@ -112,21 +119,42 @@ def read_packet(text: str) -> StreamPacket:
             return _message(rest)
         case "2" | "5" | "6":
             return Signal.OTHER
-    raise ValueError("it begins with no kind of packet")
+    raise ValueError("it does not begin with a packet type")
 
 
-def subscription(room: str, addresses: Sequence[str] | None = None) -> str:
-    """Write the packet by which a client joins a room.
+def subscriptions(addresses: Sequence[str]) -> list[str]:
+    """Return the packets that join rooms: that of blocks, and that of the transactions of addresses.
 
-    :param room: Its name.
-    :param addresses: The addresses, for a room that is about some.
+    :param addresses: The addresses, if any.
     """
-    told: list[Any] = ["subscribe", room] if addresses is None else ["subscribe", room, list(addresses)]
-    return f"42{json.dumps(told, separators=(',', ':'))}"
+    rooms: list[list[Any]] = [[_ALL_ROOM]]
+    if addresses:
+        rooms.append([_ADDRESSES_ROOM, list(addresses)])
+    return [f"42{json.dumps(['subscribe', *room], separators=(',', ':'))}" for room in rooms]
 
 
-def ends_token(event: StreamEvent) -> bool:
-    """Tell whether an event is the farewell to a connection whose token is no longer good."""
+def is_block(event: StreamEvent) -> bool:
+    """Return whether an event announces a block."""
+    return event.name == _BLOCK
+
+
+def txid_in(event: StreamEvent) -> str | None:
+    """Return the id of the transaction that an event of an address announces; None for other events.
+
+    The id may be a text or, as in Insight, in an object.
+    """
+    if event.name in _COMMON:
+        return None
+    return next((txid for one in event.arguments if (txid := _txid(one)) is not None), None)
+
+
+def _txid(argument: Any) -> str | None:
+    text = argument.get("txid") if isinstance(argument, dict) else argument
+    return text.lower() if isinstance(text, str) and _TXID.fullmatch(text.lower()) else None
+
+
+def is_token_expiry(event: StreamEvent) -> bool:
+    """Return whether an event ends the connection because its token is no longer valid."""
     return event.name == "disconnect" and any(_is_about_token(one) for one in event.arguments)
 
 
@@ -134,15 +162,15 @@ def _handshake(text: str) -> StreamHandshake:
     match _json(text):
         case dict() as fields:
             return StreamHandshake(
-                _seconds(fields.get("pingInterval"), _USUAL_INTERVAL),
-                _seconds(fields.get("pingTimeout"), _USUAL_TIMEOUT),
+                _seconds(fields.get("pingInterval"), _DEFAULT_INTERVAL),
+                _seconds(fields.get("pingTimeout"), _DEFAULT_TIMEOUT),
             )
-    raise ValueError("its handshake is no object")
+    raise ValueError("its handshake is not an object")
 
 
 def _message(text: str) -> StreamPacket:
     kind, rest = text[:1], text[1:]
-    # What is of another namespace names it; the root is not named.
+    # Only packets of other namespaces than the root name theirs.
     if rest.startswith("/"):
         return Signal.OTHER
     match kind:
@@ -156,7 +184,7 @@ def _message(text: str) -> StreamPacket:
             return StreamRefusal(_is_about_token(_json(rest) if rest else None))
         case "3" | "5" | "6":
             return Signal.OTHER
-    raise ValueError("it holds no packet of Socket.IO 2")
+    raise ValueError("it contains no Socket.IO 2 packet")
 
 
 def _event(text: str) -> StreamEvent:
@@ -170,53 +198,16 @@ def _json(text: str) -> Any:
     try:
         return responses.parse_json(text)
     except ValueError:
-        # Its own words would quote what the server sent.
-        raise ValueError("it holds something that is no JSON") from None
+        # The original message would quote the packet.
+        raise ValueError("it contains invalid JSON") from None
 
 
-def _is_about_token(told: Any) -> bool:
-    text = told.get("message") if isinstance(told, dict) else told
+def _is_about_token(reason: Any) -> bool:
+    text = reason.get("message") if isinstance(reason, dict) else reason
     return isinstance(text, str) and _ABOUT_TOKEN.search(text) is not None
 
 
-def _seconds(milliseconds: Any, usual: float) -> float:
+def _seconds(milliseconds: Any, default: float) -> float:
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
-        return usual
+        return default
     return min(max(milliseconds / 1000.0, _SHORTEST), _LONGEST)
-
-
-_ALL = "inv"
-_OF_ADDRESSES = "bitcoind/addresstxid"
-_BLOCK = "block"
-#: Events that are about no address in particular.
-_COMMON = frozenset({_BLOCK, "tx", "disconnect"})
-_TXID = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-
-def subscriptions(addresses: Sequence[str]) -> list[str]:
-    """Return the packets by which a listener joins its rooms: that of blocks always.
-
-    :param addresses: Of whose transactions it wants to hear.
-    """
-    joining = [subscription(_ALL)]
-    return [*joining, subscription(_OF_ADDRESSES, addresses)] if addresses else joining
-
-
-def is_block(event: StreamEvent) -> bool:
-    """Tell whether an event announces a block."""
-    return event.name == _BLOCK
-
-
-def txid_in(event: StreamEvent) -> str | None:
-    """Return the id of the transaction that an event of an address announces; None for other events.
-
-    It comes as a text or, as Insight itself has it, in an object.
-    """
-    if event.name in _COMMON:
-        return None
-    return next((txid for told in event.arguments if (txid := _txid(told)) is not None), None)
-
-
-def _txid(told: Any) -> str | None:
-    text = told.get("txid") if isinstance(told, dict) else told
-    return text.lower() if isinstance(text, str) and _TXID.fullmatch(text.lower()) else None

@@ -1,46 +1,38 @@
-"""The Connect client of ``BloqAsyncHook``: the REST API, and the stream for code on an event loop.
+"""The Connect client of ``BloqAsyncHook``: the REST API and the stream.
 
-Apart from the hook, which DAG files import: its base class loads the client.
+A separate module because DAG files import the hook, and this client's base class loads the REST client.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_bloq.connect.addresses import require_address
 from airflow_provider_bloq.connect.client import AsyncConnectClient
-from airflow_provider_bloq.connect.payments import PaymentBook, PaymentFeed
+from airflow_provider_bloq.connect.payments import PaymentFeed, ReportedPayments
 from airflow_provider_bloq.connect.stream import ChainUpdates, ReconnectingStream
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.validation import require_whole_number
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = [
-    "DEPTH",
-    "INTERVAL",
-    "HookConnectClient",
-]
+__all__ = ["HookConnectClient"]
 
 
-#: Blocks under which a payment is taken to be final. No reorg of Bitcoin was as deep.
-DEPTH = 100
-
-
-#: Seconds between two looks for which the stream gives no reason.
-INTERVAL = 60.0
+#: Number of blocks on top at which a payment is final. No reorg of Bitcoin was deeper.
+FINAL_DEPTH = 100
+#: Seconds after which payments are polled even if the stream announces nothing.
+POLL_INTERVAL = 60.0
 
 
 class HookConnectClient(AsyncConnectClient):
-    """Connect's REST API, awaited, and its stream; see :class:`~airflow_provider_bloq.connect.client.ConnectApi`.
+    """The async client for Connect's REST API, see :class:`~airflow_provider_bloq.connect.client.ConnectApi`, and its
+    stream.
 
-    The stream speaks Socket.IO 2 over Engine.IO 3, as Bloq does; Engine.IO 4 is not spoken. Where it cannot be
-    reached, everything goes on over REST.
+    The stream uses Socket.IO 2 on Engine.IO 3, as Bloq does, not Engine.IO 4. If it cannot be reached, updates and
+    payments are still polled over REST.
 
-    :param stream: Keeps listeners connected to the stream.
+    :param stream: Connects to the stream.
     """
 
     def __init__(self, *, stream: ReconnectingStream, **client: Any) -> None:
@@ -48,71 +40,71 @@ class HookConnectClient(AsyncConnectClient):
         self.stream = stream
 
     def updates(self, addresses: str | Iterable[str] = ()) -> ChainUpdates:
-        """Return what tells when there is reason to look::
+        """Return an object that waits for new blocks::
 
             async with client.updates() as updates:
                 while True:
-                    ...  # look
+                    ...  # poll
                     await updates.wait(timeout=60)
 
-        :param addresses: Whose transactions are reason to look, besides new blocks.
-        :raises BloqConfigurationError: One of them is none of this chain.
+        :param addresses: Addresses whose transactions end a wait as well.
+        :raises BloqConfigurationError: One of them is not an address of this chain.
         """
         with raise_as_fail_exception():
-            return ChainUpdates(self.stream, self._named(addresses))
+            return ChainUpdates(self.stream, self._unique(addresses))
 
     def payments(
         self,
         addresses: str | Iterable[str],
         *,
         since: Mapping[str, Any] | int | None = None,
-        depth: int = DEPTH,
-        interval: float = INTERVAL,
+        depth: int = FINAL_DEPTH,
+        interval: float = POLL_INTERVAL,
     ) -> PaymentFeed:
-        """Return an iterator over payments to addresses, each told once by transaction and output::
+        """Return an iterator over payments to addresses, each reported once by transaction and output::
 
             async with client.payments(["bc1q..."]) as payments:
                 async for event in payments:
                     if isinstance(event, Payment):
                         ...
 
-        A :class:`~airflow_provider_bloq.connect.payments.Payment` is told when it is first seen, mostly while it
-        waits for a block; a :class:`~airflow_provider_bloq.connect.payments.PaymentChanged` when it then comes into
-        a block, when a reorg takes that block away, and when it is gone altogether. None is missed while the
-        stream is away: after each connection, each block and each interval the gap is filled over REST.
+        A :class:`~airflow_provider_bloq.connect.payments.Payment` is reported when it is first seen, usually in the
+        mempool; a :class:`~airflow_provider_bloq.connect.payments.PaymentChanged` when it is mined, when a reorg
+        removes its block, and when it is gone. None is missed while the stream is down: payments are polled over REST
+        after each connection, each block and each interval.
 
-        The iterator raises :class:`~airflow_provider_bloq.exceptions.BloqReorg` where blocks as deep as ``depth``
-        were replaced: then begin anew, with a lower height.
+        The iterator raises :class:`~airflow_provider_bloq.exceptions.BloqReorg` if a reorg is deeper than ``depth``.
+        Start over with a lower height then.
 
         :param addresses: The addresses.
-        :param since: ``cursor`` of an earlier iterator, to go on after what that gave; or number of the first
-            block that counts; None for the next one. What waits for a block counts always.
-        :param depth: How many blocks deep a payment is taken to be final. Those above are remembered.
-        :param interval: Seconds between two looks over REST for which the stream gives no reason.
-        :raises BloqConfigurationError: One of these cannot be.
+        :param since: The ``cursor`` of an earlier iterator, to continue after its last event; or the height of the
+            first block that counts; None for the next block. The mempool always counts.
+        :param depth: Number of blocks on top at which a payment is final. Payments above are remembered.
+        :param interval: Seconds after which payments are polled even if the stream announces nothing.
+        :raises BloqConfigurationError: One of these is invalid.
         """
         with raise_as_fail_exception():
-            named = self._named(addresses)
-            require_whole_number("number of addresses", len(named), least=1)
+            wanted = self._unique(addresses)
+            require_whole_number("number of addresses", len(wanted), least=1)
             require_whole_number("depth", depth, least=1)
-            book = _book_since(since)
+            reported = _reported_since(since)
             if isinstance(interval, bool) or not isinstance(interval, int | float) or not interval > 0:
                 raise BloqConfigurationError.of(
-                    "interval", f"{interval!r} is no time to wait", "Give seconds, more than 0."
+                    "interval", f"{interval!r} is not a positive number", "Use a number of seconds above 0."
                 )
-            return PaymentFeed(self, self.stream, named, book, depth=depth, interval=interval)
+            return PaymentFeed(self, self.stream, wanted, reported, depth=depth, interval=interval)
 
-    def _named(self, addresses: str | Iterable[str]) -> tuple[str, ...]:
+    def _unique(self, addresses: str | Iterable[str]) -> tuple[str, ...]:
         given = addresses.split(",") if isinstance(addresses, str) else addresses
         return tuple(
             dict.fromkeys(require_address(self.chain, one, self.network, "addresses") for one in given)
         )
 
 
-def _book_since(since: Mapping[str, Any] | int | None) -> PaymentBook | None:
+def _reported_since(since: Mapping[str, Any] | int | None) -> ReportedPayments | None:
     if since is None:
         return None
     if isinstance(since, Mapping):
-        return PaymentBook.from_json(since)
+        return ReportedPayments.from_json(since)
     require_whole_number("since", since, least=0)
-    return PaymentBook(since)
+    return ReportedPayments(since)

@@ -112,8 +112,8 @@ class FinalConnectBlock(ConnectTarget, SupportsPush):
         """See :meth:`Announced.news`."""
         return hook.connect(self.chain, self.network).updates() if self.stream else None
 
-    def looking_by(self, api: ConnectApi) -> PollFunction:
-        """See :meth:`ConnectTarget.looking_by`."""
+    def poll_function(self, api: ConnectApi) -> PollFunction:
+        """See :meth:`ConnectTarget.poll_function`."""
         reads = SharedReads()
         source = ConnectSource(api, reads)
         known: dict[str, BlockHeader] = {}

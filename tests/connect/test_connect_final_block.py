@@ -28,7 +28,7 @@ def test_that_there_is_none_yet_is_not_kept_and_what_there_is_is(connect: Connec
     server = serve(script)
     connect(server.url, server.url, extra={"connect_url": server.url})
     client = BloqHook().connect("btc")
-    look = FinalConnectBlock("btc", None, Finality.of(1), stream=False).looking_by(client)
+    look = FinalConnectBlock("btc", None, Finality.of(1), stream=False).poll_function(client)
     seen = [client.run(look(frozenset())).final for _ in range(3)]
     assert seen[0] is None
     assert [header.height for header in seen[1:] if header is not None] == [7, 7]

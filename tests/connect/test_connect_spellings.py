@@ -7,14 +7,14 @@ import json
 import pytest
 
 from airflow_provider_bloq.connect.addresses import (
-    bare_address,
-    cash_content,
-    cash_spelling,
+    address_key,
+    decode_cashaddr,
+    encode_cashaddr,
     is_address,
     require_address,
     same_address,
 )
-from airflow_provider_bloq.connect.conditions import AddressCoins, ConnectBalanceReached
+from airflow_provider_bloq.connect.conditions import AddressOutputs, ConnectBalanceReached
 from airflow_provider_bloq.connect.models import Unspent
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.polling.conditions import Met
@@ -54,33 +54,33 @@ def test_all_spellings_are_one_address_and_are_asked_for_in_one(legacy: str, cas
         assert require_address("bch", spelling, "mainnet") == cash
         assert require_address("bch", spelling) == cash
         assert same_address(spelling.strip(), legacy)
-    assert len({bare_address(each) for pair in VECTORS for each in pair}) == len(VECTORS)
+    assert len({address_key(each) for pair in VECTORS for each in pair}) == len(VECTORS)
 
 
 @pytest.mark.parametrize(("address", "kind", "hashed"), LARGER)
 def test_an_address_is_written_as_it_is_read(address: str, kind: int, hashed: str) -> None:
     prefix = address.partition(":")[0]
-    assert cash_content(address, prefix) == (kind, bytes.fromhex(hashed))
-    assert cash_spelling(prefix, kind, bytes.fromhex(hashed)) == address
+    assert decode_cashaddr(address, prefix) == (kind, bytes.fromhex(hashed))
+    assert encode_cashaddr(prefix, kind, bytes.fromhex(hashed)) == address
 
 
 def test_one_that_tells_of_tokens_pays_the_same() -> None:
-    content = cash_content(CASH, "bitcoincash")
+    content = decode_cashaddr(CASH, "bitcoincash")
     assert content is not None
-    with_tokens = cash_spelling("bitcoincash", 2, content[1])
+    with_tokens = encode_cashaddr("bitcoincash", 2, content[1])
     assert with_tokens.startswith("bitcoincash:z")
     assert same_address(with_tokens, LEGACY)
     assert require_address("bch", with_tokens) == CASH
-    assert not is_address("bch", cash_spelling("bitcoincash", 4, content[1]), "mainnet")
+    assert not is_address("bch", encode_cashaddr("bitcoincash", 4, content[1]), "mainnet")
 
 
 def test_keys_and_scripts_and_networks_stay_apart() -> None:
-    content = cash_content(CASH, "bitcoincash")
+    content = decode_cashaddr(CASH, "bitcoincash")
     assert content is not None
-    of_tests = cash_spelling("bchtest", 0, content[1])
-    script = cash_spelling("bitcoincash", 1, content[1])
-    assert len({bare_address(each) for each in (LEGACY, of_tests, script, SEGWIT, "nothing")}) == 5
-    assert bare_address(SEGWIT.upper()) == SEGWIT
+    of_tests = encode_cashaddr("bchtest", 0, content[1])
+    script = encode_cashaddr("bitcoincash", 1, content[1])
+    assert len({address_key(each) for each in (LEGACY, of_tests, script, SEGWIT, "nothing")}) == 5
+    assert address_key(SEGWIT.upper()) == SEGWIT
     assert require_address("btc", LEGACY) == LEGACY
 
 
@@ -118,7 +118,7 @@ def test_an_address_is_looked_at_once_though_it_is_waited_for_in_two_spellings(
     server = serve(script)
     connect(server.url, server.url, extra={"connect_url": server.url})
     client = BloqHook().connect("bch", "mainnet")
-    look = AddressCoins("bch", "mainnet").looking_by(client)
+    look = AddressOutputs("bch", "mainnet").poll_function(client)
     waited = {
         ConnectBalanceReached("bch", each, network="mainnet").interest
         for each in (LEGACY, CASH, CASH.partition(":")[2].upper())

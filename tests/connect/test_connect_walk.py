@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
 import pytest
 
-from airflow_provider_bloq.connect.paging import Part, Walk
+from airflow_provider_bloq.connect.paging import OffsetPages
 from airflow_provider_bloq.exceptions import BloqListShifted
 from airflow_provider_bloq.flow.effects import Flow, sleep
 from tests.support.scripted_bloq import ScriptedBloq
+
+
+@dataclass(frozen=True)
+class StringPage:
+    items: tuple[str, ...]
+    total: int
 
 
 class Changing:
@@ -19,23 +26,23 @@ class Changing:
         self.items = [f"old-{number}" for number in range(length)]
         self._made = 0
 
-    def read(self, begin: int, end: int) -> Flow[Part[str]]:
+    def read(self, begin: int, end: int) -> Flow[StringPage]:
         yield from sleep(0)
-        return Part(tuple(self.items[begin:end]), len(self.items))
+        return StringPage(tuple(self.items[begin:end]), len(self.items))
 
     def grow(self, place: int = 0) -> None:
         self._made += 1
         self.items.insert(place, f"new-{self._made}")
 
-    def walk(self, first: int = 0, size: int = 3) -> Walk[str]:
-        return Walk(self.read, str, first, size)
+    def walk(self, first: int = 0, size: int = 3) -> OffsetPages[str]:
+        return OffsetPages(self.read, str, first, size)
 
 
-def step(walk: Walk[str]) -> list[str]:
-    return list(ScriptedBloq().run(walk.step()))
+def step(walk: OffsetPages[str]) -> list[str]:
+    return list(ScriptedBloq().run(walk.next_items()))
 
 
-def rest(walk: Walk[str]) -> list[str]:
+def rest(walk: OffsetPages[str]) -> list[str]:
     found: list[str] = []
     while items := step(walk):
         found += items
@@ -92,7 +99,7 @@ def test_an_item_that_goes_from_behind_to_the_front_is_not_lost_unseen() -> None
 def test_changes_that_make_up_for_one_another_are_told_where_the_standing_tells_of_them() -> None:
     changing = Changing(8)
     blocks = dict.fromkeys(changing.items, "a")
-    walk = Walk(changing.read, str, 0, 3, blocks.get)
+    walk = OffsetPages(changing.read, str, 0, 3, blocks.get)
     step(walk)
     # A reorg: one that was given is gone, and one that was not comes to stand in front.
     changing.items[0] = changing.items.pop(4)

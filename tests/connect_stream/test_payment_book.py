@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.connect.models import Transaction, TxOutput
-from airflow_provider_bloq.connect.payments import Payment, PaymentBook, PaymentChanged, payments_in
+from airflow_provider_bloq.connect.payments import Payment, PaymentChanged, ReportedPayments, payments_in
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
 
@@ -16,8 +16,8 @@ def payment(name: str, height: int | None = None, block: str = "", index: int = 
     return Payment(name, index, "ours", 5, height, None if height is None else block or f"block-{height}")
 
 
-def told(*payments: Payment, floor: int = 10) -> PaymentBook:
-    return PaymentBook(floor, None, payments)
+def told(*payments: Payment, floor: int = 10) -> ReportedPayments:
+    return ReportedPayments(floor, None, payments)
 
 
 def transaction(txid: str, height: int | None, *outputs: tuple[int, str]) -> Transaction:
@@ -28,12 +28,12 @@ def transaction(txid: str, height: int | None, *outputs: tuple[int, str]) -> Tra
 
 def test_what_is_new_is_told_unless_it_lies_below_the_floor() -> None:
     new = [payment("a", 10), payment("b"), payment("b", index=1)]
-    assert told().events_of([payment("deep", 9), *new]) == new
+    assert told().changes([payment("deep", 9), *new]) == new
 
 
 def test_what_was_told_is_told_no_more() -> None:
     known = [payment("a", 12), payment("b")]
-    assert told(*known).events_of(known) == []
+    assert told(*known).changes(known) == []
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_was_told_is_told_no_more() -> None:
     ],
 )
 def test_what_is_elsewhere_is_told(was: Payment, now: Payment, is_reorg: bool) -> None:
-    (event,) = told(was).events_of([now])
+    (event,) = told(was).changes([now])
     assert event == PaymentChanged(was, now)
     assert isinstance(event, PaymentChanged)
     assert event.is_reorg is is_reorg
@@ -57,43 +57,43 @@ def test_what_is_gone_is_told_for_each_of_its_outputs_and_may_come_back() -> Non
     both = [payment("a", 12), payment("a", 12, index=1)]
     book = told(*both, payment("b"))
     assert book.missing([payment("b", 13)]) == ["a"]
-    gone = book.events_without("a")
+    gone = book.changes_without("a")
     assert gone == [PaymentChanged(one, None) for one in both]
     for event in gone:
-        book.note(event)
+        book.add(event)
     assert len(book) == 1
-    assert book.events_of(both) == both
-    assert book.events_without("a") == []
+    assert book.changes(both) == both
+    assert book.changes_without("a") == []
 
 
 def test_only_what_may_still_change_is_remembered() -> None:
     book = told(payment("a", 10), payment("b", 11), payment("c"))
-    book.raise_floor(11, "block-10")
+    book.drop_below(11, "block-10")
     assert book.missing([]) == ["b", "c"]
-    assert (book.floor, book.anchor) == (11, "block-10")
-    assert book.events_of([payment("a", 10)]) == []
+    assert (book.from_height, book.parent_hash) == (11, "block-10")
+    assert book.changes([payment("a", 10)]) == []
 
 
 def test_it_is_gone_on_with_from_json() -> None:
     book = told(payment("a", 12), payment("b"))
-    book.raise_floor(11, "block-10")
-    again = PaymentBook.from_json(json.loads(json.dumps(book.to_json())))
+    book.drop_below(11, "block-10")
+    again = ReportedPayments.from_json(json.loads(json.dumps(book.to_json())))
     assert again.to_json() == book.to_json()
-    assert again.events_of([payment("a", 12), payment("b"), payment("c")]) == [payment("c")]
+    assert again.changes([payment("a", 12), payment("b"), payment("c")]) == [payment("c")]
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         {},
-        {"floor": 1, "anchor": None},
-        {"floor": "x", "anchor": None, "payments": []},
-        {"floor": 1, "anchor": None, "payments": [{}]},
+        {"from_height": 1, "parent_hash": None},
+        {"from_height": "x", "parent_hash": None, "payments": []},
+        {"from_height": 1, "parent_hash": None, "payments": [{}]},
     ],
 )
 def test_what_is_no_cursor_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(BloqConfigurationError, match="cursor"):
-        PaymentBook.from_json(fields)
+        ReportedPayments.from_json(fields)
 
 
 def test_payments_are_found_once_each_and_the_oldest_first() -> None:

@@ -126,8 +126,8 @@ async def test_what_is_deep_enough_is_forgotten(client: HookConnectClient, bitco
             await new(feed)
         remembered = {one["txid"] for one in feed.cursor["payments"]}
         assert remembered == {payment.txid for payment in payments[2:]}
-        assert feed.cursor["floor"] == height - 1
-        assert feed.cursor["anchor"] == bitcoin.block_hash(height - 2)
+        assert feed.cursor["from_height"] == height - 1
+        assert feed.cursor["parent_hash"] == bitcoin.block_hash(height - 2)
 
 
 async def test_a_reorg_of_three_blocks_is_told_for_each_payment_in_them(
@@ -297,7 +297,7 @@ async def test_what_cannot_be_is_refused_before_anything_is_sent(
         ("addresses", {"addresses": ["1BoatSLRHtKNngkdXEeobR76b53LETtpyT"]}),
         ("number of addresses", {"addresses": []}),
         ("since", {"addresses": address, "since": -1}),
-        ("since", {"addresses": address, "since": {"floor": 1}}),
+        ("since", {"addresses": address, "since": {"from_height": 1}}),
         ("depth", {"addresses": address, "depth": 0}),
         ("interval", {"addresses": address, "interval": 0}),
     ]

@@ -9,8 +9,8 @@ from airflow_provider_bloq.connect.stream_packets import (
     StreamEvent,
     StreamHandshake,
     StreamRefusal,
-    ends_token,
     is_block,
+    is_token_expiry,
     read_packet,
     txid_in,
 )
@@ -80,6 +80,6 @@ def test_a_transaction_is_read_from_the_events_of_addresses(event: StreamEvent, 
 def test_blocks_and_farewells_are_known_by_their_names() -> None:
     assert is_block(StreamEvent("block", (TXID,)))
     assert not is_block(StreamEvent("tx", (TXID,)))
-    assert ends_token(StreamEvent("disconnect", ("jwt expired",)))
-    assert not ends_token(StreamEvent("disconnect", ("ping timeout",)))
-    assert not ends_token(StreamEvent("block", ("jwt expired",)))
+    assert is_token_expiry(StreamEvent("disconnect", ("jwt expired",)))
+    assert not is_token_expiry(StreamEvent("disconnect", ("ping timeout",)))
+    assert not is_token_expiry(StreamEvent("block", ("jwt expired",)))

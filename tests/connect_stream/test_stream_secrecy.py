@@ -28,11 +28,11 @@ OPENED = "stream GET /socket.io/open"
 
 def shut_doors() -> Iterator[Fault]:
     """All ways in which nobody comes in."""
-    door: dict[str, Any] = {"service": "stream", "path": "/socket.io/open"}
+    endpoint: dict[str, Any] = {"service": "stream", "path": "/socket.io/open"}
     for kind in (FaultKind.RESET, FaultKind.LOST_RESPONSE, FaultKind.UNAUTHORIZED, FaultKind.RATE_LIMIT):
-        yield Fault(kind=kind, times=None, **door)
+        yield Fault(kind=kind, times=None, **endpoint)
     for status in (400, 403, 404, 503):
-        yield Fault(kind=FaultKind.STATUS, status=status, times=None, **door)
+        yield Fault(kind=FaultKind.STATUS, status=status, times=None, **endpoint)
 
 
 def everything_in(error: BaseException) -> str:
@@ -49,9 +49,9 @@ def has_struck(bloq: LocalBloq, fault: str) -> bool:
     return bloq.faults_struck()[fault] > 0
 
 
-async def error_of(door: StreamEndpoint, token: str) -> BloqApiError:
+async def error_of(endpoint: StreamEndpoint, token: str) -> BloqApiError:
     with pytest.raises(BloqApiError) as refused:
-        async with asyncio.timeout(PATIENCE), door.session(Secret(token), []):
+        async with asyncio.timeout(PATIENCE), endpoint.session(Secret(token), []):
             raise AssertionError("it was let in")
     return refused.value
 
@@ -60,15 +60,15 @@ async def test_no_error_holds_it(serve: Serve) -> None:
     bloq = serve()
     async with BloqAsyncHook() as hook:
         token = await hook.get_access_token()
-        door = hook.connect("btc").stream.door
+        endpoint = hook.connect("btc").stream.endpoint
         for fault in shut_doors():
             number = await asyncio.to_thread(bloq.add_fault, fault)
-            assert token not in everything_in(await error_of(door, token)), fault
+            assert token not in everything_in(await error_of(endpoint, token)), fault
             await asyncio.to_thread(bloq.clear_faults, number)
         await asyncio.to_thread(bloq.advance_clock, 3_601)
-        assert token not in everything_in(await error_of(door, token))
+        assert token not in everything_in(await error_of(endpoint, token))
         await asyncio.to_thread(bloq.stop)
-        assert token not in everything_in(await error_of(door, token))
+        assert token not in everything_in(await error_of(endpoint, token))
 
 
 async def test_no_log_and_no_repr_holds_it(
@@ -93,7 +93,7 @@ async def test_no_log_and_no_repr_holds_it(
                 updates,
                 client,
                 client.stream,
-                client.stream.door,
+                client.stream.endpoint,
                 vars(feed),
                 vars(updates),
                 feed.cursor,

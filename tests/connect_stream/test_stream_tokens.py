@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from airflow_provider_bloq.connect.stream import SELDOM, STEADY, ChainUpdates, StreamRecord
+from airflow_provider_bloq.connect.stream import LONG_PAUSE, STABLE_AFTER, ChainUpdates, ConnectionFailures
 from airflow_provider_bloq.exceptions import BloqUnsafeAddress
 from airflow_provider_bloq.hooks._connect import HookConnectClient
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
@@ -90,7 +90,7 @@ async def test_where_every_token_is_refused_it_is_asked_seldom(
     client.stream = replace(client.stream, sleep=naps)
     async with client.updates() as updates:
         async with asyncio.timeout(PATIENCE):
-            assert await naps.asked.get() == SELDOM
+            assert await naps.asked.get() == LONG_PAUSE
         # The refused tokens cost as many new ones as any request would, and no more.
         assert bloq.counters().calls[OPENED] == 4
         assert not await updates.wait(0)
@@ -105,7 +105,7 @@ async def test_a_stream_that_there_is_not_is_asked_for_seldom(
     naps = Naps()
     client.stream = replace(client.stream, sleep=naps)
     async with client.updates(), asyncio.timeout(PATIENCE):
-        assert await naps.asked.get() == SELDOM
+        assert await naps.asked.get() == LONG_PAUSE
     assert bloq.counters().calls[OPENED] == 1
 
 
@@ -139,7 +139,7 @@ async def test_the_token_is_shown_to_no_other_origin(client: HookConnectClient) 
     arrived: list[str] = []
     async with elsewhere(arrived) as url:
         stream = client.stream
-        client.stream = replace(stream, door=replace(stream.door, url=url))
+        client.stream = replace(stream, endpoint=replace(stream.endpoint, url=url))
         with pytest.raises(BloqUnsafeAddress):
             async with client.updates():
                 raise AssertionError("it may not listen there")
@@ -153,22 +153,22 @@ async def test_the_token_is_shown_to_no_other_origin(client: HookConnectClient) 
         ([(0.0, True)] * 3, True),
         ([(0.0, True)] * 4, False),
         # Let in and thrown out is no better than not let in ...
-        ([(STEADY - 1, True)] * 4, False),
+        ([(STABLE_AFTER - 1, True)] * 4, False),
         # ... but a token that has had its time makes up for what was before.
-        ([(0.0, True)] * 3 + [(STEADY, True)] * 2, True),
+        ([(0.0, True)] * 3 + [(STABLE_AFTER, True)] * 2, True),
         ([(0.0, False)], False),
     ],
 )
 def test_how_often_another_token_is_tried_at_once(ends: list[tuple[float, bool]], at_once: bool) -> None:
-    record = StreamRecord()
+    record = ConnectionFailures()
     for lasted, is_about_token in ends:
         record = record.after(lasted=lasted, is_about_token=is_about_token)
-    assert record.may_try_at_once is at_once
+    assert record.may_retry_at_once is at_once
 
 
 def test_failures_are_counted_until_a_connection_lasts() -> None:
-    record = StreamRecord()
+    record = ConnectionFailures()
     for count in range(1, 4):
         record = record.after(lasted=1.0, is_about_token=False)
-        assert record.failures == count
-    assert record.after(lasted=STEADY, is_about_token=False).failures == 1
+        assert record.others == count
+    assert record.after(lasted=STABLE_AFTER, is_about_token=False).others == 1
