@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_bloq.auth.bearer import is_auth_refusal
+from airflow_provider_bloq.auth.bearer import is_auth_refusal, resend_refused
 from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
 from airflow_provider_bloq.auth.token import TokenReply, token_in
 from airflow_provider_bloq.auth.token_provider import GrantRefused
@@ -270,11 +270,25 @@ class ClientKeysApi:
         **parts: str,
     ) -> Flow[tuple[Request, Response]]:
         request = json_request(endpoint.method, endpoint.url(self.url, parts))
-        response = yield from self._sent(request, endpoint, policy or self.policy)
-        if is_auth_refusal(response.status, response.body):
-            # The token may have been ended since. What refuses it has not acted, so this may go again.
-            self._token = None
-            response = yield from self._sent(request, endpoint, policy or self.policy)
+
+        def send(token: Secret) -> Flow[Response]:
+            signed = request.with_header("Authorization", f"Bearer {token.reveal()}")
+            return (
+                yield from sent_with_retries(signed, policy or self.policy, idempotent=endpoint.idempotent)
+            )
+
+        def replace(_: Secret, response: Response, replacements: int) -> Flow[Secret | None]:
+            if replacements or not is_auth_refusal(response.status, response.body):
+                return None
+            # The token may have expired.
+            self._token = yield from self._logged_in()
+            return self._token
+
+        if self._token is None:
+            self._token = yield from self._logged_in()
+        response, _ = yield from resend_refused(
+            self._token, (yield from send(self._token)), replace=replace, send=send
+        )
         if is_auth_refusal(response.status, response.body):
             raise BloqAccountRejected(
                 f"{request.method} {request.url} refuses ({response.status}) the token of a login that was just "
@@ -283,12 +297,6 @@ class ClientKeysApi:
         if response.status not in success:
             raise error_of(request, response)
         return request, response
-
-    def _sent(self, request: Request, endpoint: Endpoint, policy: RetryPolicy) -> Flow[Response]:
-        if self._token is None:
-            self._token = yield from self._logged_in()
-        signed = request.with_header("Authorization", f"Bearer {self._token.reveal()}")
-        return (yield from sent_with_retries(signed, policy, idempotent=endpoint.idempotent))
 
     def _logged_in(self) -> Flow[Secret]:
         basic = _basic(self._login)

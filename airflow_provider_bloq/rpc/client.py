@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from airflow_provider_bloq.auth.bearer import BearerAuth
+from airflow_provider_bloq.auth.bearer import BearerAuth, resend_refused
 from airflow_provider_bloq.exceptions import (
     BloqAuthError,
     BloqConfigurationError,
@@ -273,27 +273,31 @@ class RpcApi:
         response = yield from self._sent(request, target, idempotent)
         return outcomes_of(request, response, {number: call.method for number, call in numbered.items()})
 
-    def _sent(self, request: Request, target: RpcEndpoint, idempotent: bool) -> Flow[Response]:
-        response = yield from self._sent_to(request, target, idempotent)
-        if target.path_key is not None and response.status in (401, 403):
-            return (yield from self._sent_with_newer_key(request, target, idempotent))
-        if target.basic is None or response.status != 401:
-            return response
-        # Says nothing of the access token: the node's own password may have been changed.
-        newer = yield from self.resolver.resolve(refresh=True)
-        if newer != target:
-            response = yield from self._sent_to(request, newer, idempotent)
-        if response.status == 401:
-            raise BloqAuthError(f"{newer.url} refuses the user and password that the Nodes API gives for it.")
-        return response
+    def _sent(self, request: Request, endpoint: RpcEndpoint, idempotent: bool) -> Flow[Response]:
+        # A node's own password and a path key may have been changed; the access token is the bearer's business.
+        refused = (
+            (401, 403) if endpoint.path_key is not None else (401,) if endpoint.basic is not None else ()
+        )
 
-    def _sent_with_newer_key(self, request: Request, target: RpcEndpoint, idempotent: bool) -> Flow[Response]:
-        newer = yield from self.resolver.resolve(refresh=True)
-        if newer != target:
-            response = yield from self._sent_to(request, newer, idempotent)
-            if response.status not in (401, 403):
-                return response
-        raise BloqAuthError(f"{newer.url} refuses the path key that the connection has for {newer.chain}.")
+        def replace(used: RpcEndpoint, response: Response, replacements: int) -> Flow[RpcEndpoint | None]:
+            nonlocal endpoint
+            if replacements or response.status not in refused:
+                return None
+            endpoint = yield from self.resolver.resolve(refresh=True)
+            return endpoint if endpoint != used else None
+
+        def send(used: RpcEndpoint) -> Flow[Response]:
+            return (yield from self._sent_to(request, used, idempotent))
+
+        response = yield from send(endpoint)
+        response, _ = yield from resend_refused(endpoint, response, replace=replace, send=send)
+        if response.status in refused:
+            raise BloqAuthError(
+                f"{endpoint.url} refuses the path key that the connection has for {endpoint.chain}."
+                if endpoint.path_key is not None
+                else f"{endpoint.url} refuses the user and password that the Nodes API gives for it."
+            )
+        return response
 
     def _sent_to(self, request: Request, target: RpcEndpoint, idempotent: bool) -> Flow[Response]:
         once = partial(sent_with_retries, policy=self.policy, idempotent=idempotent)

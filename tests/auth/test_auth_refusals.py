@@ -204,7 +204,7 @@ def test_a_refused_token_that_was_replaced_meanwhile_costs_no_refresh(
     old = bloq.run(bearer.sign(request))
     new = bloq.run(provider.replace_refused(bloq.run(provider.token()).secret)).secret
     assert bloq.refreshes == 1
-    again = bloq.run(bearer.answer(old, Response(401)))
+    again = bloq.run(bearer.replace_refused(old, Response(401), 0))
     assert again.headers["Authorization"] == f"Bearer {new.reveal()}"
     assert bloq.refreshes == 1
 
