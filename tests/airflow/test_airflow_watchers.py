@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.testing.airflow import LocalAirflow
+from airflow_provider_bloq.testing.airflow import AirflowPart, LocalAirflow
 from airflow_provider_bloq.testing.stack import LocalStack
-from tests.airflow.processes import descendants
 
 pytestmark = [pytest.mark.anvil, pytest.mark.slow]
 
@@ -44,21 +43,17 @@ IMPATIENT = {
 
 
 class MortalAirflow(LocalAirflow):
-    """An Airflow whose triggerer can be killed, and followed by another."""
+    """An Airflow whose triggerer, the last of its parts, can be killed and replaced."""
 
-    def _launch(self, settings: Mapping[str, str]) -> None:
+    def _launch(self, parts: Sequence[AirflowPart], settings: Mapping[str, str]) -> None:
         self._known = settings
-        super()._launch(settings)
+        super()._launch(parts, settings)
 
     def kill_triggerer(self) -> None:
-        (standalone,) = self._processes
-        for pid in descendants(standalone.pid, "triggerer"):
-            os.kill(pid, signal.SIGKILL)
+        os.killpg(self._processes[-1].pid, signal.SIGKILL)
 
     def start_triggerer(self) -> None:
-        # What serves the logs of the first one may still have the port.
-        process = self._command(["triggerer", "--skip-serve-logs"], self._known)
-        self._processes.append(process.start())
+        self._processes.append(self._command(["triggerer"], self._known).start())
 
 
 class Chain:

@@ -1,9 +1,8 @@
-"""A real Airflow as a fleet has it: CeleryExecutor, PostgreSQL and Redis, all on loopback."""
+"""A real Airflow with CeleryExecutor, PostgreSQL and Redis, all on loopback."""
 
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,7 @@ __all__ = [
 
 
 _WORKER_READY = re.compile(r"celery@\S+ ready")
-#: Tasks that Airflow hands out at once: enough that no worker ever waits for the scheduler.
+#: Enough that no worker ever waits for the scheduler.
 _PARALLELISM = 64
 
 
@@ -29,9 +28,9 @@ class LocalCeleryAirflow(AirflowProcesses):
     PostgreSQL and Redis are taken from PATH or, on Debian, downloaded.
 
     :param dags: Folder of the DAGs.
-    :param home: Where its files go; None for a temporary folder that is removed at the end.
+    :param home: Folder for its files; None for a temporary one that is removed at the end.
     :param environment: Further environment variables, such as ``AIRFLOW__SECTION__KEY``.
-    :param start_timeout: Seconds that it may take until all its parts are well.
+    :param start_timeout: Seconds that the start may take, and that a new DAG may take to be found.
     :param workers: How many Celery workers run.
     :param concurrency: How many tasks each of them runs at once; each takes some 150 MB of memory.
     """
@@ -61,22 +60,10 @@ class LocalCeleryAirflow(AirflowProcesses):
             "AIRFLOW__CELERY__BROKER_URL": redis.url,
             "AIRFLOW__CELERY__RESULT_BACKEND": postgres.url("db+postgresql+psycopg2"),
             "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(self._concurrency),
-            # One for all: what the scheduler signs, the API server must accept.
-            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
-            "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(32),
         }
 
-    def _launch(self, settings: Mapping[str, str]) -> None:
-        with self._command(["db", "migrate"], settings) as migration:
-            migration.finish(self._patience)
-        super()._launch(settings)
-
-    def _parts(self) -> Sequence[AirflowPart]:
-        single = ("api-server", "scheduler", "dag-processor", "triggerer")
-        return [*(AirflowPart([name]) for name in single), *self._worker_parts()]
-
-    def _worker_parts(self) -> Sequence[AirflowPart]:
-        return [
+    def _parts(self, web: int, execution: int) -> Sequence[AirflowPart]:
+        workers = [
             AirflowPart(
                 [
                     "celery",
@@ -89,3 +76,4 @@ class LocalCeleryAirflow(AirflowProcesses):
             )
             for number, port in enumerate(free_ports(self._workers), 1)
         ]
+        return [*super()._parts(web, execution), *workers]
