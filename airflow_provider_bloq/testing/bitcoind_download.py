@@ -1,8 +1,7 @@
-"""Read from apt's own sources where this machine takes Debian from."""
+"""Downloads bitcoind from Debian with apt, beside the system and without root."""
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shutil
@@ -11,8 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from airflow_provider_bloq.testing.anvil_download import run_tool
-from airflow_provider_bloq.testing.cache import cache_directory, cached
+from airflow_provider_bloq.testing.downloads import cache_directory, cached, chosen_program, run_tool
 from airflow_provider_bloq.testing.errors import TestingSetupError
 
 __all__ = [
@@ -25,7 +23,57 @@ __all__ = [
 ]
 
 
-#: The component that all of Debian's own packages are in.
+#: Environment variable that names a bitcoind to use instead of any other.
+BITCOIND_VARIABLE = "BLOQ_BITCOIND"
+
+#: Bitcoin Knots, a derivative of Bitcoin Core: the only bitcoind with segwit that Debian has.
+_PACKAGE = "bitcoin-knots"
+_RELEASE = "trixie"
+_SUITES = (_RELEASE, f"{_RELEASE}-backports")
+_REMEDY = (
+    "Install Bitcoin Core or Bitcoin Knots, version 28 or newer, so that bitcoind is on PATH, or set"
+    f" {BITCOIND_VARIABLE} to the path of a bitcoind."
+)
+
+
+def bitcoind_command() -> list[str]:
+    """Return the command that runs bitcoind, without bitcoind's own arguments.
+
+    The program is the one that ``BLOQ_BITCOIND`` names, or else the one on PATH, or else one from Debian's
+    backports, cached with its libraries.
+
+    :raises TestingSetupError: There is none, and it could not be downloaded.
+    """
+    if chosen := chosen_program(BITCOIND_VARIABLE, "bitcoind"):
+        return [str(chosen)]
+    if found := shutil.which("bitcoind"):
+        return [found]
+    return _with_its_libraries(
+        cached(cache_directory() / f"{_PACKAGE}-{_RELEASE}-{platform.machine().lower()}", _fetch)
+    )
+
+
+def _fetch(workspace: Path) -> Path:
+    root = unpacked(machine_archive(_REMEDY), _PACKAGE, _SUITES, workspace, _REMEDY)
+    loaders = list(root.glob("usr/lib/*/ld-linux*.so.*"))
+    binary = root / "usr/bin/bitcoind"
+    if len(loaders) != 1 or not binary.is_file():
+        raise TestingSetupError(f"the package {_PACKAGE} does not contain the expected files", _REMEDY)
+    program = workspace / "program"
+    program.mkdir()
+    binary.rename(program / "bitcoind")
+    loaders[0].parent.rename(program / "lib")
+    return program
+
+
+def _with_its_libraries(program: Path) -> list[str]:
+    # Libraries of another release of Debian work only with the loader of that release.
+    library = program / "lib"
+    (loader,) = library.glob("ld-linux*.so.*")
+    return [str(loader), "--library-path", str(library), str(program / "bitcoind")]
+
+
+#: The component of Debian's own packages.
 _COMPONENT = "main"
 _ONE_LINE = re.compile(
     r"deb\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)"
@@ -35,18 +83,18 @@ _SIGNED_BY = re.compile(r"(?:^|\s)signed-by=(\S+)")
 
 @dataclass(frozen=True, slots=True)
 class DebianArchive:
-    """Where Debian's packages come from.
+    """A mirror of Debian.
 
     :param uri: Base URL, as apt writes it.
-    :param signed_by: The keys that its signatures are checked with, as the field ``Signed-By`` writes
-        them; None for all keys that apt trusts.
+    :param signed_by: Keys to check its signatures with, in the format of the field ``Signed-By``; None for
+        all keys that apt trusts.
     """
 
     uri: str
     signed_by: str | None = None
 
     def stanza(self, *suites: str) -> str:
-        """Write it as apt reads it, for other suites of the same archive."""
+        """Return the apt source for suites of this archive."""
         lines = [
             "Types: deb",
             f"URIs: {self.uri}",
@@ -66,11 +114,10 @@ class _Source:
 
 
 def debian_archive(configuration: Path, codename: str) -> DebianArchive | None:
-    """Find the archive that a release of Debian is taken from.
+    """Return the archive from which apt takes a release of Debian; None if its sources name none.
 
     :param configuration: apt's folder, commonly ``/etc/apt``.
     :param codename: Codename of the release, such as ``bookworm``.
-    :return: None if the sources name no such archive.
     """
     archives = [
         source.archive
@@ -79,7 +126,7 @@ def debian_archive(configuration: Path, codename: str) -> DebianArchive | None:
         and _COMPONENT in source.components
         and not source.archive.uri.startswith("cdrom:")
     ]
-    # Others name a suite after a release, too; every mirror of Debian ends in this folder.
+    # Other archives use the codename too; the URL of every mirror of Debian ends in this folder.
     archives.sort(key=lambda archive: not archive.uri.rstrip("/").endswith("/debian"))
     return archives[0] if archives else None
 
@@ -121,14 +168,14 @@ def _stanzas(text: str) -> Iterator[_Source]:
 
 
 def _fields(stanza: str) -> dict[str, str]:
-    # A line that begins with a space goes on with the field before it, such as a key in Signed-By.
+    # A line that begins with a space continues the field before it, such as a key in Signed-By.
     found = re.findall(r"^([A-Za-z0-9-]+):[ \t]*(.*(?:\n[ \t]+.*)*)", stanza, re.MULTILINE)
     return {name.lower(): value for name, value in found}
 
 
 _CONFIGURATION = Path("/etc/apt")
-#: Read after the machine's own settings, of which proxies and certificates stay in force. With an empty
-#: list of installed packages, apt brings all that is needed. The hooks are for the system's own cache.
+#: Read after the machine's own settings, whose proxies and certificates stay in force. With an empty list of
+#: installed packages, apt downloads all dependencies. The hooks that are cleared maintain the system's cache.
 _SETTINGS = """\
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -160,10 +207,10 @@ Acquire::https::Timeout "30";
 
 
 def machine_archive(remedy: str) -> DebianArchive:
-    """Return the archive that this machine takes Debian from.
+    """Return the archive from which this machine takes Debian.
 
-    :param remedy: What else the reader can do.
-    :raises TestingSetupError: It is no Debian, or its sources do not tell.
+    :param remedy: What the user can do if there is none.
+    :raises TestingSetupError: This machine does not run Debian, or its sources name no archive.
     """
     try:
         release = platform.freedesktop_os_release()
@@ -171,7 +218,7 @@ def machine_archive(remedy: str) -> DebianArchive:
         release = {}
     if release.get("ID") != "debian":
         raise TestingSetupError(
-            f"packages of Debian are unpacked on Debian only, not on {release.get('ID') or platform.system()}",
+            f"Debian packages are unpacked on Debian only, not on {release.get('ID') or platform.system()}",
             remedy,
         )
     codename = release.get("VERSION_CODENAME", "")
@@ -190,16 +237,15 @@ def unpacked(
     *,
     without: tuple[str, ...] = (),
 ) -> Path:
-    """Bring a package and all that it needs, and unpack it.
+    """Download a package with its dependencies, unpack them and return the folder that stands for ``/``.
 
-    :param archive: Where to take it from. Only what its keys have signed is unpacked.
+    :param archive: The archive; only packages signed with its keys are unpacked.
     :param package: Name of the package.
-    :param suites: Suites of the archive to take it and what it needs from.
+    :param suites: Suites of the archive to use.
     :param folder: Empty folder to work in.
-    :param remedy: What else the reader can do if this fails.
-    :param without: Patterns of the names of packages that are not unpacked.
-    :return: The folder that stands for ``/``.
-    :raises TestingSetupError: There is no apt, it could not be downloaded, or a signature is not good.
+    :param remedy: What else the user can do if this fails.
+    :param without: Patterns of the names of packages not to unpack.
+    :raises TestingSetupError: There is no apt, the download failed, or a signature is not valid.
     """
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
@@ -235,59 +281,3 @@ def _prepared(archive: DebianArchive, suites: tuple[str, ...], folder: Path) -> 
     settings = folder / "apt.conf"
     settings.write_text(_SETTINGS.format(folder=folder))
     return settings
-
-
-#: Environment variable that names a bitcoind to use instead of any other.
-BITCOIND_VARIABLE = "BLOQ_BITCOIND"
-
-#: Bitcoin Knots, a derivative of Bitcoin Core: the only bitcoind with segwit that Debian has.
-_PACKAGE = "bitcoin-knots"
-_RELEASE = "trixie"
-_SUITES = (_RELEASE, f"{_RELEASE}-backports")
-_REMEDY = (
-    "Install Bitcoin Core or Bitcoin Knots, version 28 or newer, so that bitcoind is on PATH, or set"
-    f" {BITCOIND_VARIABLE} to the path of a bitcoind."
-)
-
-
-def bitcoind_command() -> list[str]:
-    """Return the command that runs bitcoind, to which bitcoind's own arguments are added.
-
-    It is the one that ``BLOQ_BITCOIND`` names, else that on PATH, else one from Debian's backports, kept
-    with the libraries that it needs in the cache of the testing tools.
-
-    :raises TestingSetupError: There is none, and it could not be brought.
-    """
-    if chosen := os.environ.get(BITCOIND_VARIABLE):
-        if not os.access(chosen, os.X_OK) or not Path(chosen).is_file():
-            raise TestingSetupError(
-                f"{BITCOIND_VARIABLE} names {chosen}, which is not a program that can be run",
-                f"Correct {BITCOIND_VARIABLE}, or unset it to have a bitcoind found.",
-            )
-        return [str(Path(chosen).absolute())]
-    if found := shutil.which("bitcoind"):
-        return [found]
-    return _with_its_libraries(
-        cached(cache_directory() / f"{_PACKAGE}-{_RELEASE}-{platform.machine().lower()}", _fetch)
-    )
-
-
-def _fetch(workspace: Path) -> Path:
-    root = unpacked(machine_archive(_REMEDY), _PACKAGE, _SUITES, workspace, _REMEDY)
-    loaders = list(root.glob("usr/lib/*/ld-linux*.so.*"))
-    binary = root / "usr/bin/bitcoind"
-    if len(loaders) != 1 or not binary.is_file():
-        raise TestingSetupError(f"the package {_PACKAGE} does not hold what it should", _REMEDY)
-    # The rest of the packages is for a whole system.
-    program = workspace / "program"
-    program.mkdir()
-    binary.rename(program / "bitcoind")
-    loaders[0].parent.rename(program / "lib")
-    return program
-
-
-def _with_its_libraries(program: Path) -> list[str]:
-    # Libraries of another release work only with that release's own loader.
-    library = program / "lib"
-    (loader,) = library.glob("ld-linux*.so.*")
-    return [str(loader), "--library-path", str(library), str(program / "bitcoind")]

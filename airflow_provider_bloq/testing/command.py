@@ -1,4 +1,4 @@
-"""``bloq-local``: runs the local Bloq service until it is interrupted."""
+"""The command ``bloq-local``: runs the local Bloq service until it is interrupted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_bloq.testing.errors import EXTRA_REMEDY, missing_of_the_extra
 
 if TYPE_CHECKING:
-    from airflow_provider_bloq.testing.local import Account, IssuedKeys, LocalBloq
+    from airflow_provider_bloq.testing.local import IssuedKeys, LocalAccount, LocalBloq
 
 __all__ = [
     "main",
@@ -33,9 +33,9 @@ _EMAIL = "demo@example.com"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service in the foreground.
 
-    :param arguments: Command line; None for that of the process.
+    :param arguments: Command line; None for that of this process.
     :return: 0 after SIGINT or SIGTERM, 1 if a port is taken or the file cannot be written, 2 if the extra is
-        missing or the arguments are wrong.
+        not installed or an argument is wrong.
     """
     wanted = _parser().parse_args(arguments)
     if missing := missing_of_the_extra():
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, stop)
     try:
         if wanted.keys_file is not None:
-            # One of a run that was killed would be taken for that of this run.
+            # A killed run may have left one, which could be mistaken for that of this run.
             wanted.keys_file.unlink(missing_ok=True)
         with LocalBloq(options) as bloq:
             account = bloq.create_account(_EMAIL, secrets.token_urlsafe(12), manager=True)
@@ -106,37 +106,41 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)")
-    add("--accounts-port", type=int, default=4000, help="0 takes a free one (default: %(default)s)")
-    add("--nodes-port", type=int, default=4002, help="0 takes a free one (default: %(default)s)")
-    add("--connect-port", type=int, default=4006, help="0 takes a free one (default: %(default)s)")
+    add("--accounts-port", type=int, default=4000, help="0 for a free one (default: %(default)s)")
+    add("--nodes-port", type=int, default=4002, help="0 for a free one (default: %(default)s)")
+    add("--connect-port", type=int, default=4006, help="0 for a free one (default: %(default)s)")
     add("--admin-port", type=int, default=0, help="port of the admin API (default: a free one)")
     add("--gateway-port", type=int, help="also serve /accounts/v1 and /nodes/v1 on this port")
     add("--account-token-seconds", type=int, default=43_200, metavar="S", help="default: %(default)s")
     add("--access-token-seconds", type=int, default=3_600, metavar="S", help="default: %(default)s")
     add("--refresh-token-seconds", type=int, default=31_536_000, metavar="S", help="default: %(default)s")
-    add("--rotate-refresh", action="store_true", help="each refresh ends the refresh token and gives another")
+    add(
+        "--rotate-refresh",
+        action="store_true",
+        help="each refresh revokes the refresh token and issues another",
+    )
     add("--error-shape", choices=("problem", "code"), default="problem", help="default: %(default)s")
     add("--expiry-body", choices=("plain", "json", "problem"), default="plain", help="default: %(default)s")
     add("--expired-status", type=int, choices=(401, 403), default=401, help="default: %(default)s")
     add("--provision-seconds", type=float, default=0.0, metavar="S", help="how long new nodes take to start")
-    add("--node-quota", type=int, default=10, help="nodes a user may run at once (default: %(default)s)")
+    add("--node-quota", type=int, default=10, help="nodes that a user may run at once (default: %(default)s)")
     add(
         "--legacy-create", action="store_true", help="also accept the create body {image, large, jwt} of 2019"
     )
     add("--node-address", choices=("own-ip", "port-in-ip"), default="own-ip", help="default: %(default)s")
-    add("--no-chains", action="store_true", help="run nothing behind the nodes and Connect")
+    add("--no-chains", action="store_true", help="run no chains behind the nodes and Connect")
     add("--json", action="store_true", help="print one line of JSON instead of text")
     add(
         "--keys-file",
         type=Path,
         metavar="FILE",
-        help="also write the client keys there once all is ready, as 'bao kv put … @FILE' takes them",
+        help="also write the client keys to FILE once all is ready, in the format of 'bao kv put … @FILE'",
     )
     return parser
 
 
 def _have_chains_ready() -> None:
-    """Fetch the program behind Ethereum nodes now: a create that waited for it would outlast its caller."""
+    """Download the program behind Ethereum nodes now, because the first create would time out waiting for it."""
     from airflow_provider_bloq.testing.anvil import anvil_binary
     from airflow_provider_bloq.testing.errors import TestingSetupError
 
@@ -148,7 +152,7 @@ def _have_chains_ready() -> None:
 
 @contextmanager
 def _written(keys: IssuedKeys, path: Path | None) -> Iterator[None]:
-    """Keep the keys in a file, whole from the first moment, that nobody else can read and that is gone afterwards.
+    """Write the keys to a file that only this user can read, and delete it afterwards.
 
     :raises OSError: The file cannot be written.
     """
@@ -166,7 +170,7 @@ def _written(keys: IssuedKeys, path: Path | None) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _facts(bloq: LocalBloq, account: Account, keys: IssuedKeys) -> dict[str, str]:
+def _facts(bloq: LocalBloq, account: LocalAccount, keys: IssuedKeys) -> dict[str, str]:
     facts = {
         "accounts_url": bloq.accounts_url,
         "nodes_url": bloq.nodes_url,
@@ -184,14 +188,14 @@ def _facts(bloq: LocalBloq, account: Account, keys: IssuedKeys) -> dict[str, str
     return facts
 
 
-def _as_json(bloq: LocalBloq, account: Account, keys: IssuedKeys) -> str:
+def _as_json(bloq: LocalBloq, account: LocalAccount, keys: IssuedKeys) -> str:
     return json.dumps(_facts(bloq, account, keys))
 
 
-def _as_text(bloq: LocalBloq, account: Account, keys: IssuedKeys) -> str:
+def _as_text(bloq: LocalBloq, account: LocalAccount, keys: IssuedKeys) -> str:
     rows = [f"  {name.replace('_', ' '):14} {value}" for name, value in _facts(bloq, account, keys).items()]
     return "\n".join(
-        ["The local Bloq service runs. Everything below ends with it.", *rows, "Ctrl-C stops it."]
+        ["The local Bloq service is running. All of this ends with it:", *rows, "Ctrl-C stops it."]
     )
 
 

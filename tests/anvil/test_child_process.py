@@ -187,10 +187,10 @@ else:
 #: What stands between parent and command where the kernel sends no signal at the parent's death.
 WATCHED = """
 import os, subprocess, sys
-tether = "import sys; from airflow_provider_bloq.testing.tether import watch as w; "
-tether += "sys.exit(w(int(sys.argv[1]), sys.argv[2:]))"
+watcher = "import sys; from airflow_provider_bloq.testing.parent_death import watch as w; "
+watcher += "sys.exit(w(int(sys.argv[1]), sys.argv[2:]))"
 command = ["sh", "-c", 'exec 3>"$0"; echo held >&3; exec sleep 600', sys.argv[1]]
-child = subprocess.Popen([sys.executable, "-c", tether, str(os.getpid()), *command])
+child = subprocess.Popen([sys.executable, "-c", watcher, str(os.getpid()), *command])
 sys.stdin.readline()
 """
 
@@ -203,7 +203,7 @@ def test_a_watched_command_ends_with_its_parent(run_script: Script, lifeline: Li
     lifeline.wait_ended()
 
 
-def test_a_watched_command_is_stopped_by_its_tether(run_script: Script, lifeline: Lifeline) -> None:
+def test_a_watched_command_is_stopped_by_the_watching_process(run_script: Script, lifeline: Lifeline) -> None:
     parent = run_script(WATCHED + "child.terminate(); print(child.wait())", str(lifeline.path))
     lifeline.wait_held()
     output, _ = parent.communicate("stop\n", timeout=60)

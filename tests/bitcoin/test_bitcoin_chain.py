@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.exceptions import BloqRpcError
-from airflow_provider_bloq.testing.bitcoind import Bitcoind, Payment, pay
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, BitcoinPayment, pay
 
 pytestmark = pytest.mark.bitcoind
 
 FEE = 10_000
 
 
-def confirmations(node: Bitcoind, payment: Payment) -> int | None:
+def confirmations(node: Bitcoind, payment: BitcoinPayment) -> int | None:
     """How deep it is, 0 while it waits in the mempool, None if the node does not know it."""
     try:
         seen: dict[str, Any] = node.rpc("getrawtransaction", payment.txid, 1)

@@ -119,7 +119,7 @@ def test_started_again_it_is_a_fresh_chain_with_another_password(bitcoind: list[
     with node:
         first = (node.url, node.block_hash(101), node.coin())
         assert node.coin() != first[2]
-        with pytest.raises(RuntimeError, match="runs already"):
+        with pytest.raises(RuntimeError, match="already running"):
             node.start()
         node.mine()
     with node:

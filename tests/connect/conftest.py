@@ -14,7 +14,7 @@ import requests
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.testing.anvil import Anvil
-from airflow_provider_bloq.testing.bitcoind import Bitcoind, Payment, pay
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, BitcoinPayment, pay
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.bitcoin.conftest import bitcoin, bitcoind, shared_bitcoin
 from tests.hooks.conftest import Connect, connect, new_keys, no_tokens_of_others, serve
@@ -126,13 +126,13 @@ def connected(connect: Connect, service: LocalBloq, **extra: Any) -> None:
     connect(service.accounts_url, service.nodes_url, new_keys(service), extra=extra)
 
 
-def address_of(node: Bitcoind, payment: Payment, index: int = 0) -> str:
+def address_of(node: Bitcoind, payment: BitcoinPayment, index: int = 0) -> str:
     script = node.rpc("decoderawtransaction", payment.raw)["vout"][index]["scriptPubKey"]
     address: str = script["address"]
     return address
 
 
-def fresh_payment(node: Bitcoind, *, outputs: int = 1) -> Payment:
+def fresh_payment(node: Bitcoind, *, outputs: int = 1) -> BitcoinPayment:
     """Make a payment that was not sent."""
     return pay([node.coin()], fee=2_000, outputs=outputs)
 

@@ -11,7 +11,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqResultTooLarge
 from airflow_provider_bloq.operators.connect import BloqAddressHistoryOperator, BloqConnectOperator
-from airflow_provider_bloq.testing.bitcoind import Bitcoind, Payment, pay
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, BitcoinPayment, pay
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.connect.conftest import address_of, as_json, fresh_payment
 from tests.hooks.conftest import Connect
@@ -133,7 +133,7 @@ def key_of(row: dict[str, Any]) -> tuple[str, str, int]:
     return row["txid"], row["direction"], row["index"]
 
 
-def paid(payment: Payment, *indexes: int) -> set[tuple[str, str, int]]:
+def paid(payment: BitcoinPayment, *indexes: int) -> set[tuple[str, str, int]]:
     return {(payment.txid, "in", index) for index in indexes}
 
 

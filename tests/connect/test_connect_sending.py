@@ -17,7 +17,7 @@ from fsspec import AbstractFileSystem
 from airflow_provider_bloq.connect.raw_transactions import RawTransaction
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqTransactionRefused, BloqUnavailable
 from airflow_provider_bloq.operators.connect import BloqSendTransactionOperator
-from airflow_provider_bloq.testing.bitcoind import Bitcoind, Payment, pay
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, BitcoinPayment, pay
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from tests.connect.conftest import Ask, fresh_payment
 from tests.hooks.conftest import Connect
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.bitcoind
 SEND = "/tx/send"
 
 
-def sender(payment: Payment | None = None, **options: Any) -> BloqSendTransactionOperator:
+def sender(payment: BitcoinPayment | None = None, **options: Any) -> BloqSendTransactionOperator:
     given = {"raw_transaction": payment.raw} if payment else {}
     return BloqSendTransactionOperator(task_id="send", chain="btc", **given, **options)
 

@@ -12,8 +12,7 @@ from airflow_provider_bloq.connect.payments import Payment
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg
 from airflow_provider_bloq.hooks._connect import HookConnectClient
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
-from airflow_provider_bloq.testing.bitcoind import Payment as Transfer
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, BitcoinPayment, pay
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from tests.connect_stream.conftest import Serve, eager
 from tests.connect_stream.listening import (
@@ -152,7 +151,7 @@ async def test_a_reorg_of_three_blocks_is_told_for_each_payment_in_them(
         assert not any(one.is_reorg for one in again)
 
 
-def replaced(bitcoin: Bitcoind, block: str, conflict: Transfer) -> str:
+def replaced(bitcoin: Bitcoind, block: str, conflict: BitcoinPayment) -> str:
     """Put a block with another payment, and one more, in the place of a block; returns the new one's hash."""
     bitcoin.invalidate(block)
     instead = bitcoin.mine_only(conflict)

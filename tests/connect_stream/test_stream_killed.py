@@ -11,8 +11,7 @@ import pytest
 
 from airflow_provider_bloq.connect.payments import Payment, PaymentFeed
 from airflow_provider_bloq.hooks._connect import HookConnectClient
-from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
-from airflow_provider_bloq.testing.bitcoind import Payment as Sent
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, BitcoinPayment, pay
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.connect_stream.listening import FEE, NEVER, coins, paid_address
 
@@ -37,7 +36,7 @@ async def test_every_payment_is_told_exactly_once_however_often_the_stream_is_ki
 
     def made_to_happen() -> None:
         chance, pause = random.Random(7), threading.Event()
-        order: list[Sent | None] = [*payments, *([None] * KILLS)]
+        order: list[BitcoinPayment | None] = [*payments, *([None] * KILLS)]
         chance.shuffle(order)
         sent = 0
         for payment in order:
@@ -73,5 +72,5 @@ async def test_every_payment_is_told_exactly_once_however_often_the_stream_is_ki
     assert bloq.counters().calls["stream GET /socket.io/open"] > KILLS
 
 
-def _outputs(payments: list[Sent]) -> list[tuple[str, int]]:
+def _outputs(payments: list[BitcoinPayment]) -> list[tuple[str, int]]:
     return [(payment.txid, coin.index) for payment in payments for coin in payment.coins]

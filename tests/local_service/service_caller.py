@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-from airflow_provider_bloq.testing.local import Account, IssuedKeys, LocalBloq
+from airflow_provider_bloq.testing.local import IssuedKeys, LocalAccount, LocalBloq
 
 TIMEOUT = 10.0
 
@@ -17,7 +17,7 @@ class Caller:
     """One account that calls the service."""
 
     bloq: LocalBloq
-    account: Account
+    account: LocalAccount
     keys: IssuedKeys
 
     @classmethod

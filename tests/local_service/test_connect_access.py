@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from airflow_provider_bloq.testing.anvil import Anvil
-from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, UnknownThing
+from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, LocalBloqNotFound
 from tests.local_service.connect_caller import ConnectCaller
 from tests.local_service.service_caller import Caller, call
 from tests.support.shared_chain import SharedChain
@@ -176,9 +176,9 @@ def test_a_key_is_for_one_chain_and_ends_when_it_is_deleted(empty: LocalBloq) ->
     assert {status(host) for host in ("eth.x", "btc.x", "x.y", "bch.localhost", "192.0.2.1")} == {401}
     empty.delete_connect_key(key)
     assert status("etc.x") == 401
-    with pytest.raises(UnknownThing):
+    with pytest.raises(LocalBloqNotFound):
         empty.delete_connect_key(key)
-    with pytest.raises(UnknownThing, match="btc"):
+    with pytest.raises(LocalBloqNotFound, match="btc"):
         empty.create_connect_key("btc")
 
 

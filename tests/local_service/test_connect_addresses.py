@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.testing.bitcoind import Bitcoind, Payment, pay
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, BitcoinPayment, pay
 from tests.local_service.connect_caller import ConnectCaller
 from tests.local_service.replayed_chain import ReplayedChain, Sums, replay
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.bitcoind
 FEE = 2_000
 
 
-def address_of(node: Bitcoind, payment: Payment) -> str:
+def address_of(node: Bitcoind, payment: BitcoinPayment) -> str:
     address: str = node.rpc("decoderawtransaction", payment.raw)["vout"][0]["scriptPubKey"]["address"]
     return address
 

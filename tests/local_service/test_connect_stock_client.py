@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.testing.anvil_download import npm_command, run_tool
+from airflow_provider_bloq.testing.anvil_download import npm_command
 from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
+from airflow_provider_bloq.testing.downloads import run_tool
 from airflow_provider_bloq.testing.errors import TestingSetupError
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.local_service.connect_caller import ConnectCaller

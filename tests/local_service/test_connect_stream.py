@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from airflow_provider_bloq.testing.bitcoind import Bitcoind, Payment, pay
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, BitcoinPayment, pay
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from tests.local_service.connect_caller import ConnectCaller
 from tests.local_service.engine_io_client import PATIENCE, Transport, engine_client
@@ -36,7 +36,7 @@ def service(start: Start, regtest: Bitcoind) -> Callable[..., ConnectCaller]:
     return started
 
 
-def address_of(node: Bitcoind, payment: Payment) -> str:
+def address_of(node: Bitcoind, payment: BitcoinPayment) -> str:
     address: str = node.rpc("decoderawtransaction", payment.raw)["vout"][0]["scriptPubKey"]["address"]
     return address
 

@@ -18,7 +18,7 @@ from airflow_provider_bloq.testing.local import (
     FaultKind,
     LocalBloq,
     LocalBloqConfigurationError,
-    UnknownThing,
+    LocalBloqNotFound,
 )
 from tests.local_service.service_caller import Caller
 
@@ -245,7 +245,7 @@ def test_faults_strike_the_token_endpoint_as_well(caller: Caller) -> None:
 
 
 def test_an_unknown_fault_cannot_be_cleared(bloq: LocalBloq) -> None:
-    with pytest.raises(UnknownThing):
+    with pytest.raises(LocalBloqNotFound):
         bloq.clear_faults("fault-unknown")
 
 

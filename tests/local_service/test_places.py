@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from airflow_provider_bloq.testing.local.listener import NoFreeAddress, Place, bind, bind_place
+from airflow_provider_bloq.testing.local.listener import BoundAddress, NoFreeAddress, bind, bind_address
 
 
 @pytest.fixture
@@ -25,13 +25,13 @@ def free() -> int:
         return int(bound.getsockname()[1])
 
 
-def _give_up(place: Place) -> None:
+def _give_up(place: BoundAddress) -> None:
     for bound in place.sockets.values():
         bound.close()
 
 
 def test_a_place_is_a_loopback_address_with_all_its_ports(free: int) -> None:
-    place = bind_place(free, (8080,))
+    place = bind_address(free, (8080,))
     assert place.address == place.ip
     assert place.ip.startswith("127.")
     assert place.ip != "127.0.0.1"
@@ -40,24 +40,24 @@ def test_a_place_is_a_loopback_address_with_all_its_ports(free: int) -> None:
 
 
 def test_a_place_cannot_be_taken_again_before_anybody_connects(free: int) -> None:
-    place = bind_place(free)
+    place = bind_address(free)
     with pytest.raises(OSError, match="in use"):
         bind(place.ip, free)
     _give_up(place)
 
 
 def test_a_port_that_is_taken_everywhere_is_a_clear_error(everywhere: int) -> None:
-    with pytest.raises(NoFreeAddress, match=f"port {everywhere} is free at none"):
-        bind_place(everywhere)
+    with pytest.raises(NoFreeAddress, match=f"port {everywhere} is not free at any"):
+        bind_address(everywhere)
 
 
 def test_an_extra_port_that_is_taken_everywhere_is_done_without(free: int, everywhere: int) -> None:
-    place = bind_place(free, (everywhere,))
+    place = bind_address(free, (everywhere,))
     assert list(place.sockets) == [free]
     _give_up(place)
 
 
 def test_without_addresses_of_their_own_the_port_is_in_the_address(free: int) -> None:
-    place = bind_place(free, own_ip=False)
+    place = bind_address(free, own_ip=False)
     assert place.address == f"127.0.0.1:{place.sockets[free].getsockname()[1]}"
     _give_up(place)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_bloq.testing.bitcoind_download import machine_archive, unpacked
-from airflow_provider_bloq.testing.cache import cache_directory, cached
+from airflow_provider_bloq.testing.downloads import cache_directory, cached
 
 __all__ = [
     "Programs",

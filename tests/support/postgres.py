@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
-from airflow_provider_bloq.testing.anvil_download import run_tool
+from airflow_provider_bloq.testing.downloads import run_tool
 from airflow_provider_bloq.testing.process import LOOPBACK, ChildProcess, on_free_port
 from tests.support.debian_programs import Programs, debian_programs
 from tests.support.unprivileged import ordinary_user

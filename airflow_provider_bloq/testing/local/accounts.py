@@ -1,8 +1,4 @@
-"""``POST /auth/token``: access tokens for client keys or for a refresh token.
-
-An Authorization header is ignored here, even an expired one: the official client sends its account
-token along.
-"""
+"""The routes of Accounts: tokens, users, client keys and events."""
 
 from __future__ import annotations
 
@@ -21,15 +17,19 @@ from airflow_provider_bloq.testing.local.users import BILLING_FIELDS, User
 from airflow_provider_bloq.testing.local.views import event_view, key_view, user_view
 
 __all__ = [
-    "AccountsApi",
-    "TokenApi",
+    "AccountsRoutes",
+    "TokenRoutes",
     "withdraw_key",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class TokenApi:
-    """The route that hands out client tokens."""
+class TokenRoutes:
+    """``POST /auth/token``: access tokens for client keys or for a refresh token.
+
+    An Authorization header is ignored, even if its token has expired: the official client sends its account
+    token here.
+    """
 
     backend: Backend
 
@@ -38,7 +38,7 @@ class TokenApi:
         return [web.post("/auth/token", self.grant)]
 
     async def grant(self, request: web.Request) -> web.Response:
-        """Serve one of the two grants."""
+        """Issue tokens for one of the two grant types."""
         body = await json_object(request)
         match body.get("grantType"):
             case "clientCredentials":
@@ -85,8 +85,8 @@ _LEGACY_KEYS = ("pgp", "bit")
 
 
 @dataclass(frozen=True, slots=True)
-class AccountsApi:
-    """The routes of Accounts, but for ``POST /auth/token``."""
+class AccountsRoutes:
+    """The other routes of Accounts."""
 
     backend: Backend
 
@@ -109,11 +109,11 @@ class AccountsApi:
         ]
 
     async def health(self, request: web.Request) -> web.Response:
-        """Say that the service is up."""
+        """Report that the service is up."""
         return web.json_response({"status": "ok"})
 
     async def log_in(self, request: web.Request) -> web.Response:
-        """Hand out an account access token for e-mail address or user id and password."""
+        """Issue an account access token for a password and an e-mail address or user id."""
         login = basic_login(request.headers.get("Authorization"))
         user = self.backend.users.find(login[0]) if login else None
         if login is None or user is None or not user.has_password(login[1]):
@@ -127,13 +127,13 @@ class AccountsApi:
         return web.json_response({"accessToken": token})
 
     async def sign_up(self, request: web.Request) -> web.Response:
-        """Open an account; its verification token goes to the outbox."""
+        """Create an account; its verification token goes to the outbox."""
         body = await json_object(request)
         email, password = text_field(body, "email"), text_field(body, "password")
         if "@" not in email:
             raise ApiProblem(400, "InvalidBody", "email must be an e-mail address")
         if self.backend.users.find(email) is not None:
-            # Status and code are an invention; the documents name none.
+            # Status and code are invented; Bloq documents none.
             raise ApiProblem(409, "UserExists", "There is an account of that e-mail address already")
         user = self.backend.users.add(
             email,
@@ -145,12 +145,12 @@ class AccountsApi:
         return web.json_response(user_view(user), status=201)
 
     async def verify(self, request: web.Request) -> web.Response:
-        """Verify an account with the token of its mail."""
+        """Verify an account with the token of its verification mail."""
         user = self.backend.users.find(request.match_info["user"])
         if user is None:
             raise ApiProblem(404, "UserNotFound", "There is no such user")
         if user.verified_at is not None:
-            # The code is Bloq's; of the status it is only known that it is neither 204 nor 404.
+            # The code is Bloq's; the status is only known to be neither 204 nor 404.
             raise ApiProblem(409, "UserVerified", "The account is verified already")
         if request.match_info["token"] != user.verification_token:
             raise ApiProblem(400, "InvalidToken", "The verification token is wrong")
@@ -173,7 +173,7 @@ class AccountsApi:
         return _done(self.backend.options.password_status)
 
     async def create_key(self, request: web.Request) -> web.Response:
-        """Make a pair of client keys; the secret is shown this once."""
+        """Create client keys; only this answer contains the secret."""
         key = self.backend.users.add_key(self._caller(request), self.backend.clock.now())
         return web.json_response(
             {"clientId": key.client_id, "clientSecret": key.client_secret, "createdAt": iso(key.created_at)}
@@ -185,7 +185,7 @@ class AccountsApi:
         return web.json_response([key_view(key) for key in self.backend.users.keys_of(user.id)])
 
     async def delete_key(self, request: web.Request) -> web.Response:
-        """Delete one of the caller's client keys; its refresh tokens die at once."""
+        """Delete one of the caller's client keys and revoke its refresh tokens."""
         user = self._caller(request)
         key = self.backend.users.key(request.match_info["id"])
         if key is None or key.user_id != user.id:
@@ -199,13 +199,13 @@ class AccountsApi:
         return web.json_response([event_view(event, user.id) for event in user.events])
 
     async def list_legacy_keys(self, request: web.Request) -> web.Response:
-        """List the keys for signing mail and messages, of which there are none: no route to add one is known."""
+        """List the keys for signing mail and messages: always none, as no route to add one is known."""
         self._caller(request)
         wanted = request.match_info.get("type")
         lists: dict[str, list[Any]] = {f"{kind}keys": [] for kind in _LEGACY_KEYS if wanted in (None, kind)}
         if not lists:
             raise ApiProblem(404, "NotFound", f"type must be one of {', '.join(_LEGACY_KEYS)}")
-        # The status is what the client of that time expected.
+        # The client of that time expected this status.
         return web.json_response(lists, status=201)
 
     async def show_legacy_key(self, request: web.Request) -> web.Response:
@@ -218,9 +218,9 @@ class AccountsApi:
 
 
 def withdraw_key(backend: Backend, client_id: str) -> None:
-    """Delete a client key together with the tokens that the options say die with it.
+    """Delete a client key, and revoke the tokens that the options say it takes with it.
 
-    :raises UnknownThing: There is no such key.
+    :raises LocalBloqNotFound: There is no such key.
     """
     backend.users.remove_key(client_id)
     backend.tokens.revoke_all(TokenKind.REFRESH, client_id=client_id)

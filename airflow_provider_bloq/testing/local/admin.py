@@ -1,8 +1,8 @@
-"""The admin API: steers a running service from another process.
+"""The admin API, which controls a running service from another process.
 
-It listens on loopback only, on a port of its own, wants the bearer that is made at each start, and
-refuses requests whose Host header names anything but its own loopback address, so that no web page can
-reach it by DNS rebinding. Bodies and answers are JSON objects.
+It listens on loopback on a separate port, requires a bearer token that is new at each start, and refuses requests
+whose Host header is not its loopback address, so that no web page can reach it by DNS rebinding. Bodies and
+answers are JSON objects.
 
 =======  ==============================  ==============================================================
 method   path                            what it does
@@ -10,27 +10,27 @@ method   path                            what it does
 GET      ``/``                           URLs of the services, path of the CA file
 POST     ``/accounts``                   ``{email, password, manager?}`` → 201 ``{id, email, manager}``
 POST     ``/client-keys``                ``{user}`` (id or e-mail) → 201 ``{client_id, client_secret}``
-DELETE   ``/client-keys/{client_id}``    deletes the keys as their owner would → 204
+DELETE   ``/client-keys/{client_id}``    deletes client keys → 204
 POST     ``/revocations``                ``{kind: "refresh" | "access", client_id?}`` → ``{revoked}``
-GET      ``/counters``                   the counts, see :class:`CounterSnapshot`
-DELETE   ``/counters``                   begins to count anew → 204
-POST     ``/sightings``                  ``{token}`` → ``{listeners}``: where the token arrived
+GET      ``/counters``                   the counters, see :class:`CounterSnapshot`
+DELETE   ``/counters``                   resets the counters → 204
+POST     ``/sightings``                  ``{token}`` → ``{listeners}`` that received the token
 GET      ``/faults``                     ``{faults: [{id, struck, spent, …fields of the fault}]}``
 POST     ``/faults``                     the fields of :class:`Fault` → 201 ``{id}``
-DELETE   ``/faults``                     clears all → 204
-DELETE   ``/faults/{id}``                clears one → 204
-GET      ``/clock``                      ``{now}``: the service's time, seconds since the epoch
+DELETE   ``/faults``                     clears all faults → 204
+DELETE   ``/faults/{id}``                clears one fault → 204
+GET      ``/clock``                      ``{now}``: the service's time in seconds since the epoch
 POST     ``/clock``                      ``{advance}`` in seconds → ``{now}``
-POST     ``/provisioning``               ``{id?}``: ends the provisioning of one or all → ``{finished}``
+POST     ``/provisioning``               ``{id?}``: ends provisioning of one or all → ``{finished}``
 POST     ``/updates``                    ``{id?}``: completes service updates of one or all → ``{finished}``
 GET      ``/certificates/{id}``          ``{fingerprint}`` of a running node or cluster
-POST     ``/certificates/{id}``          gives it a new certificate → ``{fingerprint}``
-DELETE   ``/services/{id}``              takes a service off the market → 204
-POST     ``/connect-keys``               ``{chain?}`` → 201 ``{key}``: a path key of Connect's JSON-RPC
+POST     ``/certificates/{id}``          replaces its certificate → ``{fingerprint}``
+DELETE   ``/services/{id}``              disables a service → 204
+POST     ``/connect-keys``               ``{chain?}`` → 201 ``{key}``: a path key for Connect's JSON-RPC
 DELETE   ``/connect-keys``               ``{key}``: deletes it → 204
-GET      ``/streams``                    ``{open}``: connections of Connect's stream
-PATCH    ``/streams``                    ``{held}``: keeps the stream's events back, or lets them go → 204
-DELETE   ``/streams``                    cuts all of its connections → ``{dropped}``
+GET      ``/streams``                    ``{open}``: number of stream connections
+PATCH    ``/streams``                    ``{held}``: holds the stream's events, or releases them → 204
+DELETE   ``/streams``                    cuts all stream connections → ``{dropped}``
 GET      ``/outbox``                     ``{mails: [{to, user_id, token}]}``: verification mails
 =======  ==============================  ==============================================================
 """
@@ -44,14 +44,14 @@ from typing import Any
 from aiohttp import web
 
 from airflow_provider_bloq.testing.local.control import Control
-from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationError, UnknownThing
+from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationError, LocalBloqNotFound
 from airflow_provider_bloq.testing.local.faults import ArmedFault, fault_from_json
 from airflow_provider_bloq.testing.local.inbound import json_object, text_field
 from airflow_provider_bloq.testing.local.problems import ApiProblem, problem_response
 from airflow_provider_bloq.testing.local.tokens import same_secret
 
 __all__ = [
-    "AdminApi",
+    "AdminRoutes",
 ]
 
 
@@ -59,12 +59,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
-class AdminApi:
+class AdminRoutes:
     """The routes of the admin API.
 
-    :param control: The levers.
-    :param bearer: What callers must show.
-    :param facts: What ``GET /`` tells; filled in once the listeners are bound.
+    :param control: Carries out the requests.
+    :param bearer: The token that callers must send.
+    :param facts: The answer of ``GET /``; filled in when the listeners are bound.
     """
 
     control: Control
@@ -72,7 +72,7 @@ class AdminApi:
     facts: Mapping[str, str]
 
     def application(self) -> web.Application:
-        """Make the application."""
+        """Return the application."""
 
         @web.middleware
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -118,7 +118,7 @@ class AdminApi:
             return await handler(request)
         except ApiProblem as problem:
             return problem_response(problem, options)
-        except UnknownThing as unknown:
+        except LocalBloqNotFound as unknown:
             return problem_response(ApiProblem(404, "NotFound", f"There is no {unknown}"), options)
         except LocalBloqConfigurationError as wrong:
             return problem_response(ApiProblem(400, "InvalidBody", str(wrong)), options)

@@ -1,4 +1,4 @@
-"""Decides whether a bearer token opens a door, and what to answer if it does not."""
+"""Checks bearer tokens, and makes the answers to those that are not accepted."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = [
 ]
 
 
-#: What opens Nodes and the nodes themselves: an account's or a client's access token.
+#: The tokens that Nodes and the nodes accept: access tokens of accounts and of client keys.
 ANY_ACCESS = frozenset({TokenKind.ACCOUNT, TokenKind.ACCESS})
 
 
 def token_expired(options: LocalBloqOptions) -> ApiProblem:
-    """Make the answer to an expired token; ``jwt expired`` is the one text that Bloq is known to send."""
+    """Return the answer to an expired token; ``jwt expired`` is the only text that Bloq is known to send."""
     bare = {"plain": "jwt expired", "json": '"jwt expired"'}
     return ApiProblem(
         options.expired_status,
@@ -36,16 +36,16 @@ def token_expired(options: LocalBloqOptions) -> ApiProblem:
 
 
 def bearer_token(header: str | None) -> str | None:
-    """Return the token of an ``Authorization: Bearer`` header; None if it is none."""
+    """Return the token of an ``Authorization: Bearer`` header; None for any other header."""
     scheme, _, token = (header or "").partition(" ")
     return (token.strip() or None) if scheme.lower() == "bearer" else None
 
 
 def bearer_grant(backend: Backend, header: str | None, kinds: frozenset[TokenKind]) -> Grant:
-    """Return what the header's bearer token stands for.
+    """Return the grant of the header's bearer token.
 
     :param header: The Authorization header.
-    :param kinds: The kinds of token that will do.
+    :param kinds: The accepted kinds of token.
     :raises ApiProblem: 401 without a token or with an expired or revoked one, 403 with a forged one
         or one of the wrong kind.
     """
@@ -70,14 +70,14 @@ def bearer_grant(backend: Backend, header: str | None, kinds: frozenset[TokenKin
 
 
 def require_grant(backend: Backend, request: web.Request, kinds: frozenset[TokenKind]) -> Grant:
-    """Return the grant that a request comes with; raises as :func:`bearer_grant`."""
+    """Return the grant of a request's bearer token; raises as :func:`bearer_grant`."""
     return bearer_grant(backend, request.headers.get("Authorization"), kinds)
 
 
 def require_admin(backend: Backend, request: web.Request) -> Grant:
     """Return the grant of an administrator's request.
 
-    :raises ApiProblem: 403 ``Forbidden`` for everybody else; raises as :func:`bearer_grant`, too.
+    :raises ApiProblem: 403 ``Forbidden`` for other users; also raises as :func:`bearer_grant`.
     """
     grant = require_grant(backend, request, ANY_ACCESS)
     if not grant.is_admin:

@@ -1,4 +1,4 @@
-"""Counts what reaches the service. Credentials are kept as SHA-256 digests only."""
+"""The state of the service, with its counters. Credentials are counted as SHA-256 digests only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_bloq.testing.local.clock import ServiceClock
 from airflow_provider_bloq.testing.local.faults import FaultPlan
 from airflow_provider_bloq.testing.local.fleet import Fleet
 from airflow_provider_bloq.testing.local.options import LocalBloqOptions
-from airflow_provider_bloq.testing.local.tokens import TokenBook, digest
+from airflow_provider_bloq.testing.local.tokens import TokenStore, digest
 from airflow_provider_bloq.testing.local.users import UserDirectory
 
 __all__ = [
@@ -23,18 +23,18 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class CounterSnapshot:
-    """The counts at one moment.
+    """The counters at one moment.
 
     :param mints: Access tokens minted from client keys.
     :param mints_refused: Mints refused.
-    :param refreshes: Access tokens had for a refresh token.
+    :param refreshes: Access tokens issued for a refresh token.
     :param refreshes_refused: Refreshes refused.
     :param logins: Logins by password.
     :param logins_refused: Logins refused.
     :param calls: Calls by ``<service> <method> <route template>``.
-    :param statuses: Answers by ``<service> <status>``; ``dropped`` where no whole answer was sent.
+    :param statuses: Answers by ``<service> <status>``; ``dropped`` if no complete answer was sent.
     :param unauthorized: Answers 401 by service.
-    :param rpc_calls: JSON-RPC calls let through, by node id (of Connect ``connect:<chain>``) and RPC method.
+    :param rpc_calls: Accepted JSON-RPC calls by node id (``connect:<chain>`` for Connect) and RPC method.
     :param authorizations: Digests of the raw Authorization headers by listener, in order of arrival.
     :param tokens: Digests of the bearer tokens by listener.
     """
@@ -53,13 +53,13 @@ class CounterSnapshot:
     tokens: Mapping[str, frozenset[str]]
 
     def as_json(self) -> dict[str, object]:
-        """Return the counts as plain JSON values."""
+        """Return the counters as JSON values."""
         return {**asdict(self), "tokens": {name: sorted(seen) for name, seen in self.tokens.items()}}
 
 
 @dataclass(slots=True)
 class Counters:
-    """The running counts. Touched on the event loop only.
+    """The counters. Used on the event loop only.
 
     A listener is ``accounts``, ``nodes``, ``connect``, ``connect-rpc``, ``stream`` or the id of a node or
     cluster.
@@ -79,7 +79,7 @@ class Counters:
     _tokens: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def arrived(self, listener: str, authorization: str | None) -> None:
-        """Note the Authorization header of a request."""
+        """Count the Authorization header of a request."""
         if authorization is None:
             return
         self._authorizations[listener].append(digest(authorization))
@@ -88,23 +88,23 @@ class Counters:
             self._tokens[listener].add(digest(credential.strip()))
 
     def answered(self, service: str, method: str, template: str, status: int | None) -> None:
-        """Note how a request ended; status None where the answer was withheld."""
+        """Count an answer; status None if none was sent."""
         self._calls[f"{service} {method} {template}"] += 1
         self._statuses[f"{service} {'dropped' if status is None else status}"] += 1
         if status == 401:
             self._unauthorized[service] += 1
 
     def rpc(self, node_id: str, method: str) -> None:
-        """Note one JSON-RPC call that passed the node's authentication."""
+        """Count a JSON-RPC call that the node accepted."""
         self._rpc[node_id][method] += 1
 
     def where_seen(self, token: str) -> frozenset[str]:
-        """Return the listeners that the bearer token arrived at."""
+        """Return the listeners that received the bearer token."""
         wanted = digest(token)
         return frozenset(listener for listener, seen in self._tokens.items() if wanted in seen)
 
     def snapshot(self) -> CounterSnapshot:
-        """Return the counts as they stand."""
+        """Return the current counters."""
         return CounterSnapshot(
             mints=self.mints,
             mints_refused=self.mints_refused,
@@ -121,7 +121,7 @@ class Counters:
         )
 
     def reset(self) -> None:
-        """Begin to count anew."""
+        """Set all counters to zero."""
         fresh = Counters()
         for name in self.__slots__:
             setattr(self, name, getattr(fresh, name))
@@ -129,12 +129,12 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """All that the service knows. Everything in it is touched on the event loop only."""
+    """The state of the service. Used on the event loop only."""
 
     options: LocalBloqOptions
     clock: ServiceClock
     users: UserDirectory
-    tokens: TokenBook
+    tokens: TokenStore
     catalogue: Catalogue
     fleet: Fleet
     faults: FaultPlan
@@ -142,13 +142,13 @@ class Backend:
 
     @classmethod
     def fresh(cls, options: LocalBloqOptions) -> Backend:
-        """Make the state of a service that has just been started."""
+        """Return the state of a service that has just started."""
         clock = ServiceClock(options.clock)
         return cls(
             options=options,
             clock=clock,
             users=UserDirectory(),
-            tokens=TokenBook(options, clock),
+            tokens=TokenStore(options, clock),
             catalogue=Catalogue(),
             fleet=Fleet(),
             faults=FaultPlan(),

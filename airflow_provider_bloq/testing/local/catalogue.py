@@ -1,7 +1,7 @@
-"""What can be ordered: chains, their ports and the services that nodes and clusters are made from.
+"""The catalogue: chains, their ports, and the services from which nodes and clusters are created.
 
 Chains, networks and software are those of the Nodes reference and of the official client; regions and
-performance classes are inventions, as the documents name none.
+performance classes are invented, because Bloq documents none.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from airflow_provider_bloq.testing.local.errors import UnknownThing
+from airflow_provider_bloq.testing.local.errors import LocalBloqNotFound
 
 __all__ = [
     "LEGACY_IMAGES",
     "RPC_PORTS",
     "SIDECAR_PORT",
     "Catalogue",
-    "Offer",
+    "ServiceOffer",
     "rpc_port",
 ]
 
@@ -38,7 +38,7 @@ RPC_PORTS = {
 }
 #: Port of the management sidecar of any node.
 SIDECAR_PORT = 8080
-#: Image names of the create body of 2019.
+#: Image names in the create body of 2019.
 LEGACY_IMAGES = {
     "btc": ("btc", "mainnet"),
     "bch": ("bch", "mainnet"),
@@ -73,8 +73,8 @@ _REGIONS = ("us-east-1", "us-east-2")
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """A service that nodes or clusters can be made from."""
+class ServiceOffer:
+    """A service from which nodes or clusters can be created."""
 
     id: str
     kind: OfferKind
@@ -87,7 +87,7 @@ class Offer:
 
 
 def rpc_port(chain: str, network: str) -> int:
-    """Return the port that a node of the chain serves its RPC on."""
+    """Return the RPC port of a node of the chain."""
     port = RPC_PORTS[chain]
     if network == "testnet" and chain in ("btc", "bch", "ltc"):
         return port + _TESTNET_SHIFT
@@ -95,42 +95,42 @@ def rpc_port(chain: str, network: str) -> int:
 
 
 class Catalogue:
-    """The offers of one running service; their ids are made anew at each start."""
+    """The offers of a running service; their ids are new at each start."""
 
     def __init__(self) -> None:
         self._offers = {offer.id: offer for offer in _offers()}
 
-    def of_kind(self, kind: OfferKind) -> list[Offer]:
+    def of_kind(self, kind: OfferKind) -> list[ServiceOffer]:
         """Return the offers for nodes or for clusters, disabled ones included."""
         return [offer for offer in self._offers.values() if offer.kind == kind]
 
-    def orderable(self, kind: OfferKind, service_id: str) -> Offer | None:
-        """Return the offer if it is of that kind and not disabled."""
+    def orderable(self, kind: OfferKind, service_id: str) -> ServiceOffer | None:
+        """Return the offer of an id if it has that kind and is not disabled."""
         offer = self._offers.get(service_id)
         return offer if offer and offer.kind == kind and not offer.disabled else None
 
-    def by_chain(self, kind: OfferKind, chain: str, network: str) -> Offer | None:
-        """Return the first offer for the chain that can be ordered."""
+    def by_chain(self, kind: OfferKind, chain: str, network: str) -> ServiceOffer | None:
+        """Return the first offer for the chain that is not disabled."""
         for offer in self.of_kind(kind):
             if (offer.chain, offer.network) == (chain, network) and not offer.disabled:
                 return offer
         return None
 
     def disable(self, service_id: str) -> None:
-        """Take an offer off the market; what runs on it goes on.
+        """Disable an offer; its nodes and clusters keep running.
 
-        :raises UnknownThing: There is no such offer.
+        :raises LocalBloqNotFound: There is no such offer.
         """
         if service_id not in self._offers:
-            raise UnknownThing(f"service {service_id}")
+            raise LocalBloqNotFound(f"service {service_id}")
         self._offers[service_id] = replace(self._offers[service_id], disabled=True)
 
 
-def _offers() -> Iterable[Offer]:
+def _offers() -> Iterable[ServiceOffer]:
     for kind, rows in (("nodes", _NODES), ("cluster", _CLUSTERS)):
         for chain, network, software in rows:
             for region in _REGIONS:
-                yield Offer(
+                yield ServiceOffer(
                     id=f"service-{uuid.uuid4()}",
                     kind="nodes" if kind == "nodes" else "cluster",
                     chain=chain,

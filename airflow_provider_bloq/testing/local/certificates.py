@@ -1,4 +1,4 @@
-"""Certificates for loopback addresses: self-signed ones for nodes, CA-signed ones for clusters."""
+"""Certificates for loopback addresses: self-signed for nodes, signed by a local CA for clusters."""
 
 from __future__ import annotations
 
@@ -23,16 +23,12 @@ __all__ = [
 
 
 _VALID_FOR = timedelta(days=30)
-# A certificate must be valid for a client whose clock is somewhat slow.
+# So that a certificate is valid for a client whose clock is slow.
 _BACKDATED = timedelta(days=1)
 
 
 class KeyedCertificate:
-    """A certificate with its private key.
-
-    :param certificate: The certificate.
-    :param key: Its private key.
-    """
+    """A certificate with its private key."""
 
     def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
         self._certificate = certificate
@@ -51,7 +47,7 @@ class KeyedCertificate:
 
 
 def self_signed(address: str) -> KeyedCertificate:
-    """Make a certificate for an IP address that nobody but itself vouches for, as Bloq's nodes have."""
+    """Return a self-signed certificate for an IP address, as Bloq's nodes have."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(f"bloq node {address}")
     certificate = (
@@ -61,7 +57,7 @@ def self_signed(address: str) -> KeyedCertificate:
 
 
 class CertificateAuthority:
-    """A CA made at each start, to sign the certificates of clusters."""
+    """A CA, new at each start, that signs the certificates of clusters."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -92,7 +88,7 @@ class CertificateAuthority:
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
     def sign(self, address: str) -> KeyedCertificate:
-        """Make a certificate for an IP address that this CA vouches for."""
+        """Return a certificate of this CA for an IP address."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _server_builder(_name(f"bloq cluster {address}"), address, key.public_key())
@@ -106,9 +102,9 @@ class CertificateAuthority:
 
 
 def server_context(certificate: KeyedCertificate) -> ssl.SSLContext:
-    """Make a server's TLS context that shows the certificate at each connection."""
+    """Return a server's TLS context that sends the certificate on each connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # A resumed session would spare the client the sight of a certificate that was replaced meanwhile.
+    # On a resumed session the client would not see a certificate that was replaced in the meantime.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET
     load_into(context, certificate)
@@ -116,7 +112,7 @@ def server_context(certificate: KeyedCertificate) -> ssl.SSLContext:
 
 
 def load_into(context: ssl.SSLContext, certificate: KeyedCertificate) -> None:
-    """Let the context show this certificate from the next handshake on."""
+    """Make the context use this certificate from the next handshake on."""
     # OpenSSL reads key and certificate from files only.
     with TemporaryDirectory() as directory:
         path = Path(directory, "server.pem")

@@ -1,4 +1,4 @@
-"""The clock that the whole service goes by, and how it writes times."""
+"""The clock of the service, and its formats of times."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = [
 
 
 class ServiceClock:
-    """A base clock plus a shift; token lifetimes, the Date header and provisioning follow it.
+    """A clock that can be moved; token lifetimes, the Date header and provisioning follow it.
 
-    :param base: Gives seconds since the epoch.
+    :param base: Returns seconds since the epoch.
     """
 
     def __init__(self, base: Callable[[], float]) -> None:
@@ -28,19 +28,16 @@ class ServiceClock:
         return self._base() + self._shift
 
     def advance(self, seconds: float) -> float:
-        """Move the clock forward (or back, if negative) and return the new time.
-
-        :param seconds: How far, in seconds.
-        """
+        """Move the clock forward, or back if negative, and return the new time."""
         self._shift += seconds
         return self.now()
 
 
 def iso(moment: float) -> str:
-    """Write a time as Bloq does: ISO 8601 in UTC with milliseconds and a ``Z``."""
+    """Format a time as Bloq does: ISO 8601 in UTC with milliseconds and a ``Z``."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def http_date(moment: float) -> str:
-    """Write a time as HTTP headers want it."""
+    """Format a time for an HTTP header."""
     return formatdate(moment, usegmt=True)

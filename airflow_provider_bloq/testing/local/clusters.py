@@ -9,14 +9,14 @@ from aiohttp import web
 
 from airflow_provider_bloq.testing.local.authentication import ANY_ACCESS, require_admin, require_grant
 from airflow_provider_bloq.testing.local.backend import Backend
-from airflow_provider_bloq.testing.local.fleet import AuthType, Cluster, ServiceUpdate, running
+from airflow_provider_bloq.testing.local.fleet import AuthType, LocalCluster, ServiceUpdate, running
 from airflow_provider_bloq.testing.local.inbound import digits, json_object, text_field
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 from airflow_provider_bloq.testing.local.provisioner import Provisioner
 from airflow_provider_bloq.testing.local.views import cluster_view, log_response
 
 __all__ = [
-    "ClustersApi",
+    "ClustersRoutes",
 ]
 
 
@@ -25,7 +25,7 @@ _LARGEST_CAPACITY = 10
 
 
 @dataclass(frozen=True, slots=True)
-class ClustersApi:
+class ClustersRoutes:
     """The routes of clusters."""
 
     backend: Backend
@@ -69,7 +69,7 @@ class ClustersApi:
         return web.json_response([self._view(cluster) for cluster in self.backend.fleet.clusters(owner_id)])
 
     async def list_all(self, request: web.Request) -> web.Response:
-        """List everybody's clusters with their owners; for administrators."""
+        """List all users' clusters with their owners; for administrators."""
         require_admin(self.backend, request)
         return web.json_response(
             [self._view(cluster, for_admin=True) for cluster in self.backend.fleet.clusters()]
@@ -80,7 +80,7 @@ class ClustersApi:
         return web.json_response(self._view(self._cluster(request)))
 
     async def update(self, request: web.Request) -> web.Response:
-        """Change the capacity and, if a service is given, begin to move to it."""
+        """Change the capacity and, if the body has a service, start an update to it."""
         cluster = self._running_cluster(request)
         body = await json_object(request)
         now = self.backend.clock.now()
@@ -109,7 +109,7 @@ class ClustersApi:
         return web.Response(status=204)
 
     async def set_alias(self, request: web.Request) -> web.Response:
-        """Give the cluster another alias."""
+        """Change the cluster's alias."""
         cluster = self._running_cluster(request)
         cluster.alias = text_field(await json_object(request), "alias")
         cluster.updated_at = self.backend.clock.now()
@@ -120,7 +120,7 @@ class ClustersApi:
         return await self._stop(self._cluster(request))
 
     async def delete_any(self, request: web.Request) -> web.Response:
-        """Stop anybody's cluster; for administrators."""
+        """Stop any user's cluster; for administrators."""
         require_admin(self.backend, request)
         cluster = self.backend.fleet.cluster(request.match_info["id"])
         if cluster is None:
@@ -128,30 +128,30 @@ class ClustersApi:
         return await self._stop(cluster)
 
     async def logs(self, request: web.Request) -> web.Response:
-        """Show the last lines of one of the caller's clusters' log."""
+        """Show the last lines of the log of one of the caller's clusters."""
         return log_response(self._cluster(request).log, request, self.backend.options)
 
-    async def _stop(self, cluster: Cluster) -> web.Response:
+    async def _stop(self, cluster: LocalCluster) -> web.Response:
         if cluster.stopped_at is None:
             await self.provisioner.stop(cluster)
         elif self.backend.options.repeated_delete_status == 404:
             raise _no_such_cluster()
         return web.Response(status=204)
 
-    def _cluster(self, request: web.Request) -> Cluster:
+    def _cluster(self, request: web.Request) -> LocalCluster:
         owner_id = require_grant(self.backend, request, ANY_ACCESS).user_id
         cluster = self.backend.fleet.cluster(request.match_info["id"], owner_id)
         if cluster is None:
             raise _no_such_cluster()
         return cluster
 
-    def _running_cluster(self, request: web.Request) -> Cluster:
+    def _running_cluster(self, request: web.Request) -> LocalCluster:
         cluster = self._cluster(request)
         if cluster.stopped_at is not None:
             raise _no_such_cluster()
         return cluster
 
-    def _view(self, cluster: Cluster, *, for_admin: bool = False) -> dict[str, Any]:
+    def _view(self, cluster: LocalCluster, *, for_admin: bool = False) -> dict[str, Any]:
         now = self.backend.clock.now()
         cluster.settle(now)
         owner = self.backend.users.find(cluster.owner_id) if for_admin else None
@@ -169,7 +169,7 @@ def _auth_type(body: dict[str, Any]) -> AuthType:
 def _capacity(body: dict[str, Any]) -> int:
     capacity = body.get("capacity")
     if isinstance(capacity, str):
-        # Command lines hand numbers on as text easily.
+        # Command-line clients may send numbers as text.
         capacity = digits(capacity)
     if type(capacity) is not int or not _LEAST_CAPACITY <= capacity <= _LARGEST_CAPACITY:
         raise ApiProblem(

@@ -1,4 +1,4 @@
-"""What a test or the admin API can do to a running service. Everything runs on the event loop."""
+"""What a test or the admin API can do with a running service. Runs on the event loop."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from airflow_provider_bloq.testing.local.accounts import withdraw_key
 from airflow_provider_bloq.testing.local.backend import Backend, CounterSnapshot
 from airflow_provider_bloq.testing.local.catalogue import OfferKind
 from airflow_provider_bloq.testing.local.connect import ConnectService
-from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationError, UnknownThing
+from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationError, LocalBloqNotFound
 from airflow_provider_bloq.testing.local.faults import ArmedFault, Fault
-from airflow_provider_bloq.testing.local.fleet import Cluster, Node
+from airflow_provider_bloq.testing.local.fleet import LocalCluster, LocalNode
 from airflow_provider_bloq.testing.local.provisioner import Provisioner
 from airflow_provider_bloq.testing.local.tokens import TokenKind
 from airflow_provider_bloq.testing.local.users import Mail
 
 __all__ = [
-    "Account",
     "Control",
     "IssuedKeys",
+    "LocalAccount",
 ]
 
 
-#: Made up, since every account has one.
+#: Invented: every account has one.
 _BILLING_ADDRESS = {"address": "1 Example Street", "zipCode": "60601", "state": "IL", "country": "US"}
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class LocalAccount:
     """An account that can log in."""
 
     id: str
@@ -38,7 +38,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class IssuedKeys:
-    """Client keys at the only time that their secret is shown."""
+    """Client keys with their secret, as the answer to their creation."""
 
     client_id: str
     client_secret: str = field(repr=False)
@@ -46,13 +46,13 @@ class IssuedKeys:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The levers of one running service."""
+    """Controls a running service. Raises as :class:`LocalBloq` does, whose methods are documented."""
 
     backend: Backend
     provisioner: Provisioner
     connect: ConnectService
 
-    def create_account(self, email: str, password: str, manager: bool) -> Account:
+    def create_account(self, email: str, password: str, manager: bool) -> LocalAccount:
         """Open a verified account.
 
         :raises LocalBloqConfigurationError: There is one of that e-mail address already.
@@ -67,12 +67,12 @@ class Control:
             manager=manager,
             verified=True,
         )
-        return Account(user.id, user.email, password, user.manager)
+        return LocalAccount(user.id, user.email, password, user.manager)
 
     def create_client_keys(self, user: str) -> IssuedKeys:
         """Make client keys for a user, given by id or e-mail address.
 
-        :raises UnknownThing: There is no such user.
+        :raises LocalBloqNotFound: There is no such user.
         """
         key = self.backend.users.add_key(self.backend.users.require(user), self.backend.clock.now())
         return IssuedKeys(key.client_id, key.client_secret)
@@ -80,7 +80,7 @@ class Control:
     def delete_client_keys(self, client_id: str) -> None:
         """Delete client keys as their owner would.
 
-        :raises UnknownThing: There are no such keys.
+        :raises LocalBloqNotFound: There are no such keys.
         """
         withdraw_key(self.backend, client_id)
 
@@ -115,7 +115,7 @@ class Control:
     def clear_faults(self, fault_id: str | None) -> None:
         """Take one fault, or all, out of force.
 
-        :raises UnknownThing: There is no such fault.
+        :raises LocalBloqNotFound: There is no such fault.
         """
         self.backend.faults.clear(fault_id)
 
@@ -126,7 +126,7 @@ class Control:
     async def finish_provisioning(self, deployment_id: str | None) -> int:
         """End the provisioning of one, or all, nodes and clusters now; returns how many there were.
 
-        :raises UnknownThing: There is no such node or cluster.
+        :raises LocalBloqNotFound: There is no such node or cluster.
         """
         now = self.backend.clock.now()
         chosen = [item for item in self._chosen(deployment_id) if item.is_provisioning(now)]
@@ -137,11 +137,13 @@ class Control:
     def finish_updates(self, cluster_id: str | None) -> int:
         """Complete the service update of one, or all, clusters now; returns how many there were.
 
-        :raises UnknownThing: There is no such cluster.
+        :raises LocalBloqNotFound: There is no such cluster.
         """
         now = self.backend.clock.now()
         chosen = [
-            item for item in self._chosen(cluster_id) if isinstance(item, Cluster) and item.update is not None
+            item
+            for item in self._chosen(cluster_id)
+            if isinstance(item, LocalCluster) and item.update is not None
         ]
         for cluster in chosen:
             cluster.complete_update(now)
@@ -150,72 +152,72 @@ class Control:
     def replace_node_certificate(self, deployment_id: str) -> str:
         """Give a running node or cluster a new certificate and return its fingerprint.
 
-        :raises UnknownThing: No such node or cluster runs.
+        :raises LocalBloqNotFound: No such node or cluster runs.
         """
         return self.provisioner.replace_certificate(deployment_id)
 
     def node_fingerprint(self, deployment_id: str) -> str:
         """Return the fingerprint of the certificate that a running node or cluster shows.
 
-        :raises UnknownThing: No such node or cluster runs.
+        :raises LocalBloqNotFound: No such node or cluster runs.
         """
         return self.provisioner.fingerprint(deployment_id)
 
     def service_id(self, chain: str, network: str, kind: OfferKind) -> str:
         """Return the id of the first service for a chain.
 
-        :raises UnknownThing: There is none.
+        :raises LocalBloqNotFound: There is none.
         """
         offer = self.backend.catalogue.by_chain(kind, chain, network)
         if offer is None:
-            raise UnknownThing(f"service of kind {kind} for {chain} {network}")
+            raise LocalBloqNotFound(f"service of kind {kind} for {chain} {network}")
         return offer.id
 
     def disable_service(self, service_id: str) -> None:
         """Take a service off the market.
 
-        :raises UnknownThing: There is no such service.
+        :raises LocalBloqNotFound: There is no such service.
         """
         self.backend.catalogue.disable(service_id)
 
     def create_connect_key(self, chain: str) -> str:
         """Make a path key for Connect's JSON-RPC of a chain.
 
-        :raises UnknownThing: Connect has no JSON-RPC of that chain.
+        :raises LocalBloqNotFound: Connect has no JSON-RPC of that chain.
         """
         return self.connect.create_key(chain)
 
     def delete_connect_key(self, key: str) -> None:
         """Delete a path key of Connect.
 
-        :raises UnknownThing: There is no such key.
+        :raises LocalBloqNotFound: There is no such key.
         """
         self.connect.delete_key(key)
 
     def stream_connections(self) -> int:
         """Return how many connections of Connect's stream are open."""
-        return self.connect.hub.count()
+        return self.connect.sessions.count()
 
     def drop_streams(self) -> int:
         """Cut all connections of Connect's stream without a word; returns how many there were."""
-        return self.connect.hub.drop()
+        return self.connect.sessions.drop()
 
     def hold_stream_events(self) -> None:
         """Keep the stream's events back."""
-        self.connect.hub.hold()
+        self.connect.sessions.hold()
 
     def release_stream_events(self) -> None:
         """Let go of the events that were kept back."""
-        self.connect.hub.release()
+        self.connect.sessions.release()
 
     def outbox(self) -> list[Mail]:
         """Return the verification mails that Bloq would have sent."""
         return list(self.backend.users.outbox)
 
-    def _chosen(self, deployment_id: str | None) -> list[Node | Cluster]:
+    def _chosen(self, deployment_id: str | None) -> list[LocalNode | LocalCluster]:
         if deployment_id is None:
             return self.backend.fleet.everything()
         found = self.backend.fleet.node(deployment_id) or self.backend.fleet.cluster(deployment_id)
         if found is None:
-            raise UnknownThing(f"node or cluster {deployment_id}")
+            raise LocalBloqNotFound(f"node or cluster {deployment_id}")
         return [found]

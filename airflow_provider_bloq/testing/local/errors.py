@@ -1,4 +1,4 @@
-"""What can go wrong in starting or steering the local service."""
+"""Errors of the local service in the process that runs it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterable
 __all__ = [
     "LocalBloqConfigurationError",
     "LocalBloqError",
-    "UnknownThing",
+    "LocalBloqNotFound",
 ]
 
 
 class LocalBloqError(Exception):
-    """Root of the errors that the local service raises in the process that runs it."""
+    """Base of the errors of the local service."""
 
 
 class LocalBloqConfigurationError(LocalBloqError, ValueError):
-    """Options that cannot be used; every wrong one is named.
+    """Options or arguments are invalid; the message names each.
 
-    :param problems: One sentence for each wrong option, beginning with its name.
+    :param problems: One sentence for each, beginning with its name.
     """
 
     def __init__(self, problems: Iterable[str]) -> None:
@@ -26,5 +26,5 @@ class LocalBloqConfigurationError(LocalBloqError, ValueError):
         super().__init__("; ".join(self.problems))
 
 
-class UnknownThing(LocalBloqError, LookupError):
-    """There is no user, key, node, cluster or fault by that name here."""
+class LocalBloqNotFound(LocalBloqError, LookupError):
+    """There is no such user, key, node, cluster or fault."""

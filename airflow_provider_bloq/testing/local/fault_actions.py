@@ -1,4 +1,4 @@
-"""Carries out a fault on a request."""
+"""Applies faults to requests."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from airflow_provider_bloq.testing.local.faults import ArmedFault, Fault, FaultK
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 
 __all__ = [
-    "Withheld",
-    "carry_out",
+    "NoResponse",
+    "apply_fault",
 ]
 
 
-# Linger on with a timeout of zero: closing the socket then sends RST instead of FIN.
+# SO_LINGER with a timeout of zero: closing the socket sends RST instead of FIN.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Withheld(web.Response):
-    """Stands for an answer that was not sent, or not wholly."""
+class NoResponse(web.Response):
+    """Stands for an answer that was not sent, or not completely."""
 
 
-async def carry_out(
+async def apply_fault(
     armed: ArmedFault, request: web.Request, backend: Backend, proceed: Callable[[], Awaitable[web.Response]]
 ) -> web.Response:
-    """Answer the request in the way of the fault.
+    """Answer a request that a fault strikes.
 
-    :param armed: The fault that strikes.
-    :param proceed: Carries out the request as if there were no fault.
+    :param armed: The fault.
+    :param proceed: Handles the request as if there were no fault.
     :raises ApiProblem: The fault is an error answer.
     """
     fault = armed.fault
@@ -93,13 +93,13 @@ def _reset(request: web.Request) -> web.Response:
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         request.transport.abort()
-    return Withheld()
+    return NoResponse()
 
 
 def _close(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.close()
-    return Withheld()
+    return NoResponse()
 
 
 def _truncate(answer: web.Response) -> web.Response:
@@ -124,7 +124,7 @@ def _half(answer: web.Response) -> bytes:
 
 
 def _status_with_body(answer: web.Response) -> int:
-    # 204 forbids a body, and it is the body that is to be broken.
+    # An answer of 204 has no body that could be broken.
     return 200 if answer.status == 204 else answer.status
 
 

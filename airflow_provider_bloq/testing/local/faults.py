@@ -1,4 +1,4 @@
-"""Faults that a test or a person orders, and which of them strikes a given request."""
+"""Faults to inject, and the choice of the one that strikes a request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationError, UnknownThing
+from airflow_provider_bloq.testing.local.errors import LocalBloqConfigurationError, LocalBloqNotFound
 
 __all__ = [
     "ArmedFault",
@@ -25,29 +25,29 @@ _SERVICES = ("accounts", "nodes", "rpc", "connect", "stream", "*")
 
 
 class FaultKind(StrEnum):
-    """How a request goes wrong."""
+    """How a request fails."""
 
-    #: 429, with Retry-After if the fault gives one; nothing is done.
+    #: 429, with Retry-After if the fault has one. The request is not carried out.
     RATE_LIMIT = "rate_limit"
-    #: An error of the given status in the usual shape; nothing is done.
+    #: An error of the given status in the usual shape. The request is not carried out.
     STATUS = "status"
-    #: An HTML error page, as a proxy in front of the service would send; nothing is done.
+    #: An HTML error page, as from a proxy in front of the service. The request is not carried out.
     HTML = "html"
-    #: 403 ``LimitExceeded``; nothing is done.
+    #: 403 ``LimitExceeded``. The request is not carried out.
     LIMIT_EXCEEDED = "limit_exceeded"
-    #: The answer to an expired token, whatever the token is; nothing is done.
+    #: The answer to an expired token, whatever the token. The request is not carried out.
     UNAUTHORIZED = "unauthorized"
-    #: The connection is reset (TCP RST); nothing is done.
+    #: The connection is reset (TCP RST). The request is not carried out.
     RESET = "reset"
-    #: No byte is ever answered; nothing is done.
+    #: No answer at all. The request is not carried out.
     STALL_HEADERS = "stall_headers"
-    #: The request is carried out, and half of the answer's body never comes.
+    #: The request is carried out, and only half of the answer's body is sent.
     STALL_BODY = "stall_body"
-    #: The request is carried out, and its answer is JSON cut in the middle.
+    #: The request is carried out, and its answer is JSON cut off in the middle.
     TRUNCATED_JSON = "truncated_json"
     #: The request is carried out, and the connection is closed without an answer.
     LOST_RESPONSE = "lost_response"
-    #: The request is carried out after a wait.
+    #: The request is carried out after a delay.
     DELAY = "delay"
     #: The service's clock jumps, then the request is carried out.
     CLOCK_JUMP = "clock_jump"
@@ -57,19 +57,19 @@ class FaultKind(StrEnum):
 class Fault:
     """One fault to inject.
 
-    :param kind: How the request goes wrong.
+    :param kind: How the request fails.
     :param service: ``accounts``, ``nodes``, ``rpc`` (the nodes' own endpoints), ``connect``, ``stream``
-        (Connect's, where ``/socket.io/open`` is the path of a request that opens a connection) or ``*``.
+        (of Connect; ``/socket.io/open`` is the path of a request that opens a connection) or ``*``.
     :param method: HTTP method, or ``*``.
-    :param path: Path pattern as of :mod:`fnmatch`, such as ``/users/me/nodes*``.
-    :param times: How many requests it strikes; None until it is cleared.
-    :param after: How many matching requests pass unharmed before.
+    :param path: Path pattern of :mod:`fnmatch`, such as ``/users/me/nodes*``.
+    :param times: Number of requests that it strikes; None for all until it is cleared.
+    :param after: Number of matching requests that it lets pass first.
     :param status: Status of ``status`` and ``html``.
     :param code: Error code of ``status``.
-    :param retry_after: Seconds that 429 and 503 answers ask the client to wait; None to say nothing.
-    :param retry_after_form: Whether Retry-After is in seconds or an HTTP date by the service's clock.
+    :param retry_after: Retry-After of 429 and 503 answers, in seconds; None for none.
+    :param retry_after_form: Whether Retry-After is sent in seconds or as an HTTP date of the service's clock.
     :param seconds: Length of a delay or a clock jump.
-    :raises LocalBloqConfigurationError: A field is wrong.
+    :raises LocalBloqConfigurationError: A field is invalid.
     """
 
     kind: FaultKind
@@ -90,7 +90,7 @@ class Fault:
             raise LocalBloqConfigurationError(problems)
 
     def matches(self, service: str, method: str, path: str) -> bool:
-        """Tell whether the request is one of those that the fault is for."""
+        """Return whether the fault is for this request."""
         return (
             self.service in ("*", service)
             and self.method.upper() in ("*", method)
@@ -116,11 +116,11 @@ def _problems(fault: Fault) -> Iterator[str]:
 def fault_from_json(body: dict[str, Any]) -> Fault:
     """Read a fault from JSON whose keys are the fields of :class:`Fault`.
 
-    :raises LocalBloqConfigurationError: A field is unknown, missing or wrong.
+    :raises LocalBloqConfigurationError: A field is unknown, missing or invalid.
     """
     unknown = sorted(set(body) - {item.name for item in fields(Fault)})
     if unknown:
-        raise LocalBloqConfigurationError([f"{name} is no field of a fault" for name in unknown])
+        raise LocalBloqConfigurationError([f"{name} is not a field of a fault" for name in unknown])
     try:
         return Fault(**{**body, "kind": FaultKind(body["kind"])})
     except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -133,7 +133,7 @@ def fault_from_json(body: dict[str, Any]) -> Fault:
 
 @dataclass(slots=True)
 class ArmedFault:
-    """A fault in the plan: how often it struck, and the event that lets its victims go."""
+    """A fault in force, with its counts; ``released`` ends the stalls and delays that it causes."""
 
     id: str
     fault: Fault
@@ -143,24 +143,24 @@ class ArmedFault:
 
     @property
     def spent(self) -> bool:
-        """Tell whether it has struck as often as it was to."""
+        """Whether it has struck as often as it should."""
         return self.fault.times is not None and self.struck >= self.fault.times
 
 
 class FaultPlan:
-    """The faults in force, in the order in which they were added. Touched on the event loop only."""
+    """The faults in force, in the order in which they were added. Used on the event loop only."""
 
     def __init__(self) -> None:
         self._armed: dict[str, ArmedFault] = {}
 
     def add(self, fault: Fault) -> str:
-        """Put a fault in force and return its id."""
+        """Add a fault and return its id."""
         armed = ArmedFault(id=f"fault-{uuid.uuid4()}", fault=fault)
         self._armed[armed.id] = armed
         return armed.id
 
     def take(self, service: str, method: str, path: str) -> ArmedFault | None:
-        """Return the first fault that strikes the request, and count the strike."""
+        """Return the first fault that strikes the request, and count it."""
         for armed in self._armed.values():
             if armed.spent or not armed.fault.matches(service, method, path):
                 continue
@@ -172,15 +172,15 @@ class FaultPlan:
         return None
 
     def listing(self) -> list[ArmedFault]:
-        """Return all faults that have not been cleared, spent ones included."""
+        """Return all faults that have not been cleared, including spent ones."""
         return list(self._armed.values())
 
     def clear(self, fault_id: str | None = None) -> None:
-        """Take one fault, or all, out of force; what it holds up is let go.
+        """Clear one fault or all, and end the stalls and delays that they cause.
 
-        :raises UnknownThing: There is no fault of that id.
+        :raises LocalBloqNotFound: There is no fault of that id.
         """
         if fault_id is not None and fault_id not in self._armed:
-            raise UnknownThing(f"fault {fault_id}")
+            raise LocalBloqNotFound(f"fault {fault_id}")
         for name in [fault_id] if fault_id is not None else list(self._armed):
             self._armed.pop(name).released.set()

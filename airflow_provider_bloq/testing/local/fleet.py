@@ -1,4 +1,4 @@
-"""Nodes and clusters: what they are, the state they are in, and the list of all of them."""
+"""Nodes and clusters, their states, and the list of all of them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from airflow_provider_bloq.testing.local.catalogue import Offer
+from airflow_provider_bloq.testing.local.catalogue import ServiceOffer
 from airflow_provider_bloq.testing.local.tokens import same_secret
 
 __all__ = [
     "AuthType",
-    "Cluster",
-    "Deployment",
     "Fleet",
-    "Node",
+    "LocalCluster",
+    "LocalDeployment",
+    "LocalNode",
     "RpcAuth",
     "ServiceUpdate",
     "running",
@@ -31,7 +31,7 @@ _LOG_LINES_KEPT = 1_000
 
 @dataclass(frozen=True, slots=True)
 class RpcAuth:
-    """How a node wants its callers to show who they are; user and password only for ``basic``."""
+    """How a node authenticates its callers; user and password only for ``basic``."""
 
     type: AuthType
     user: str | None = None
@@ -39,27 +39,27 @@ class RpcAuth:
 
     @classmethod
     def make(cls, kind: AuthType) -> RpcAuth:
-        """Make the authentication of a new node; ``basic`` gets a random user and password."""
+        """Return the authentication of a new node; ``basic`` has a random user and password."""
         if kind == "basic":
             return cls("basic", secrets.token_hex(5), secrets.token_hex(10))
         return cls(kind)
 
     def accepts_login(self, user: str, password: str) -> bool:
-        """Tell whether these are the user and the password."""
+        """Return whether these are the user and the password."""
         return same_secret(f"{self.user}:{self.password}", f"{user}:{password}")
 
 
 @dataclass(slots=True, kw_only=True)
-class Deployment:
+class LocalDeployment:
     """What nodes and clusters have in common. Times are seconds since the epoch.
 
-    :param ready_at: When provisioning ends.
-    :param chain_ready: Whether what runs behind it has been started (or nothing ever will).
+    :param ready_at: The end of provisioning.
+    :param chain_ready: Whether its chain has started, or it has none.
     """
 
     id: str
     owner_id: str
-    offer: Offer
+    offer: ServiceOffer
     auth: RpcAuth
     address: str
     created_at: float
@@ -70,38 +70,38 @@ class Deployment:
     log: deque[str] = field(default_factory=lambda: deque(maxlen=_LOG_LINES_KEPT), repr=False)
 
     def is_provisioning(self, now: float) -> bool:
-        """Tell whether it is still being brought up at a moment."""
+        """Return whether it is being provisioned at a moment."""
         return self.stopped_at is None and not (self.chain_ready and now >= self.ready_at)
 
     def state(self, now: float, provisioning_state: str) -> str:
-        """Return the state's name at a moment."""
+        """Return its state at a moment."""
         if self.stopped_at is not None:
             return "stopped"
         return provisioning_state if self.is_provisioning(now) else "started"
 
 
 @dataclass(slots=True, kw_only=True)
-class Node(Deployment):
+class LocalNode(LocalDeployment):
     """A single node."""
 
     image: str | None = None
 
     @staticmethod
     def new_id() -> str:
-        """Make the id of a new node."""
+        """Return the id of a new node."""
         return f"node-{uuid.uuid4()}"
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceUpdate:
-    """A cluster's move to another service; it ends at ``done_at``, or by hand where that is None."""
+    """A cluster's update to another service; it ends at ``done_at``, or on request if that is None."""
 
-    offer: Offer
+    offer: ServiceOffer
     done_at: float | None
 
 
 @dataclass(slots=True, kw_only=True)
-class Cluster(Deployment):
+class LocalCluster(LocalDeployment):
     """Several nodes behind one domain."""
 
     name: str
@@ -111,63 +111,63 @@ class Cluster(Deployment):
 
     @staticmethod
     def new_id() -> str:
-        """Make the id of a new cluster."""
+        """Return the id of a new cluster."""
         return f"cluster-{uuid.uuid4()}"
 
     def settle(self, now: float) -> None:
-        """Complete the service update if its time has come."""
+        """Complete the service update if it is due."""
         if self.update and self.update.done_at is not None and now >= self.update.done_at:
             self.complete_update(now)
 
     def complete_update(self, now: float) -> None:
-        """Move to the service that the running update leads to."""
+        """Complete the service update now."""
         if self.update is not None:
             self.offer, self.update, self.updated_at = self.update.offer, None, now
 
     def healthy(self, state: str) -> int:
-        """Return how many members are healthy; an update takes them out one by one."""
+        """Return the number of healthy members; an update takes out one at a time."""
         if state != "started":
             return 0
         return self.capacity - 1 if self.update else self.capacity
 
 
 class Fleet:
-    """All nodes and clusters, stopped ones included. Touched on the event loop only."""
+    """All nodes and clusters, including stopped ones. Used on the event loop only."""
 
     def __init__(self) -> None:
-        self._nodes: dict[str, Node] = {}
-        self._clusters: dict[str, Cluster] = {}
+        self._nodes: dict[str, LocalNode] = {}
+        self._clusters: dict[str, LocalCluster] = {}
 
-    def add(self, deployment: Node | Cluster) -> None:
-        """Enter a new node or cluster."""
-        if isinstance(deployment, Node):
+    def add(self, deployment: LocalNode | LocalCluster) -> None:
+        """Add a node or cluster."""
+        if isinstance(deployment, LocalNode):
             self._nodes[deployment.id] = deployment
         else:
             self._clusters[deployment.id] = deployment
 
-    def node(self, node_id: str, owner_id: str | None = None) -> Node | None:
-        """Return the node of that id, if it is the owner's (or anybody's, where none is given)."""
+    def node(self, node_id: str, owner_id: str | None = None) -> LocalNode | None:
+        """Return the node of that id if it is the owner's; any owner's if none is given."""
         node = self._nodes.get(node_id)
         return node if node and owner_id in (None, node.owner_id) else None
 
-    def cluster(self, cluster_id: str, owner_id: str | None = None) -> Cluster | None:
-        """Return the cluster of that id, if it is the owner's (or anybody's, where none is given)."""
+    def cluster(self, cluster_id: str, owner_id: str | None = None) -> LocalCluster | None:
+        """Return the cluster of that id if it is the owner's; any owner's if none is given."""
         cluster = self._clusters.get(cluster_id)
         return cluster if cluster and owner_id in (None, cluster.owner_id) else None
 
-    def nodes(self, owner_id: str | None = None) -> list[Node]:
-        """Return an owner's nodes, or everybody's, the oldest first."""
+    def nodes(self, owner_id: str | None = None) -> list[LocalNode]:
+        """Return one owner's nodes, or all, oldest first."""
         return [node for node in self._nodes.values() if owner_id in (None, node.owner_id)]
 
-    def clusters(self, owner_id: str | None = None) -> list[Cluster]:
-        """Return an owner's clusters, or everybody's, the oldest first."""
+    def clusters(self, owner_id: str | None = None) -> list[LocalCluster]:
+        """Return one owner's clusters, or all, oldest first."""
         return [cluster for cluster in self._clusters.values() if owner_id in (None, cluster.owner_id)]
 
-    def everything(self) -> list[Node | Cluster]:
+    def everything(self) -> list[LocalNode | LocalCluster]:
         """Return all nodes and clusters."""
         return [*self._nodes.values(), *self._clusters.values()]
 
 
-def running(deployments: Iterable[Deployment]) -> int:
+def running(deployments: Iterable[LocalDeployment]) -> int:
     """Count those that are not stopped."""
     return sum(deployment.stopped_at is None for deployment in deployments)

@@ -1,4 +1,4 @@
-"""The calls in a body of JSON-RPC: their methods, and those that a Bitcoin node does not let through."""
+"""The endpoint of a node or cluster: authentication, JSON-RPC to its chain, and the management sidecar."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from aiohttp import web
 
 from airflow_provider_bloq.testing.local.authentication import ANY_ACCESS, bearer_grant
 from airflow_provider_bloq.testing.local.backend import Backend
-from airflow_provider_bloq.testing.local.catalogue import SIDECAR_PORT, Offer, rpc_port
+from airflow_provider_bloq.testing.local.catalogue import SIDECAR_PORT, ServiceOffer, rpc_port
 from airflow_provider_bloq.testing.local.certificates import KeyedCertificate, load_into, server_context
-from airflow_provider_bloq.testing.local.fleet import Cluster, Node
+from airflow_provider_bloq.testing.local.fleet import LocalCluster, LocalNode
 from airflow_provider_bloq.testing.local.inbound import (
     MalformedJson,
     basic_login,
@@ -24,10 +24,10 @@ from airflow_provider_bloq.testing.local.inbound import (
     positive_integer,
     read_json,
 )
-from airflow_provider_bloq.testing.local.listener import Listener, Place
+from airflow_provider_bloq.testing.local.listener import BoundAddress, HttpListener
 from airflow_provider_bloq.testing.local.pipeline import service_application
 from airflow_provider_bloq.testing.local.problems import ApiProblem
-from airflow_provider_bloq.testing.local.upstreams import Behind
+from airflow_provider_bloq.testing.local.upstreams import NodeUpstream
 
 __all__ = [
     "Gateway",
@@ -37,15 +37,15 @@ __all__ = [
 ]
 
 
-#: What ends a Bitcoin node, cuts it off, makes it forget or writes its host's files. Blocks may be made and
-#: unmade, since tests live by that; wallet calls the node refuses by itself, but for the last one here.
+#: Methods that stop a Bitcoin node, disconnect it, delete its data or write files. Mining and invalidating blocks
+#: is allowed, because tests need it; the node itself refuses wallet calls, except for the last one here.
 _HARMFUL = frozenset({
     "stop", "addnode", "addconnection", "addpeeraddress", "disconnectnode", "setban", "clearbanned",
     "setnetworkactive", "sendmsgtopeer", "pruneblockchain", "setprunelock", "dumptxoutset", "loadtxoutset",
     "importmempool", "savemempool", "savefeeestimates", "maxmempool", "logging", "setscriptthreadsenabled",
     "sweepprivkeys",
 })  # fmt: skip
-#: No node has it, so that the node itself answers as to every method that it does not have: -32601.
+#: A method that no node has, so that the node itself answers with -32601.
 _UNKNOWN = "blocked"
 
 
@@ -54,7 +54,7 @@ class RpcBody:
     """A body of JSON-RPC.
 
     :param methods: The methods that it calls.
-    :param passed_on: What the chain is given.
+    :param passed_on: The body to send to the chain.
     """
 
     methods: tuple[str, ...]
@@ -62,31 +62,31 @@ class RpcBody:
 
 
 def read_rpc_body(body: bytes, *, guarded: bool = False) -> RpcBody:
-    """Look into a body. What is no JSON at all is passed on, for the chain to say so.
+    """Parse a body. One that is not JSON is passed on, so that the chain answers.
 
     :param body: The body.
-    :param guarded: Whether harmful calls are kept back. So is then what the chain might read and we cannot:
-        a Bitcoin node takes texts and numbers for JSON that are none.
-    :raises ApiProblem: It is kept back, or cannot be read without risk (400).
+    :param guarded: Whether to block harmful calls, and bodies that are not JSON: a Bitcoin node accepts some
+        texts and numbers that are not valid JSON.
+    :raises ApiProblem: The body is blocked, or cannot be parsed safely (400).
     """
     if not body:
         return RpcBody((), body)
     try:
-        told = read_json(body, first_of_twins=guarded)
+        parsed = read_json(body, first_wins=guarded)
     except MalformedJson as error:
         if guarded:
             raise _unreadable(error) from error
         return RpcBody((), body)
     except ValueError as error:
         raise _unreadable(error) from error
-    calls = [call for call in (told if isinstance(told, list) else [told]) if isinstance(call, dict)]
+    calls = [call for call in (parsed if isinstance(parsed, list) else [parsed]) if isinstance(call, dict)]
     methods = tuple(str(call["method"]) for call in calls if "method" in call)
     if not guarded or _HARMFUL.isdisjoint(methods):
         return RpcBody(methods, body)
     for call in calls:
         if str(call.get("method")) in _HARMFUL:
             call["method"] = _UNKNOWN
-    return RpcBody(methods, json.dumps(told).encode())
+    return RpcBody(methods, json.dumps(parsed).encode())
 
 
 def _unreadable(error: ValueError) -> ApiProblem:
@@ -96,10 +96,10 @@ def _unreadable(error: ValueError) -> ApiProblem:
 _AVALANCHE_METHOD = "info.getNodeVersion"
 
 
-def identity(offer: Offer, method: str, path: str, body: bytes) -> dict[str, Any] | None:
-    """Return the answer to a request that asks for the software; None if it asks for something else.
+def identity(offer: ServiceOffer, method: str, path: str, body: bytes) -> dict[str, Any] | None:
+    """Return the answer to a request for the version of the software; None for any other request.
 
-    :param offer: What the cluster was made from; its software is what is told.
+    :param offer: The service of the cluster, which names the software.
     """
     major, minor = _version(offer.software)
     match (offer.chain, method, path):
@@ -126,10 +126,10 @@ def _call(body: bytes) -> dict[str, Any]:
     return call if isinstance(call, dict) else {}
 
 
-#: Chains whose nodes refuse the calls that would harm them.
+#: Chains whose nodes block harmful calls.
 _GUARDED = frozenset({"btc", "bch", "ltc"})
-#: Seconds after which a chain that says nothing counts as one that does not answer.
-_PATIENCE = 5.0
+#: Seconds that a chain may take to answer a health check.
+_HEALTH_TIMEOUT = 5.0
 
 
 class Gateway:
@@ -137,18 +137,18 @@ class Gateway:
 
     :param deployment: The node or cluster.
     :param place: Its bound sockets; the gateway owns them.
-    :param certificate: What it shows.
-    :param upstream: What runs behind it.
-    :param session: For the calls to the upstream.
+    :param certificate: Its certificate.
+    :param upstream: Its chain.
+    :param session: For requests to the chain.
     """
 
     def __init__(
         self,
         backend: Backend,
-        deployment: Node | Cluster,
-        place: Place,
+        deployment: LocalNode | LocalCluster,
+        place: BoundAddress,
         certificate: KeyedCertificate,
-        upstream: Behind,
+        upstream: NodeUpstream,
         session: aiohttp.ClientSession,
     ) -> None:
         self.ip = place.ip
@@ -160,7 +160,7 @@ class Gateway:
         self._context: ssl.SSLContext = server_context(certificate)
         port = rpc_port(deployment.offer.chain, deployment.offer.network)
         self._listeners = [
-            Listener(
+            HttpListener(
                 service_application(backend, "rpc", self._routes(asked, port), listener=deployment.id),
                 [bound],
                 self._context,
@@ -169,18 +169,18 @@ class Gateway:
         ]
 
     async def open(self) -> None:
-        """Begin to answer."""
+        """Start to serve."""
         for listener in self._listeners:
             await listener.open()
 
     async def close(self) -> None:
-        """Give up the address and stop what runs behind it."""
+        """Release the address and stop the chain."""
         for listener in self._listeners:
             await listener.close()
         await self.upstream.stop()
 
     def show(self, certificate: KeyedCertificate) -> None:
-        """Show another certificate from now on; open connections, which saw the old one, are closed."""
+        """Use another certificate from now on, and close all open connections."""
         self.certificate = certificate
         load_into(self._context, certificate)
         for listener in self._listeners:
@@ -195,20 +195,20 @@ class Gateway:
         return routes
 
     async def _status(self, request: web.Request) -> web.Response:
-        self._admit(request)
+        self._authorize(request)
         if self._state() != "started":
             return web.json_response(self._state())
-        await self._look(await self.upstream.url())
+        await self._check_chain(await self.upstream.url())
         return web.json_response("healthy")
 
     async def _logs(self, request: web.Request) -> web.Response:
-        self._admit(request)
+        self._authorize(request)
         lines = list(self._deployment.log)
         wanted = request.headers.get("lines")
         return web.json_response(lines if wanted is None else lines[-positive_integer(wanted, "lines") :])
 
     async def _proxy(self, request: web.Request) -> web.Response:
-        self._admit(request)
+        self._authorize(request)
         offer = self._deployment.offer
         body = await body_of(request)
         calls = read_rpc_body(body, guarded=offer.chain in _GUARDED)
@@ -223,18 +223,18 @@ class Gateway:
         try:
             return await self._forward(request, base.rstrip("/"), calls.passed_on)
         except aiohttp.ClientError as error:
-            raise _silent() from error
+            raise _no_answer() from error
 
-    async def _look(self, url: str) -> None:
-        """Ask the chain for anything at all: whatever it answers, it is there.
+    async def _check_chain(self, url: str) -> None:
+        """Check that the chain answers, whatever the answer is.
 
         :raises ApiProblem: It does not answer (502).
         """
         try:
-            async with asyncio.timeout(_PATIENCE), self._session.get(url):
+            async with asyncio.timeout(_HEALTH_TIMEOUT), self._session.get(url):
                 return
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise _silent() from error
+            raise _no_answer() from error
 
     async def _forward(self, request: web.Request, base: str, body: bytes) -> web.Response:
         async with self._session.request(
@@ -250,7 +250,7 @@ class Gateway:
                 headers={"Content-Type": answer.headers.get("Content-Type", "application/json")},
             )
 
-    def _admit(self, request: web.Request) -> None:
+    def _authorize(self, request: web.Request) -> None:
         auth = self._deployment.auth
         header = request.headers.get("Authorization")
         if auth.type == "basic":
@@ -271,5 +271,5 @@ class Gateway:
         return self._deployment.state(self._backend.clock.now(), self._backend.options.provisioning_state)
 
 
-def _silent() -> ApiProblem:
+def _no_answer() -> ApiProblem:
     return ApiProblem(502, "ChainFailed", "The chain behind this node does not answer")

@@ -1,4 +1,4 @@
-"""Reads what a request brings: its body, its JSON, its Basic login, a number in its query."""
+"""Parses requests: body, JSON, Basic login, numbers in the query."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ __all__ = [
 ]
 
 
-#: Levels of nesting that are read; what is meant well has a handful.
-_DEEPEST = 500
+#: Maximum nesting of JSON; real requests have a handful of levels.
+_MAX_DEPTH = 500
 _TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
-#: Digits of a number that is read: more than any height, amount or time has.
-_MOST_DIGITS = 18
+#: Maximum length of a number: more than any height, amount or time has.
+_MAX_DIGITS = 18
 
 
 class MalformedJson(ValueError):
-    """A text that is not JSON, as against one that is but is not read: that is a plain ValueError."""
+    """A text is not JSON; JSON that is too deep or has too long a number raises a plain ValueError."""
 
 
 async def body_of(request: web.Request) -> bytes:
-    """Return the body, unpacked.
+    """Return the decompressed body.
 
-    :raises ApiProblem: It is not packed as its Content-Encoding says (400).
+    :raises ApiProblem: It does not match its Content-Encoding (400).
     """
     try:
         return await request.read()
@@ -46,20 +46,20 @@ async def body_of(request: web.Request) -> bytes:
         raise ApiProblem(400, "InvalidBody", "The body cannot be unpacked") from error
 
 
-def read_json(body: bytes | str, *, first_of_twins: bool = False) -> Any:
+def read_json(body: bytes | str, *, first_wins: bool = False) -> Any:
     """Decode JSON.
 
     :param body: The JSON.
-    :param first_of_twins: Whether of a name that an object has twice the first value counts, not the last.
-    :raises MalformedJson: It is none.
-    :raises ValueError: It is nested too deep to be read without risk, or has a number that is too long.
+    :param first_wins: Whether the first value of a duplicate name is used instead of the last.
+    :raises MalformedJson: It is not JSON.
+    :raises ValueError: It is nested too deep, or contains a number that is too long.
     """
     try:
         text = body if isinstance(body, str) else body.decode(json.detect_encoding(body), "surrogatepass")
-        # The decoder's own guard is the recursion limit, which others in this process may have raised.
+        # The decoder relies on the recursion limit, which other code in this process may have raised.
         if _is_too_deep(text):
             raise ValueError("it is nested too deep")
-        return json.loads(text, object_pairs_hook=_first_wins if first_of_twins else None)
+        return json.loads(text, object_pairs_hook=_first_wins if first_wins else None)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise MalformedJson("it is not JSON") from error
     except RecursionError as error:
@@ -67,11 +67,11 @@ def read_json(body: bytes | str, *, first_of_twins: bool = False) -> Any:
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:
-    """Return the body as a JSON object, whatever its Content-Type says.
+    """Return the body as a JSON object, whatever its Content-Type.
 
-    The documents' own samples post JSON without a Content-Type.
+    The samples of Bloq's documentation send JSON without a Content-Type.
 
-    :raises ApiProblem: The body is no JSON object (400).
+    :raises ApiProblem: The body is not a JSON object (400).
     """
     try:
         body = read_json(await body_of(request))
@@ -83,9 +83,9 @@ async def json_object(request: web.Request) -> dict[str, Any]:
 
 
 def text_field(body: dict[str, Any], name: str) -> str:
-    """Return a field that must be a text and not empty.
+    """Return a field that must be a non-empty string.
 
-    :raises ApiProblem: It is missing or of another kind (400).
+    :raises ApiProblem: It is missing, empty or of another type (400).
     """
     value = body.get(name)
     if not isinstance(value, str) or not value or not is_whole(value):
@@ -94,7 +94,7 @@ def text_field(body: dict[str, Any], name: str) -> str:
 
 
 def basic_login(header: str | None) -> tuple[str, str] | None:
-    """Return user and password of an ``Authorization: Basic`` header; None if it is none."""
+    """Return user and password of an ``Authorization: Basic`` header; None for any other header."""
     scheme, _, encoded = (header or "").partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -106,12 +106,12 @@ def basic_login(header: str | None) -> tuple[str, str] | None:
 
 
 def digits(text: str) -> int | None:
-    """Read a whole number that is written in digits alone; None if it is none, or longer than any that is meant."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+    """Return the whole number that a text of digits stands for; None for any other text, or one that is too long."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
 def positive_integer(text: str, name: str) -> int:
-    """Read a positive whole number.
+    """Return the positive whole number that a text stands for.
 
     :raises ApiProblem: It is something else (400).
     """
@@ -126,13 +126,13 @@ def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_too_deep(text: str) -> bool:
-    if text.count("[") + text.count("{") <= _DEEPEST:
+    if text.count("[") + text.count("{") <= _MAX_DEPTH:
         return False
     level = 0
     for found in _TEXT_OR_BRACKET.finditer(text):
         if found[0] in ("[", "{"):
             level += 1
-            if level > _DEEPEST:
+            if level > _MAX_DEPTH:
                 return True
         elif found[0] in ("]", "}"):
             level -= 1

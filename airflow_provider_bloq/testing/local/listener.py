@@ -1,4 +1,4 @@
-"""Finds loopback addresses for nodes and binds their ports, so that nobody can take them in between."""
+"""Sockets on loopback addresses, and HTTP servers on them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from airflow_provider_bloq.testing.local.errors import LocalBloqError
 
 __all__ = [
     "BACKLOG",
-    "Listener",
+    "BoundAddress",
+    "HttpListener",
     "NoFreeAddress",
-    "Place",
     "bind",
-    "bind_place",
+    "bind_address",
 ]
 
 
-#: Connections that may wait to be accepted: a test opens hundreds at once.
+#: Connections that may wait to be accepted; a test opens hundreds at once.
 BACKLOG = 1_024
 _ATTEMPTS = 50
 
@@ -33,13 +33,12 @@ class NoFreeAddress(LocalBloqError, OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """An address with bound sockets on it.
+class BoundAddress:
+    """An address with bound sockets.
 
-    :param address: What to connect to: an IP address, or ``ip:port`` where the port is not the
-        chain's own.
-    :param ip: The IP address alone.
-    :param sockets: Port asked for → bound socket.
+    :param address: The IP address, or ``ip:port`` if the port is not that of the chain.
+    :param ip: The IP address.
+    :param sockets: Requested port → bound socket.
     """
 
     address: str
@@ -50,15 +49,15 @@ class Place:
 def bind(ip: str, port: int) -> socket.socket:
     """Bind a TCP socket and listen on it.
 
-    :raises OSError: The port is taken.
+    :raises OSError: The port is in use.
     """
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # A port with old connections in TIME_WAIT may be taken; one that is listened on may not.
+        # Allows a port with old connections in TIME_WAIT, but not one on which a program listens.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((ip, port))
-        # Only a listening socket keeps others that reuse addresses off the port.
+        # Only a listening socket keeps other programs that reuse addresses off the port.
         bound.listen(BACKLOG)
     except OSError:
         bound.close()
@@ -67,18 +66,18 @@ def bind(ip: str, port: int) -> socket.socket:
     return bound
 
 
-def bind_place(port: int, extra_ports: Sequence[int] = (), *, own_ip: bool = True) -> Place:
+def bind_address(port: int, extra_ports: Sequence[int] = (), *, own_ip: bool = True) -> BoundAddress:
     """Bind a port at a random free address ``127.a.b.c``.
 
-    :param port: The port that must be had.
-    :param extra_ports: Ports to bind at the same address if they can be had; they cannot, anywhere,
-        while some server listens on them on all addresses.
-    :param own_ip: If false, take any free port of 127.0.0.1 instead, and no extra ports.
-    :raises NoFreeAddress: The port is not to be had.
+    :param port: The required port.
+    :param extra_ports: Ports to bind at the same address if they are free; they never are while a server
+        listens on them on all addresses.
+    :param own_ip: If false, bind a free port of 127.0.0.1 instead, and no extra ports.
+    :raises NoFreeAddress: The port is not free.
     """
     if not own_ip:
         bound = bind("127.0.0.1", 0)
-        return Place(f"127.0.0.1:{bound.getsockname()[1]}", "127.0.0.1", {port: bound})
+        return BoundAddress(f"127.0.0.1:{bound.getsockname()[1]}", "127.0.0.1", {port: bound})
     for _ in range(_ATTEMPTS):
         ip = f"127.{_between(1, 254)}.{_between(0, 255)}.{_between(1, 254)}"
         try:
@@ -89,10 +88,10 @@ def bind_place(port: int, extra_ports: Sequence[int] = (), *, own_ip: bool = Tru
             if extra not in sockets:
                 with suppress(OSError):
                     sockets[extra] = bind(ip, extra)
-        return Place(ip, ip, sockets)
+        return BoundAddress(ip, ip, sockets)
     raise NoFreeAddress(
-        f"port {port} is free at none of {_ATTEMPTS} addresses 127.x.x.x: another server may listen on it "
-        "on all addresses, or this system has no loopback address but 127.0.0.1 (then set node_address to "
+        f"port {port} is not free at any of {_ATTEMPTS} addresses 127.x.x.x: another server may listen on it "
+        "on all addresses, or 127.0.0.1 is the only loopback address of this system (then set node_address to "
         "port-in-ip)"
     )
 
@@ -101,16 +100,16 @@ def _between(least: int, most: int) -> int:
     return least + secrets.randbelow(most - least + 1)
 
 
-# How long a request that is being carried out may take to end when its listener is closed, in seconds.
+# Seconds that running requests have to end when their listener is closed.
 _GRACE = 2.0
 
 
-class Listener:
+class HttpListener:
     """Serves an application on sockets that it owns.
 
-    :param application: What answers.
+    :param application: The application.
     :param sockets: Bound sockets.
-    :param context: TLS, if it is to be spoken.
+    :param context: TLS context; None for plain HTTP.
     """
 
     def __init__(
@@ -130,19 +129,19 @@ class Listener:
         return port
 
     async def open(self) -> None:
-        """Begin to answer."""
+        """Start to serve."""
         await self._runner.setup()
         for bound in self._sockets:
             await web.SockSite(self._runner, bound, ssl_context=self._context, backlog=BACKLOG).start()
 
     async def close(self) -> None:
-        """Stop answering and release the sockets."""
+        """Stop serving and close the sockets."""
         await self._runner.cleanup()
         for bound in self._sockets:
             bound.close()
 
     def drop_connections(self) -> None:
-        """Close the connections that are open now; new ones are taken as before."""
+        """Close all open connections; new ones are accepted as before."""
         if self._runner.server is not None:
             for connection in self._runner.server.connections:
                 connection.force_close()

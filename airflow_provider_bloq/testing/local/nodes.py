@@ -1,8 +1,4 @@
-"""Chains and services of Nodes: what can be ordered.
-
-``/chains`` stands in the documents; ``/chains/nodes``, ``/chains/cluster`` and ``/services/*`` (cluster in
-the singular) are what the official client calls.
-"""
+"""The routes of Nodes for single nodes, and for the chains and services that can be ordered."""
 
 from __future__ import annotations
 
@@ -13,22 +9,26 @@ from aiohttp import web
 
 from airflow_provider_bloq.testing.local.authentication import ANY_ACCESS, require_admin, require_grant
 from airflow_provider_bloq.testing.local.backend import Backend
-from airflow_provider_bloq.testing.local.catalogue import LEGACY_IMAGES, Offer, OfferKind
-from airflow_provider_bloq.testing.local.fleet import AuthType, Node, running
+from airflow_provider_bloq.testing.local.catalogue import LEGACY_IMAGES, OfferKind, ServiceOffer
+from airflow_provider_bloq.testing.local.fleet import AuthType, LocalNode, running
 from airflow_provider_bloq.testing.local.inbound import json_object
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 from airflow_provider_bloq.testing.local.provisioner import Provisioner
 from airflow_provider_bloq.testing.local.views import chain_views, log_response, node_view, offer_view
 
 __all__ = [
-    "NodesApi",
-    "OffersApi",
+    "NodesRoutes",
+    "OffersRoutes",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class OffersApi:
-    """The routes that list and disable what can be ordered."""
+class OffersRoutes:
+    """The routes of chains and services.
+
+    ``/chains`` is documented; the official client calls ``/chains/nodes``, ``/chains/cluster`` and
+    ``/services/*``.
+    """
 
     backend: Backend
 
@@ -47,7 +47,7 @@ class OffersApi:
         ]
 
     async def health(self, request: web.Request) -> web.Response:
-        """Say that the service is up."""
+        """Report that the service is up."""
         return web.json_response({"status": "ok"})
 
     async def node_chains(self, request: web.Request) -> web.Response:
@@ -59,15 +59,15 @@ class OffersApi:
         return web.json_response(chain_views(self.backend.catalogue.of_kind("cluster")))
 
     async def node_services(self, request: web.Request) -> web.Response:
-        """List the services that nodes are made from."""
+        """List the services for nodes."""
         return self._services(request, "nodes")
 
     async def cluster_services(self, request: web.Request) -> web.Response:
-        """List the services that clusters are made from."""
+        """List the services for clusters."""
         return self._services(request, "cluster")
 
     async def disable(self, request: web.Request) -> web.Response:
-        """Disable a service of clusters; for administrators."""
+        """Disable a service for clusters; for administrators."""
         require_admin(self.backend, request)
         service_id = request.match_info["id"]
         if all(offer.id != service_id for offer in self.backend.catalogue.of_kind("cluster")):
@@ -83,13 +83,13 @@ class OffersApi:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    offer: Offer
+    offer: ServiceOffer
     auth_type: AuthType
     image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class NodesApi:
+class NodesRoutes:
     """The routes of single nodes."""
 
     backend: Backend
@@ -107,7 +107,7 @@ class NodesApi:
         ]
 
     async def create(self, request: web.Request) -> web.Response:
-        """Create a node; answers when the node's state says what is true of it."""
+        """Create a node; answers when the node has started, or at once if provisioning takes time."""
         owner_id = require_grant(self.backend, request, ANY_ACCESS).user_id
         order = self._order(await json_object(request))
         quota = self.backend.options.node_quota
@@ -122,7 +122,7 @@ class NodesApi:
         return web.json_response([self._view(node) for node in self.backend.fleet.nodes(owner_id)])
 
     async def list_all(self, request: web.Request) -> web.Response:
-        """List everybody's nodes; for administrators."""
+        """List all users' nodes; for administrators."""
         require_admin(self.backend, request)
         return web.json_response([self._view(node) for node in self.backend.fleet.nodes()])
 
@@ -141,10 +141,10 @@ class NodesApi:
         return web.Response(status=204)
 
     async def logs(self, request: web.Request) -> web.Response:
-        """Show the last lines of one of the caller's nodes' log."""
+        """Show the last lines of the log of one of the caller's nodes."""
         return log_response(self._node(request).log, request, self.backend.options)
 
-    def _node(self, request: web.Request) -> Node:
+    def _node(self, request: web.Request) -> LocalNode:
         owner_id = require_grant(self.backend, request, ANY_ACCESS).user_id
         node = self.backend.fleet.node(request.match_info["id"], owner_id)
         if node is None:
@@ -171,7 +171,7 @@ class NodesApi:
             raise ApiProblem(404, "ImageNotFound", "There is no such image")
         return _Order(offer, "jwt" if body.get("jwt") is True else "basic", image)
 
-    def _view(self, node: Node) -> dict[str, Any]:
+    def _view(self, node: LocalNode) -> dict[str, Any]:
         return node_view(node, self.backend.clock.now(), self.backend.options.provisioning_state)
 
 

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Middleware
 from airflow_provider_bloq.testing.local.authentication import bearer_token
 from airflow_provider_bloq.testing.local.backend import Backend
 from airflow_provider_bloq.testing.local.clock import http_date
-from airflow_provider_bloq.testing.local.fault_actions import Withheld, carry_out
+from airflow_provider_bloq.testing.local.fault_actions import NoResponse, apply_fault
 from airflow_provider_bloq.testing.local.problems import ApiProblem, problem_response
 from airflow_provider_bloq.testing.local.users import AccountEvent
 
@@ -53,7 +53,7 @@ class Pipeline:
 
         armed = backend.faults.take(self.service, request.method, path)
         try:
-            answer = await (carry_out(armed, request, backend, proceed) if armed else proceed())
+            answer = await (apply_fault(armed, request, backend, proceed) if armed else proceed())
         except ApiProblem as problem:
             answer = problem_response(problem, backend.options)
         self._record(request, answer, path, started_at)
@@ -76,7 +76,7 @@ class Pipeline:
         backend = self.backend
         resource = request.match_info.route.resource
         template = resource.canonical.removeprefix(self.prefix) or "/" if resource else "unmatched"
-        status = None if isinstance(answer, Withheld) else answer.status
+        status = None if isinstance(answer, NoResponse) else answer.status
         backend.counters.answered(self.service, request.method, template, status)
         token = bearer_token(request.headers.get("Authorization"))
         grant = backend.tokens.find(token) if token else None

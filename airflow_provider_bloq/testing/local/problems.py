@@ -1,4 +1,4 @@
-"""Error answers of the service: raised as one exception, written in the shape that is switched on."""
+"""Error answers of the service: one exception, written in the format that the options choose."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = [
 
 
 class ApiProblem(Exception):
-    """A request is refused.
+    """A request is answered with an error.
 
-    :param status: HTTP status of the answer.
+    :param status: HTTP status.
     :param code: Machine-readable reason, such as ``LimitExceeded``.
-    :param detail: The reason for a person.
+    :param detail: Human-readable reason.
     :param plain: Text to answer with instead of an object.
-    :param headers: Further headers of the answer.
+    :param headers: Further headers.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ApiProblem(Exception):
 
 
 def problem_response(problem: ApiProblem, options: LocalBloqOptions) -> web.Response:
-    """Write a refusal as plain text, as problem details (RFC 9457) or as the older ``{code, message}``."""
+    """Return the answer as plain text, as problem details (RFC 9457) or as the older ``{code, message}``."""
     if problem.plain is not None:
         return web.Response(status=problem.status, text=problem.plain, headers=problem.headers)
     if options.error_shape == "code":

@@ -9,23 +9,23 @@ from collections.abc import Callable, Mapping
 import aiohttp
 
 from airflow_provider_bloq.testing.local.backend import Backend
-from airflow_provider_bloq.testing.local.catalogue import SIDECAR_PORT, Offer, rpc_port
+from airflow_provider_bloq.testing.local.catalogue import SIDECAR_PORT, ServiceOffer, rpc_port
 from airflow_provider_bloq.testing.local.certificates import (
     CertificateAuthority,
     KeyedCertificate,
     self_signed,
 )
-from airflow_provider_bloq.testing.local.errors import UnknownThing
-from airflow_provider_bloq.testing.local.fleet import AuthType, Cluster, Node, RpcAuth
+from airflow_provider_bloq.testing.local.errors import LocalBloqNotFound
+from airflow_provider_bloq.testing.local.fleet import AuthType, LocalCluster, LocalNode, RpcAuth
 from airflow_provider_bloq.testing.local.gateway import Gateway
-from airflow_provider_bloq.testing.local.listener import NoFreeAddress, Place, bind_place
+from airflow_provider_bloq.testing.local.listener import BoundAddress, NoFreeAddress, bind_address
 from airflow_provider_bloq.testing.local.options import Upstream
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 from airflow_provider_bloq.testing.local.upstreams import (
-    Behind,
     LazyUpstream,
-    LentUpstream,
+    NodeUpstream,
     RunningUpstream,
+    SharedUpstream,
     default_upstreams,
 )
 
@@ -39,11 +39,11 @@ class Provisioner:
 
     :param backend: The state of the service.
     :param authority: Signs the certificates of clusters.
-    :param lent: Chains of Connect, by name, for the nodes that nothing else is chosen for.
+    :param shared_chains: Chains of Connect, by name, for the nodes that nothing else is chosen for.
     """
 
     def __init__(
-        self, backend: Backend, authority: CertificateAuthority, lent: Mapping[str, LazyUpstream]
+        self, backend: Backend, authority: CertificateAuthority, shared_chains: Mapping[str, LazyUpstream]
     ) -> None:
         self._backend = backend
         self._authority = authority
@@ -57,19 +57,19 @@ class Provisioner:
         self._upstreams: Mapping[str, Callable[[], Upstream]] = (
             default_upstreams() if chosen is None else chosen
         )
-        self._lent = lent if chosen is None else {}
+        self._shared_chains = shared_chains if chosen is None else {}
 
     async def create_node(
-        self, owner_id: str, offer: Offer, auth_type: AuthType, image: str | None = None
-    ) -> Node:
+        self, owner_id: str, offer: ServiceOffer, auth_type: AuthType, image: str | None = None
+    ) -> LocalNode:
         """Make a node; returns when its chain has started, or at once if provisioning takes time.
 
         :raises ApiProblem: No address is free (503).
         """
         place = self._place(offer)
         now = self._backend.clock.now()
-        node = Node(
-            id=Node.new_id(),
+        node = LocalNode(
+            id=LocalNode.new_id(),
             owner_id=owner_id,
             offer=offer,
             auth=RpcAuth.make(auth_type),
@@ -83,16 +83,16 @@ class Provisioner:
         return node
 
     async def create_cluster(
-        self, owner_id: str, offer: Offer, auth_type: AuthType, capacity: int, alias: str | None
-    ) -> Cluster:
+        self, owner_id: str, offer: ServiceOffer, auth_type: AuthType, capacity: int, alias: str | None
+    ) -> LocalCluster:
         """Make a cluster; returns when :meth:`create_node` would.
 
         :raises ApiProblem: No address is free (503).
         """
         place = self._place(offer)
         now = self._backend.clock.now()
-        cluster = Cluster(
-            id=Cluster.new_id(),
+        cluster = LocalCluster(
+            id=LocalCluster.new_id(),
             owner_id=owner_id,
             offer=offer,
             auth=RpcAuth.make(auth_type),
@@ -107,14 +107,14 @@ class Provisioner:
         await self._bring_up(cluster, place, self._authority.sign(place.ip))
         return cluster
 
-    async def stop(self, deployment: Node | Cluster) -> None:
+    async def stop(self, deployment: LocalNode | LocalCluster) -> None:
         """Stop a node or cluster; its address is given up."""
         now = self._backend.clock.now()
         deployment.stopped_at = deployment.updated_at = now
         deployment.log.append("stopped")
         await self._take_down(deployment.id)
 
-    async def finish(self, deployment: Node | Cluster) -> None:
+    async def finish(self, deployment: LocalNode | LocalCluster) -> None:
         """End the provisioning of a node or cluster now, as soon as its chain runs."""
         deployment.ready_at = min(deployment.ready_at, self._backend.clock.now())
         starting = self._starting.get(deployment.id)
@@ -124,11 +124,11 @@ class Provisioner:
     def replace_certificate(self, deployment_id: str) -> str:
         """Give a running node or cluster a new certificate and return its SHA-256 fingerprint.
 
-        :raises UnknownThing: No such node or cluster runs.
+        :raises LocalBloqNotFound: No such node or cluster runs.
         """
         gateway = self._gateways.get(deployment_id)
         if gateway is None:
-            raise UnknownThing(f"running node or cluster {deployment_id}")
+            raise LocalBloqNotFound(f"running node or cluster {deployment_id}")
         is_node = self._backend.fleet.node(deployment_id) is not None
         gateway.show(self_signed(gateway.ip) if is_node else self._authority.sign(gateway.ip))
         return gateway.certificate.fingerprint
@@ -136,10 +136,10 @@ class Provisioner:
     def fingerprint(self, deployment_id: str) -> str:
         """Return the SHA-256 fingerprint of what a running node or cluster shows.
 
-        :raises UnknownThing: No such node or cluster runs.
+        :raises LocalBloqNotFound: No such node or cluster runs.
         """
         if deployment_id not in self._gateways:
-            raise UnknownThing(f"running node or cluster {deployment_id}")
+            raise LocalBloqNotFound(f"running node or cluster {deployment_id}")
         return self._gateways[deployment_id].certificate.fingerprint
 
     async def close(self) -> None:
@@ -147,10 +147,10 @@ class Provisioner:
         await asyncio.gather(*(self._take_down(name) for name in list(self._gateways)))
         await self._session.close()
 
-    def _place(self, offer: Offer) -> Place:
+    def _place(self, offer: ServiceOffer) -> BoundAddress:
         options = self._backend.options
         try:
-            return bind_place(
+            return bind_address(
                 rpc_port(offer.chain, offer.network),
                 (SIDECAR_PORT,) if options.sidecar else (),
                 own_ip=options.node_address == "own-ip",
@@ -158,15 +158,15 @@ class Provisioner:
         except NoFreeAddress as error:
             raise ApiProblem(503, "NoCapacity", str(error)) from error
 
-    def _behind(self, offer: Offer) -> Behind:
-        lent = self._lent.get(offer.chain)
-        if lent is None:
+    def _behind(self, offer: ServiceOffer) -> NodeUpstream:
+        shared_chains = self._shared_chains.get(offer.chain)
+        if shared_chains is None:
             return RunningUpstream(offer.chain, self._upstreams.get(offer.chain))
         # Connect shows the main network; another one is another chain.
-        return LentUpstream(lent) if offer.network == "mainnet" else lent.another()
+        return SharedUpstream(shared_chains) if offer.network == "mainnet" else shared_chains.another()
 
     async def _bring_up(
-        self, deployment: Node | Cluster, place: Place, certificate: KeyedCertificate
+        self, deployment: LocalNode | LocalCluster, place: BoundAddress, certificate: KeyedCertificate
     ) -> None:
         upstream = self._behind(deployment.offer)
         gateway = Gateway(self._backend, deployment, place, certificate, upstream, self._session)
@@ -178,7 +178,7 @@ class Provisioner:
         if deployment.ready_at <= self._backend.clock.now():
             await asyncio.shield(self._starting[deployment.id])
 
-    async def _start(self, deployment: Node | Cluster, gateway: Gateway) -> None:
+    async def _start(self, deployment: LocalNode | LocalCluster, gateway: Gateway) -> None:
         await gateway.open()
         await gateway.upstream.start()
         deployment.chain_ready = True

@@ -16,18 +16,18 @@ from typing import Self, TypeVar
 
 from aiohttp import web
 
-from airflow_provider_bloq.testing.local.accounts import AccountsApi, TokenApi
-from airflow_provider_bloq.testing.local.admin import AdminApi
+from airflow_provider_bloq.testing.local.accounts import AccountsRoutes, TokenRoutes
+from airflow_provider_bloq.testing.local.admin import AdminRoutes
 from airflow_provider_bloq.testing.local.backend import Backend, CounterSnapshot
 from airflow_provider_bloq.testing.local.catalogue import OfferKind
 from airflow_provider_bloq.testing.local.certificates import CertificateAuthority
-from airflow_provider_bloq.testing.local.clusters import ClustersApi
+from airflow_provider_bloq.testing.local.clusters import ClustersRoutes
 from airflow_provider_bloq.testing.local.connect import ConnectService
-from airflow_provider_bloq.testing.local.control import Account, Control, IssuedKeys
+from airflow_provider_bloq.testing.local.control import Control, IssuedKeys, LocalAccount
 from airflow_provider_bloq.testing.local.errors import LocalBloqError
 from airflow_provider_bloq.testing.local.faults import Fault
-from airflow_provider_bloq.testing.local.listener import Listener, bind
-from airflow_provider_bloq.testing.local.nodes import NodesApi, OffersApi
+from airflow_provider_bloq.testing.local.listener import HttpListener, bind
+from airflow_provider_bloq.testing.local.nodes import NodesRoutes, OffersRoutes
 from airflow_provider_bloq.testing.local.options import LocalBloqOptions
 from airflow_provider_bloq.testing.local.pipeline import plain_application, service_application
 from airflow_provider_bloq.testing.local.provisioner import Provisioner
@@ -36,7 +36,7 @@ from airflow_provider_bloq.testing.local.users import Mail
 __all__ = [
     "LocalBloq",
     "RunningService",
-    "Urls",
+    "ServiceUrls",
 ]
 
 
@@ -45,7 +45,7 @@ _NODES_PREFIX = "/nodes/v1"
 
 
 @dataclass(frozen=True, slots=True)
-class Urls:
+class ServiceUrls:
     """Where the service is to be reached."""
 
     accounts: str
@@ -70,22 +70,22 @@ class RunningService:
         authority = CertificateAuthority()
         ca_bundle.write_bytes(authority.pem())
         self._connect = ConnectService(self._backend)
-        self._provisioner = Provisioner(self._backend, authority, self._connect.lent)
+        self._provisioner = Provisioner(self._backend, authority, self._connect.shared_chains)
         self.control = Control(self._backend, self._provisioner, self._connect)
         self._bearer = bearer
         self._ca_bundle = ca_bundle
-        self._listeners: list[Listener] = []
+        self._listeners: list[HttpListener] = []
 
-    async def open(self) -> Urls:
+    async def open(self) -> ServiceUrls:
         """Begin to answer and return where.
 
         :raises LocalBloqError: A port is taken.
         """
         options = self._options
         facts: dict[str, str] = {"ca_bundle": str(self._ca_bundle)}
-        admin = AdminApi(self.control, self._bearer, facts).application()
+        admin = AdminRoutes(self.control, self._bearer, facts).application()
         gateway = options.gateway_port
-        urls = Urls(
+        urls = ServiceUrls(
             accounts=await self._listen("accounts", options.accounts_port, self._accounts()),
             nodes=await self._listen("nodes", options.nodes_port, self._nodes()),
             connect=await self._listen("connect", options.connect_port, self._connect.application()),
@@ -105,7 +105,7 @@ class RunningService:
     async def close(self) -> None:
         """Let go of what faults hold up, stop answering and take all nodes down."""
         self._backend.faults.clear()
-        await self._connect.hub.close()
+        await self._connect.sessions.close()
         for listener in self._listeners:
             await listener.close()
         await self._provisioner.close()
@@ -113,7 +113,7 @@ class RunningService:
         await self._connect.close()
 
     async def _listen(self, name: str, port: int, application: web.Application) -> str:
-        listener = Listener(application, self._sockets(name, port))
+        listener = HttpListener(application, self._sockets(name, port))
         self._listeners.append(listener)
         await listener.open()
         host = self._options.host
@@ -133,14 +133,14 @@ class RunningService:
         return sockets
 
     def _accounts(self, prefix: str = "") -> web.Application:
-        routes = TokenApi(self._backend).routes() + AccountsApi(self._backend).routes()
+        routes = TokenRoutes(self._backend).routes() + AccountsRoutes(self._backend).routes()
         return service_application(self._backend, "accounts", routes, prefix=prefix)
 
     def _nodes(self, prefix: str = "") -> web.Application:
         routes = [
-            *OffersApi(self._backend).routes(),
-            *NodesApi(self._backend, self._provisioner).routes(),
-            *ClustersApi(self._backend, self._provisioner).routes(),
+            *OffersRoutes(self._backend).routes(),
+            *NodesRoutes(self._backend, self._provisioner).routes(),
+            *ClustersRoutes(self._backend, self._provisioner).routes(),
         ]
         return service_application(self._backend, "nodes", routes, prefix=prefix)
 
@@ -175,7 +175,7 @@ class LocalBloq:
         self._stack = ExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._service: RunningService | None = None
-        self._urls: Urls | None = None
+        self._urls: ServiceUrls | None = None
         self._ca_bundle: Path | None = None
 
     def __enter__(self) -> Self:
@@ -244,7 +244,7 @@ class LocalBloq:
         """PEM file of the CA that signs the certificates of clusters."""
         return self._running(self._ca_bundle)
 
-    def create_account(self, email: str, password: str, *, manager: bool = False) -> Account:
+    def create_account(self, email: str, password: str, *, manager: bool = False) -> LocalAccount:
         """Open a verified account.
 
         :param manager: Whether its account tokens carry ``manager`` in ``aud``.
@@ -255,14 +255,14 @@ class LocalBloq:
     def create_client_keys(self, user: str) -> IssuedKeys:
         """Make client keys for a user, given by id or e-mail address.
 
-        :raises UnknownThing: There is no such user.
+        :raises LocalBloqNotFound: There is no such user.
         """
         return self._call(lambda control: control.create_client_keys(user))
 
     def delete_client_keys(self, client_id: str) -> None:
         """Delete client keys; their refresh tokens die at once.
 
-        :raises UnknownThing: There are no such keys.
+        :raises LocalBloqNotFound: There are no such keys.
         """
         self._call(lambda control: control.delete_client_keys(client_id))
 
@@ -293,7 +293,7 @@ class LocalBloq:
     def clear_faults(self, fault_id: str | None = None) -> None:
         """Take one fault, or all, out of force; what it holds up is let go.
 
-        :raises UnknownThing: There is no such fault.
+        :raises LocalBloqNotFound: There is no such fault.
         """
         self._call(lambda control: control.clear_faults(fault_id))
 
@@ -336,14 +336,14 @@ class LocalBloq:
     def create_connect_key(self, chain: str = "eth") -> str:
         """Make a path key for Connect's JSON-RPC of a chain.
 
-        :raises UnknownThing: Connect has no JSON-RPC of that chain.
+        :raises LocalBloqNotFound: Connect has no JSON-RPC of that chain.
         """
         return self._call(lambda control: control.create_connect_key(chain))
 
     def delete_connect_key(self, key: str) -> None:
         """Delete a path key of Connect.
 
-        :raises UnknownThing: There is no such key.
+        :raises LocalBloqNotFound: There is no such key.
         """
         self._call(lambda control: control.delete_connect_key(key))
 

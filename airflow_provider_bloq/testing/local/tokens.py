@@ -17,9 +17,9 @@ from airflow_provider_bloq.testing.local.options import LocalBloqOptions
 
 __all__ = [
     "Grant",
-    "TokenBook",
     "TokenKind",
     "TokenState",
+    "TokenStore",
     "as_bytes",
     "digest",
     "is_whole",
@@ -91,7 +91,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(as_bytes(text)).hexdigest()
 
 
-class TokenBook:
+class TokenStore:
     """Signs tokens with a key made at each start and knows all that it issued.
 
     A token is looked up by its digest, so anything that was not issued here is a forgery, whatever

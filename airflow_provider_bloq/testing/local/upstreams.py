@@ -11,10 +11,10 @@ from airflow_provider_bloq.testing.local.options import Upstream
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 
 __all__ = [
-    "Behind",
     "LazyUpstream",
-    "LentUpstream",
+    "NodeUpstream",
     "RunningUpstream",
+    "SharedUpstream",
     "default_connect_upstreams",
     "default_upstreams",
 ]
@@ -46,7 +46,7 @@ def _bitcoind() -> Upstream:
     return Bitcoind()
 
 
-class Behind(Protocol):
+class NodeUpstream(Protocol):
     """What stands behind a node."""
 
     @property
@@ -164,7 +164,7 @@ class LazyUpstream:
         return LazyUpstream(self._chain, self._make)
 
 
-class LentUpstream:
+class SharedUpstream:
     """The chain of somebody else, who stops it.
 
     :param lender: Starts it when it is first wanted.

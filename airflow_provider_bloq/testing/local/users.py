@@ -7,7 +7,7 @@ import uuid
 from collections import deque
 from dataclasses import dataclass, field
 
-from airflow_provider_bloq.testing.local.errors import UnknownThing
+from airflow_provider_bloq.testing.local.errors import LocalBloqNotFound
 from airflow_provider_bloq.testing.local.tokens import same_secret
 
 __all__ = [
@@ -127,11 +127,11 @@ class UserDirectory:
     def require(self, id_or_email: str) -> User:
         """Return the user of that id or e-mail address.
 
-        :raises UnknownThing: There is none.
+        :raises LocalBloqNotFound: There is none.
         """
         user = self.find(id_or_email)
         if user is None:
-            raise UnknownThing(f"user {id_or_email}")
+            raise LocalBloqNotFound(f"user {id_or_email}")
         return user
 
     def add_key(self, user: User, now: float) -> ClientKey:
@@ -156,7 +156,7 @@ class UserDirectory:
     def remove_key(self, client_id: str) -> None:
         """Delete a client key.
 
-        :raises UnknownThing: There is no such key.
+        :raises LocalBloqNotFound: There is no such key.
         """
         if self._keys.pop(client_id, None) is None:
-            raise UnknownThing(f"client key {client_id}")
+            raise LocalBloqNotFound(f"client key {client_id}")

@@ -7,9 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from airflow_provider_bloq.testing.local.catalogue import Offer
+from airflow_provider_bloq.testing.local.catalogue import ServiceOffer
 from airflow_provider_bloq.testing.local.clock import iso
-from airflow_provider_bloq.testing.local.fleet import Cluster, Deployment, Node, RpcAuth
+from airflow_provider_bloq.testing.local.fleet import LocalCluster, LocalDeployment, LocalNode, RpcAuth
 from airflow_provider_bloq.testing.local.inbound import positive_integer
 from airflow_provider_bloq.testing.local.options import LocalBloqOptions
 from airflow_provider_bloq.testing.local.users import BILLING_FIELDS, AccountEvent, ClientKey, User
@@ -66,7 +66,7 @@ def event_view(event: AccountEvent, user_id: str) -> dict[str, Any]:
     }
 
 
-def chain_views(offers: Iterable[Offer]) -> list[dict[str, Any]]:
+def chain_views(offers: Iterable[ServiceOffer]) -> list[dict[str, Any]]:
     """Write the chains that offers cover, each once."""
     distinct = dict.fromkeys((offer.chain, offer.network, offer.software) for offer in offers)
     return [
@@ -74,7 +74,7 @@ def chain_views(offers: Iterable[Offer]) -> list[dict[str, Any]]:
     ]
 
 
-def offer_view(offer: Offer) -> dict[str, Any]:
+def offer_view(offer: ServiceOffer) -> dict[str, Any]:
     """Write a service that can be ordered."""
     view: dict[str, Any] = {
         "id": offer.id,
@@ -88,7 +88,7 @@ def offer_view(offer: Offer) -> dict[str, Any]:
     return view
 
 
-def node_view(node: Node, now: float, provisioning_state: str) -> dict[str, Any]:
+def node_view(node: LocalNode, now: float, provisioning_state: str) -> dict[str, Any]:
     """Write a node; one that was made by the create body of 2019 shows the fields of that time, too."""
     view = {
         **_common_view(node, now, provisioning_state),
@@ -110,7 +110,7 @@ def node_view(node: Node, now: float, provisioning_state: str) -> dict[str, Any]
 
 
 def cluster_view(
-    cluster: Cluster, now: float, provisioning_state: str, owner: User | None = None
+    cluster: LocalCluster, now: float, provisioning_state: str, owner: User | None = None
 ) -> dict[str, Any]:
     """Write a cluster.
 
@@ -132,7 +132,7 @@ def cluster_view(
     return view
 
 
-def _common_view(deployment: Deployment, now: float, provisioning_state: str) -> dict[str, Any]:
+def _common_view(deployment: LocalDeployment, now: float, provisioning_state: str) -> dict[str, Any]:
     view: dict[str, Any] = {
         "id": deployment.id,
         "user": deployment.owner_id,
@@ -150,7 +150,7 @@ def _common_view(deployment: Deployment, now: float, provisioning_state: str) ->
     return view
 
 
-def _instance_view(node: Node) -> dict[str, Any]:
+def _instance_view(node: LocalNode) -> dict[str, Any]:
     # Made up from the node's and the offer's own ids: no machine at Amazon stands behind it.
     return {
         "vendor": "aws",
@@ -160,7 +160,7 @@ def _instance_view(node: Node) -> dict[str, Any]:
     }
 
 
-def _service_data(offer: Offer) -> dict[str, Any]:
+def _service_data(offer: ServiceOffer) -> dict[str, Any]:
     return {"software": offer.software, "performance": offer.performance, "amiPrefix": offer.chain}
 
 

@@ -13,13 +13,13 @@ from aiohttp import web
 from airflow_provider_bloq.testing.local.authentication import ANY_ACCESS, require_grant
 from airflow_provider_bloq.testing.local.backend import Backend
 from airflow_provider_bloq.testing.local.connect.chain import ChainView, UtxoChain
-from airflow_provider_bloq.testing.local.errors import UnknownThing
+from airflow_provider_bloq.testing.local.errors import LocalBloqNotFound
 from airflow_provider_bloq.testing.local.problems import ApiProblem
 from airflow_provider_bloq.testing.local.tokens import digest
 
 __all__ = [
-    "Door",
-    "PathKeys",
+    "ChainAccess",
+    "PathKeyStore",
     "named_chain",
 ]
 
@@ -32,7 +32,7 @@ _COLUMNS = (
 )
 
 
-class PathKeys:
+class PathKeyStore:
     """All keys, by their digests. Touched on the event loop only."""
 
     def __init__(self) -> None:
@@ -49,10 +49,10 @@ class PathKeys:
     def delete(self, key: str) -> None:
         """Delete a key.
 
-        :raises UnknownThing: There is no such key.
+        :raises LocalBloqNotFound: There is no such key.
         """
         if self._chains.pop(digest(key), None) is None:
-            raise UnknownThing("such path key")
+            raise LocalBloqNotFound("such path key")
 
     def chain(self, key: str) -> str | None:
         """Return the chain that a key opens; None if there is no such key."""
@@ -79,7 +79,7 @@ def named_chain(host: str | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class ChainAccess:
     """Lets requests in and leads each to its chain."""
 
     backend: Backend

@@ -14,7 +14,7 @@ import aiohttp
 from airflow_provider_bloq.testing.local.connect.index import (
     AddressIndex,
     IndexedBlock,
-    Transaction,
+    IndexedTransaction,
     read_block,
     read_transaction,
 )
@@ -25,9 +25,9 @@ __all__ = [
     "Call",
     "ChainChanges",
     "ChainView",
-    "Follower",
-    "NodeRefusal",
-    "NodeRpc",
+    "IndexUpdater",
+    "NodeRpcClient",
+    "NodeRpcError",
     "UtxoChain",
 ]
 
@@ -39,7 +39,7 @@ Call = tuple[str, list[Any]]
 _BATCH = 50
 
 
-class NodeRefusal(Exception):
+class NodeRpcError(Exception):
     """The node answers a call with an error.
 
     :param code: The node's code, such as -26.
@@ -52,7 +52,7 @@ class NodeRefusal(Exception):
         self.message = message
 
 
-class NodeRpc:
+class NodeRpcClient:
     """Calls one node.
 
     :param url: Its address, with user and password.
@@ -66,16 +66,16 @@ class NodeRpc:
     async def call(self, method: str, *params: Any) -> Any:
         """Call a method and return its result.
 
-        :raises NodeRefusal: The node answered with an error.
+        :raises NodeRpcError: The node answered with an error.
         :raises ApiProblem: It does not answer (502).
         """
         (answer,) = await self.batch([(method, list(params))])
-        if isinstance(answer, NodeRefusal):
+        if isinstance(answer, NodeRpcError):
             raise answer
         return answer
 
     async def batch(self, calls: Sequence[Call]) -> list[Any]:
-        """Call many methods; in place of a result that is not to be had stands a :class:`NodeRefusal`.
+        """Call many methods; in place of a result that is not to be had stands a :class:`NodeRpcError`.
 
         :raises ApiProblem: The node does not answer (502).
         """
@@ -101,7 +101,7 @@ def _results(told: Any, expected: int) -> Iterator[Any]:
         if one is None:
             raise ApiProblem(502, "ChainFailed", "The node behind Connect leaves a call unanswered")
         error = one.get("error")
-        yield one["result"] if error is None else NodeRefusal(error["code"], error["message"])
+        yield one["result"] if error is None else NodeRpcError(error["code"], error["message"])
 
 
 #: Hashes to compare at once while the last common block is sought.
@@ -115,7 +115,7 @@ _Arrived = dict[str, tuple[Any, int]]
 class ChainChanges:
     """Something that had not been seen before: a transaction, or a block on the best chain."""
 
-    subject: Transaction | IndexedBlock
+    subject: IndexedTransaction | IndexedBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +123,21 @@ class _Branch:
     """What the best chain has in place of the index's blocks above a height."""
 
     above: int
-    blocks: Sequence[tuple[IndexedBlock, tuple[Transaction, ...]]]
+    blocks: Sequence[tuple[IndexedBlock, tuple[IndexedTransaction, ...]]]
 
     @property
     def tip(self) -> str | None:
         return self.blocks[-1][0].hash if self.blocks else None
 
 
-class Follower:
+class IndexUpdater:
     """Follows one node.
 
     :param rpc: The node.
     :param tell: Called with each news, in order; not for what was there at the first look.
     """
 
-    def __init__(self, rpc: NodeRpc, tell: Callable[[ChainChanges], None]) -> None:
+    def __init__(self, rpc: NodeRpcClient, tell: Callable[[ChainChanges], None]) -> None:
         self.index = AddressIndex()
         self._rpc = rpc
         self._tell = tell
@@ -180,7 +180,7 @@ class Follower:
         above = await self._last_common()
         hashes = await self._rpc.batch([("getblockhash", [height]) for height in range(above + 1, top + 1)])
         told = await self._rpc.batch([("getblock", [known, 3]) for known in hashes if isinstance(known, str)])
-        if any(isinstance(one, NodeRefusal) for one in told):
+        if any(isinstance(one, NodeRpcError) for one in told):
             return None
         branch = _Branch(above, [read_block(one) for one in told])
         reached = branch.tip or (index.blocks[above].hash if above >= 0 else None)
@@ -217,7 +217,7 @@ class Follower:
         return {
             txid: (told, entry["time"])
             for txid, told, entry in zip(txids, answers[::2], answers[1::2], strict=True)
-            if not isinstance(told, NodeRefusal) and not isinstance(entry, NodeRefusal)
+            if not isinstance(told, NodeRpcError) and not isinstance(entry, NodeRpcError)
         }
 
     def _take_over_blocks(self, branch: _Branch) -> None:
@@ -248,7 +248,7 @@ class Follower:
     def _spends_known(self, told: Any) -> bool:
         return all(self.index.output((one["txid"], one["vout"])) is not None for one in told["vin"])
 
-    def _announce(self, name: str, subject: Transaction | IndexedBlock) -> None:
+    def _announce(self, name: str, subject: IndexedTransaction | IndexedBlock) -> None:
         if name in self._seen:
             return
         self._seen.add(name)
@@ -260,7 +260,7 @@ class Follower:
 class ChainView:
     """A chain as of one request: its node, and the index in step with it."""
 
-    rpc: NodeRpc
+    rpc: NodeRpcClient
     index: AddressIndex
 
 
@@ -285,8 +285,8 @@ class UtxoChain:
         self._session = session
         self._tell = tell
         self._opening = asyncio.Lock()
-        self._rpc: NodeRpc | None = None
-        self._follower: Follower | None = None
+        self._rpc: NodeRpcClient | None = None
+        self._follower: IndexUpdater | None = None
 
     async def now(self) -> ChainView:
         """Return the chain as its node has it at this moment.
@@ -295,11 +295,11 @@ class UtxoChain:
         """
         async with self._opening:
             if self._rpc is None or self._follower is None:
-                self._rpc = NodeRpc(await self._upstream.url(), self._session)
-                self._follower = Follower(self._rpc, self._told)
+                self._rpc = NodeRpcClient(await self._upstream.url(), self._session)
+                self._follower = IndexUpdater(self._rpc, self._told)
         try:
             await self._follower.catch_up()
-        except NodeRefusal as refusal:
+        except NodeRpcError as refusal:
             raise ApiProblem(502, "ChainFailed", f"The node behind Connect refuses: {refusal}") from refusal
         return ChainView(self._rpc, self._follower.index)
 

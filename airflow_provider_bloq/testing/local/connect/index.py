@@ -10,20 +10,20 @@ from typing import Any
 
 __all__ = [
     "AddressIndex",
+    "AddressTotals",
     "IndexedBlock",
-    "Input",
+    "IndexedTransaction",
     "Outpoint",
-    "Output",
     "Spender",
-    "Standing",
-    "Transaction",
+    "TransactionInput",
+    "TransactionOutput",
     "TransactionSet",
-    "Unspent",
+    "UnspentOutput",
+    "address_totals",
     "history",
     "read_block",
     "read_transaction",
     "satoshi",
-    "standing",
     "unspent",
 ]
 
@@ -37,7 +37,7 @@ Outpoint = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class TransactionOutput:
     """What a transaction pays. ``address`` is None where the script has none."""
 
     satoshi: int
@@ -48,7 +48,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class TransactionInput:
     """What a transaction spends; of a coinbase ``spends`` and ``source`` are None.
 
     :param spends: The output that is spent.
@@ -57,22 +57,22 @@ class Input:
     """
 
     spends: Outpoint | None
-    source: Output | None
+    source: TransactionOutput | None
     sequence: int
     script: str
     asm: str
 
 
 @dataclass(frozen=True, slots=True)
-class Transaction:
+class IndexedTransaction:
     """A transaction. Sizes are bytes."""
 
     txid: str
     version: int
     lock_time: int
     size: int
-    inputs: tuple[Input, ...]
-    outputs: tuple[Output, ...]
+    inputs: tuple[TransactionInput, ...]
+    outputs: tuple[TransactionOutput, ...]
 
     @property
     def is_coinbase(self) -> bool:
@@ -106,8 +106,8 @@ class Transaction:
 
 
 def read_transaction(
-    told: Mapping[str, Any], find: Callable[[Outpoint], Output | None] | None = None
-) -> Transaction:
+    told: Mapping[str, Any], find: Callable[[Outpoint], TransactionOutput | None] | None = None
+) -> IndexedTransaction:
     """Read a transaction as ``getblock`` with verbosity 3 or ``getrawtransaction`` tells it.
 
     :param told: The node's object.
@@ -115,7 +115,7 @@ def read_transaction(
         mempool.
     :raises LookupError: An output that is spent is not known.
     """
-    return Transaction(
+    return IndexedTransaction(
         txid=told["txid"],
         version=told["version"],
         lock_time=told["locktime"],
@@ -130,19 +130,23 @@ def satoshi(amount: Decimal | int) -> int:
     return int(amount * _SATOSHI)
 
 
-def _input(told: Mapping[str, Any], find: Callable[[Outpoint], Output | None] | None) -> Input:
+def _input(
+    told: Mapping[str, Any], find: Callable[[Outpoint], TransactionOutput | None] | None
+) -> TransactionInput:
     if "coinbase" in told:
-        return Input(None, None, told["sequence"], told["coinbase"], "")
+        return TransactionInput(None, None, told["sequence"], told["coinbase"], "")
     spends = (told["txid"], told["vout"])
     source = _output(told["prevout"]) if "prevout" in told else find(spends) if find else None
     if source is None:
         raise LookupError(f"output {spends[1]} of {spends[0]} is not known")
-    return Input(spends, source, told["sequence"], told["scriptSig"]["hex"], told["scriptSig"]["asm"])
+    return TransactionInput(
+        spends, source, told["sequence"], told["scriptSig"]["hex"], told["scriptSig"]["asm"]
+    )
 
 
-def _output(told: Mapping[str, Any]) -> Output:
+def _output(told: Mapping[str, Any]) -> TransactionOutput:
     script = told["scriptPubKey"]
-    return Output(
+    return TransactionOutput(
         satoshi=satoshi(told["value"]),
         script=script["hex"],
         asm=script["asm"],
@@ -159,7 +163,7 @@ class TransactionSet:
     """A set of transactions with its indexes."""
 
     def __init__(self) -> None:
-        self._all: dict[str, Transaction] = {}
+        self._all: dict[str, IndexedTransaction] = {}
         # Dictionaries stand for sets that keep their order.
         self._by_address: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._spenders: dict[Outpoint, Spender] = {}
@@ -170,7 +174,7 @@ class TransactionSet:
     def __iter__(self) -> Iterator[str]:
         return iter(self._all)
 
-    def add(self, transaction: Transaction) -> None:
+    def add(self, transaction: IndexedTransaction) -> None:
         """Put a transaction in, as the newest."""
         self._all[transaction.txid] = transaction
         for address in transaction.addresses:
@@ -189,7 +193,7 @@ class TransactionSet:
             if spent.spends is not None and self._spenders.get(spent.spends, ("", 0))[0] == txid:
                 del self._spenders[spent.spends]
 
-    def get(self, txid: str) -> Transaction | None:
+    def get(self, txid: str) -> IndexedTransaction | None:
         """Return a transaction by its id."""
         return self._all.get(txid)
 
@@ -197,7 +201,7 @@ class TransactionSet:
         """Return the ids of all that pay an address or spend from it, the newest last."""
         return list(self._by_address.get(address, ()))
 
-    def output(self, outpoint: Outpoint) -> Output | None:
+    def output(self, outpoint: Outpoint) -> TransactionOutput | None:
         """Return an output that one of them made."""
         transaction = self._all.get(outpoint[0])
         if transaction is None or outpoint[1] >= len(transaction.outputs):
@@ -226,7 +230,7 @@ class IndexedBlock:
     txids: tuple[str, ...]
 
 
-def read_block(told: Mapping[str, Any]) -> tuple[IndexedBlock, tuple[Transaction, ...]]:
+def read_block(told: Mapping[str, Any]) -> tuple[IndexedBlock, tuple[IndexedTransaction, ...]]:
     """Read a block as ``getblock`` with verbosity 3 tells it."""
     transactions = tuple(read_transaction(one) for one in told["tx"])
     block = IndexedBlock(
@@ -255,7 +259,7 @@ class AddressIndex:
         """Height of the newest block; -1 before the first."""
         return len(self.blocks) - 1
 
-    def connect(self, block: IndexedBlock, transactions: Sequence[Transaction]) -> None:
+    def connect(self, block: IndexedBlock, transactions: Sequence[IndexedTransaction]) -> None:
         """Put a block on top.
 
         :raises ValueError: It does not follow the newest one.
@@ -277,7 +281,7 @@ class AddressIndex:
             del self._heights[txid]
         return block
 
-    def enter(self, transaction: Transaction, since: int) -> None:
+    def enter(self, transaction: IndexedTransaction, since: int) -> None:
         """Note a transaction that waits for a block.
 
         :param since: Since when, in seconds since the epoch.
@@ -290,7 +294,7 @@ class AddressIndex:
         self.waiting.remove(txid)
         del self._since[txid]
 
-    def transaction(self, txid: str) -> Transaction | None:
+    def transaction(self, txid: str) -> IndexedTransaction | None:
         """Return a transaction that is in a block or waits for one."""
         return self.confirmed.get(txid) or self.waiting.get(txid)
 
@@ -308,7 +312,7 @@ class AddressIndex:
         """Return since when a transaction waits, in seconds since the epoch."""
         return self._since[txid]
 
-    def output(self, outpoint: Outpoint) -> Output | None:
+    def output(self, outpoint: Outpoint) -> TransactionOutput | None:
         """Return an output, whether it is in a block or not."""
         return self.confirmed.output(outpoint) or self.waiting.output(outpoint)
 
@@ -318,7 +322,7 @@ class AddressIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AddressTotals:
     """The sums of one address in satoshi; only ``unconfirmed`` counts what is in no block.
 
     :param unconfirmed: What the waiting transactions would change; negative if they spend more than they pay.
@@ -339,20 +343,20 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Unspent:
+class UnspentOutput:
     """An output that nothing spends, in no block and not in the mempool either."""
 
     txid: str
     index: int
     address: str
-    output: Output
+    output: TransactionOutput
 
 
-def standing(index: AddressIndex, address: str) -> Standing:
+def address_totals(index: AddressIndex, address: str) -> AddressTotals:
     """Sum up an address."""
     received, sent = _turnover(index.confirmed, address)
     coming, going = _turnover(index.waiting, address)
-    return Standing(
+    return AddressTotals(
         received=received,
         sent=sent,
         unconfirmed=coming - going,
@@ -374,7 +378,7 @@ def history(index: AddressIndex, addresses: Iterable[str]) -> list[str]:
     return newest + sorted(confirmed, key=lambda txid: _position(index, txid), reverse=True)
 
 
-def unspent(index: AddressIndex, addresses: Iterable[str]) -> list[Unspent]:
+def unspent(index: AddressIndex, addresses: Iterable[str]) -> list[UnspentOutput]:
     """Return what can be spent from any of the addresses, the newest first."""
     wanted = frozenset(addresses)
     return [
@@ -403,8 +407,8 @@ def _position(index: AddressIndex, txid: str) -> tuple[int, int]:
     return (-1, 0) if block is None else (block.height, block.txids.index(txid))
 
 
-def _made(index: AddressIndex, txid: str, addresses: frozenset[str]) -> Iterator[Unspent]:
+def _made(index: AddressIndex, txid: str, addresses: frozenset[str]) -> Iterator[UnspentOutput]:
     transaction = index.transaction(txid)
     for number, output in enumerate(transaction.outputs if transaction else ()):
         if output.address in addresses and output.address is not None:
-            yield Unspent(txid, number, output.address, output)
+            yield UnspentOutput(txid, number, output.address, output)

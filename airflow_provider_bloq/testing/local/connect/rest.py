@@ -11,11 +11,11 @@ from typing import Any
 
 from aiohttp import web
 
-from airflow_provider_bloq.testing.local.connect.access import Door
-from airflow_provider_bloq.testing.local.connect.chain import ChainView, NodeRefusal
-from airflow_provider_bloq.testing.local.connect.index import Standing, history, standing, unspent
+from airflow_provider_bloq.testing.local.connect.access import ChainAccess
+from airflow_provider_bloq.testing.local.connect.chain import ChainView, NodeRpcError
+from airflow_provider_bloq.testing.local.connect.index import AddressTotals, address_totals, history, unspent
 from airflow_provider_bloq.testing.local.connect.views import (
-    Shown,
+    OmittedFields,
     address_view,
     block_view,
     summary_view,
@@ -28,11 +28,11 @@ from airflow_provider_bloq.testing.local.problems import ApiProblem
 
 __all__ = [
     "PAGE",
-    "AddressesApi",
-    "BlocksApi",
-    "Range",
-    "StatusApi",
-    "TransactionsApi",
+    "AddressesRoutes",
+    "BlocksRoutes",
+    "ItemRange",
+    "StatusRoutes",
+    "TransactionsRoutes",
     "is_set",
     "page_number",
     "read_range",
@@ -47,14 +47,14 @@ _LARGEST = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class ItemRange:
     """From one place, which belongs to it, to another, which does not; None is the end of the list."""
 
     first: int
     end: int | None
 
 
-def read_range(asked: Mapping[str, Any], *, bounded: bool) -> Range:
+def read_range(asked: Mapping[str, Any], *, bounded: bool) -> ItemRange:
     """Read ``from`` and ``to``.
 
     :param asked: The query or the body.
@@ -71,7 +71,7 @@ def read_range(asked: Mapping[str, Any], *, bounded: bool) -> Range:
             "InvalidParameter",
             f'"from" ({first}) and "to" ({end}) range should be less than or equal to {_LARGEST}',
         )
-    return Range(first, end)
+    return ItemRange(first, end)
 
 
 def page_number(asked: Mapping[str, Any]) -> int:
@@ -102,10 +102,10 @@ def is_set(asked: Mapping[str, Any], name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class AddressesApi:
+class AddressesRoutes:
     """The routes of addresses."""
 
-    door: Door
+    access: ChainAccess
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -125,7 +125,7 @@ class AddressesApi:
     async def show(self, request: web.Request) -> web.Response:
         """Show the sums of an address and its transactions, the newest first."""
         chain, address = await self._asked(request)
-        sums = standing(chain.index, address)
+        sums = address_totals(chain.index, address)
         if is_set(request.query, "noTxList"):
             return web.json_response(address_view(address, sums, None))
         part = read_range(request.query, bounded=False)
@@ -150,33 +150,33 @@ class AddressesApi:
 
     async def unspent(self, request: web.Request) -> web.Response:
         """List the unspent outputs of the addresses of the path."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         return await self._unspent(chain, request.match_info["addrs"])
 
     async def unspent_of_many(self, request: web.Request) -> web.Response:
         """List the unspent outputs of the addresses of the body."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         return await self._unspent(chain, (await json_object(request)).get("addrs"))
 
     async def transactions(self, request: web.Request) -> web.Response:
         """Show a range of the transactions of the addresses of the path, the newest first."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         return await self._transactions(chain, request.match_info["addrs"], request.query)
 
     async def transactions_of_many(self, request: web.Request) -> web.Response:
         """Show a range of the transactions of the addresses of the body, the newest first."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         body = await json_object(request)
         return await self._transactions(chain, body.get("addrs"), body)
 
     async def _asked(self, request: web.Request) -> tuple[ChainView, str]:
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         (address,) = await _valid(chain, request.match_info["addr"])
         return chain, address
 
-    async def _sums(self, request: web.Request) -> Standing:
+    async def _sums(self, request: web.Request) -> AddressTotals:
         chain, address = await self._asked(request)
-        return standing(chain.index, address)
+        return address_totals(chain.index, address)
 
     async def _unspent(self, chain: ChainView, addresses: Any) -> web.Response:
         found = unspent(chain.index, await _valid(chain, addresses))
@@ -185,7 +185,7 @@ class AddressesApi:
     async def _transactions(self, chain: ChainView, addresses: Any, asked: Mapping[str, Any]) -> web.Response:
         wanted = await _valid(chain, addresses)
         part = read_range(asked, bounded=True)
-        shown = Shown(
+        shown = OmittedFields(
             no_asm=is_set(asked, "noAsm"),
             no_script_sig=is_set(asked, "noScriptSig"),
             no_spent=is_set(asked, "noSpent"),
@@ -231,10 +231,10 @@ _DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class BlocksApi:
+class BlocksRoutes:
     """The routes of blocks."""
 
-    door: Door
+    access: ChainAccess
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -247,7 +247,7 @@ class BlocksApi:
 
     async def show(self, request: web.Request) -> web.Response:
         """Show a block, also one that is no longer of the best chain."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         wanted = request.match_info["hash"]
         told = await _asked(chain, "getblock", wanted, 1)
         stats = await _asked(chain, "getblockstats", wanted, ["subsidy"])
@@ -255,7 +255,7 @@ class BlocksApi:
 
     async def hash_at(self, request: web.Request) -> web.Response:
         """Tell the hash of the best chain's block of a height."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         height = whole_number(request.match_info, "height", 0)
         if height > chain.index.height:
             raise _no_such_block()
@@ -263,13 +263,13 @@ class BlocksApi:
 
     async def raw(self, request: web.Request) -> web.Response:
         """Show a block's bytes in hexadecimal."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         return web.json_response({"rawblock": await _asked(chain, "getblock", request.match_info["hash"], 0)})
 
     async def of_day(self, request: web.Request) -> web.Response:
         """List the best chain's blocks of one day (UTC), the newest first."""
-        chain = await self.door.enter(request)
-        now = datetime.fromtimestamp(self.door.backend.clock.now(), UTC)
+        chain = await self.access.enter(request)
+        now = datetime.fromtimestamp(self.access.backend.clock.now(), UTC)
         day = _read_day(request.query, now.date())
         limit = whole_number(request.query, "limit", _LIMIT)
         start = _timestamp(day)
@@ -320,7 +320,7 @@ def _timestamp(day: date) -> int:
 async def _asked(chain: ChainView, method: str, block: str, *more: Any) -> Any:
     try:
         return await chain.rpc.call(method, block, *more)
-    except NodeRefusal as refusal:
+    except NodeRpcError as refusal:
         raise _no_such_block() from refusal
 
 
@@ -335,10 +335,10 @@ _UNDECODABLE = (-22, "TX decode failed. Make sure the tx has at least one input.
 
 
 @dataclass(frozen=True, slots=True)
-class TransactionsApi:
+class TransactionsRoutes:
     """The routes of transactions."""
 
-    door: Door
+    access: ChainAccess
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -351,7 +351,7 @@ class TransactionsApi:
 
     async def show(self, request: web.Request) -> web.Response:
         """Show a transaction of the best chain or of the mempool."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         transaction = chain.index.transaction(request.match_info["txid"])
         if transaction is None:
             raise _not_found()
@@ -359,7 +359,7 @@ class TransactionsApi:
 
     async def raw(self, request: web.Request) -> web.Response:
         """Show a transaction's bytes in hexadecimal."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         txid = request.match_info["txid"]
         if chain.index.transaction(txid) is None:
             raise _not_found()
@@ -371,13 +371,13 @@ class TransactionsApi:
             else:
                 # With its block the node finds it without an index of its own.
                 raw = await chain.rpc.call("getrawtransaction", txid, 0, *([block.hash] if block else []))
-        except NodeRefusal as refusal:
+        except NodeRpcError as refusal:
             raise _not_found() from refusal
         return web.json_response({"rawtx": raw})
 
     async def page(self, request: web.Request) -> web.Response:
         """Show a page of the transactions of a block, in its order, or of an address, the newest first."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         number = page_number(request.query)
         txids = await self._listed(chain, request)
         shown = [
@@ -389,17 +389,17 @@ class TransactionsApi:
 
     async def send(self, request: web.Request) -> web.Response:
         """Give a signed transaction to the node."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         raw = (await json_object(request)).get("rawtx")
         if not isinstance(raw, str) or not raw:
             raise ApiProblem(400, "InvalidBody", 'Missing parameter: "rawtx"')
         try:
             if not raw.isascii():
                 # What JSON can write and a node cannot read would not even be refused.
-                raise NodeRefusal(*_UNDECODABLE)
+                raise NodeRpcError(*_UNDECODABLE)
             txid = await chain.rpc.call("sendrawtransaction", raw)
-        except NodeRefusal as refusal:
-            raise _refused(refusal, self.door.backend.options) from refusal
+        except NodeRpcError as refusal:
+            raise _refused(refusal, self.access.backend.options) from refusal
         return web.json_response({"txid": txid})
 
     async def _listed(self, chain: ChainView, request: web.Request) -> list[str]:
@@ -416,7 +416,7 @@ class TransactionsApi:
         return history(chain.index, [address])
 
 
-def _refused(refusal: NodeRefusal, options: LocalBloqOptions) -> ApiProblem:
+def _refused(refusal: NodeRpcError, options: LocalBloqOptions) -> ApiProblem:
     told = f"{refusal.message}. Code:{refusal.code}"
     bare = {"text": told, "json": json.dumps(told)}
     return ApiProblem(
@@ -437,10 +437,10 @@ _LARGEST_TARGET = 1008
 
 
 @dataclass(frozen=True, slots=True)
-class StatusApi:
+class StatusRoutes:
     """The routes that tell of the node."""
 
-    door: Door
+    access: ChainAccess
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -453,7 +453,7 @@ class StatusApi:
 
     async def status(self, request: web.Request) -> web.Response:
         """Tell what ``q`` asks for; everything else is answered as ``getInfo``."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         match request.query.get("q"):
             case "getDifficulty":
                 state = await chain.rpc.call("getblockchaininfo")
@@ -469,7 +469,7 @@ class StatusApi:
 
     async def sync(self, request: web.Request) -> web.Response:
         """Tell how far the index is: always as far as the node."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         return web.json_response(
             {
                 "status": "finished",
@@ -483,12 +483,12 @@ class StatusApi:
 
     async def peer(self, request: web.Request) -> web.Response:
         """Tell that the node is there."""
-        await self.door.enter(request)
+        await self.access.enter(request)
         return web.json_response({"connected": True, "host": "127.0.0.1", "port": None})
 
     async def estimate_fee(self, request: web.Request) -> web.Response:
         """Tell the fee in coins per 1000 bytes for each number of blocks; -1 where the node has no estimate."""
-        chain = await self.door.enter(request)
+        chain = await self.access.enter(request)
         asked = request.query.get("nbBlocks", _DEFAULT_TARGET).split(",")
         targets = [positive_integer(text, "nbBlocks") for text in asked]
         if max(targets) > _LARGEST_TARGET:
@@ -502,7 +502,7 @@ class StatusApi:
 async def _info(chain: ChainView) -> dict[str, Any]:
     answers = await chain.rpc.batch([("getnetworkinfo", []), ("getblockchaininfo", [])])
     for answer in answers:
-        if isinstance(answer, NodeRefusal):
+        if isinstance(answer, NodeRpcError):
             raise ApiProblem(502, "ChainFailed", "The node behind Connect does not tell of itself")
     network, state = answers
     return {
@@ -521,6 +521,6 @@ async def _info(chain: ChainView) -> dict[str, Any]:
 
 
 def _rate(answer: Any) -> float | int:
-    if isinstance(answer, NodeRefusal) or "feerate" not in answer:
+    if isinstance(answer, NodeRpcError) or "feerate" not in answer:
         return -1
     return float(answer["feerate"])

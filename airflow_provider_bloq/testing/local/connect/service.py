@@ -10,17 +10,17 @@ import aiohttp
 from aiohttp import web
 
 from airflow_provider_bloq.testing.local.backend import Backend
-from airflow_provider_bloq.testing.local.connect.access import Door, PathKeys, named_chain
+from airflow_provider_bloq.testing.local.connect.access import ChainAccess, PathKeyStore, named_chain
 from airflow_provider_bloq.testing.local.connect.chain import UtxoChain
 from airflow_provider_bloq.testing.local.connect.rest import (
-    AddressesApi,
-    BlocksApi,
-    StatusApi,
-    TransactionsApi,
+    AddressesRoutes,
+    BlocksRoutes,
+    StatusRoutes,
+    TransactionsRoutes,
 )
-from airflow_provider_bloq.testing.local.connect.stream import Hub
-from airflow_provider_bloq.testing.local.connect.stream_api import StreamApi
-from airflow_provider_bloq.testing.local.errors import UnknownThing
+from airflow_provider_bloq.testing.local.connect.stream import SocketSessions
+from airflow_provider_bloq.testing.local.connect.stream_api import StreamRoutes
+from airflow_provider_bloq.testing.local.errors import LocalBloqNotFound
 from airflow_provider_bloq.testing.local.gateway import read_rpc_body
 from airflow_provider_bloq.testing.local.inbound import body_of
 from airflow_provider_bloq.testing.local.pipeline import plain_application, service_application
@@ -30,7 +30,7 @@ from airflow_provider_bloq.testing.local.upstreams import LazyUpstream, default_
 __all__ = [
     "EVM_CHAINS",
     "ConnectService",
-    "EvmApi",
+    "EvmRoutes",
 ]
 
 
@@ -39,11 +39,11 @@ EVM_CHAINS = ("eth", "etc", "kotti", "ropsten")
 
 
 @dataclass(frozen=True, slots=True)
-class EvmApi:
+class EvmRoutes:
     """The route of JSON-RPC."""
 
     backend: Backend
-    keys: PathKeys
+    keys: PathKeyStore
     chains: Mapping[str, LazyUpstream]
     session: aiohttp.ClientSession
 
@@ -95,28 +95,28 @@ class ConnectService:
         makers = backend.options.connect_upstreams
         if makers is None:
             makers = default_connect_upstreams()
-        self._keys = PathKeys()
-        self.hub = Hub(backend)
+        self._keys = PathKeyStore()
+        self.sessions = SocketSessions(backend)
         #: The chains of its REST API, for others to use.
-        self.lent = {name: LazyUpstream(name, makers.get(name)) for name in _UTXO_CHAINS}
+        self.shared_chains = {name: LazyUpstream(name, makers.get(name)) for name in _UTXO_CHAINS}
         self._utxo = {
-            name: UtxoChain(name, upstream, self._session, self.hub.tell)
-            for name, upstream in self.lent.items()
+            name: UtxoChain(name, upstream, self._session, self.sessions.tell)
+            for name, upstream in self.shared_chains.items()
         }
         self._evm = {name: LazyUpstream(name, makers.get(name)) for name in EVM_CHAINS}
-        self.hub.follow(self._utxo)
+        self.sessions.follow(self._utxo)
 
     def application(self) -> web.Application:
         """Make the application: REST, JSON-RPC and the stream."""
-        door = Door(self._backend, self._utxo)
+        access = ChainAccess(self._backend, self._utxo)
         rest = [
-            *AddressesApi(door).routes(),
-            *BlocksApi(door).routes(),
-            *TransactionsApi(door).routes(),
-            *StatusApi(door).routes(),
+            *AddressesRoutes(access).routes(),
+            *BlocksRoutes(access).routes(),
+            *TransactionsRoutes(access).routes(),
+            *StatusRoutes(access).routes(),
         ]
-        rpc = EvmApi(self._backend, self._keys, self._evm, self._session).routes()
-        stream = StreamApi(self._backend, door, self.hub).routes()
+        rpc = EvmRoutes(self._backend, self._keys, self._evm, self._session).routes()
+        stream = StreamRoutes(self._backend, access, self.sessions).routes()
         application = plain_application(
             self._backend, [*stream, web.get("/", _health), web.get("/status", _health)]
         )
@@ -132,22 +132,22 @@ class ConnectService:
     def create_key(self, chain: str) -> str:
         """Make a path key for the JSON-RPC of a chain and return it.
 
-        :raises UnknownThing: Connect has no JSON-RPC of that chain.
+        :raises LocalBloqNotFound: Connect has no JSON-RPC of that chain.
         """
         if chain not in self._evm:
-            raise UnknownThing(f"JSON-RPC of {chain} in Connect")
+            raise LocalBloqNotFound(f"JSON-RPC of {chain} in Connect")
         return self._keys.create(chain)
 
     def delete_key(self, key: str) -> None:
         """Delete a path key.
 
-        :raises UnknownThing: There is no such key.
+        :raises LocalBloqNotFound: There is no such key.
         """
         self._keys.delete(key)
 
     async def close(self) -> None:
         """Stop all that was started."""
-        await self.hub.close()
+        await self.sessions.close()
         await asyncio.gather(
             *(chain.close() for chain in self._utxo.values()),
             *(chain.stop() for chain in self._evm.values()),

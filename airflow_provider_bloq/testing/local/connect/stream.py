@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_bloq.testing.local.backend import Backend
 from airflow_provider_bloq.testing.local.connect.chain import ChainChanges, UtxoChain
-from airflow_provider_bloq.testing.local.connect.index import IndexedBlock, Transaction
+from airflow_provider_bloq.testing.local.connect.index import IndexedBlock, IndexedTransaction
 from airflow_provider_bloq.testing.local.connect.packets import (
     CLOSE,
     CONNECT,
@@ -34,8 +34,8 @@ from airflow_provider_bloq.testing.local.tokens import Grant
 __all__ = [
     "EXPIRED",
     "INV",
-    "Hub",
-    "Session",
+    "SocketSession",
+    "SocketSessions",
     "events_of",
     "rooms_of",
 ]
@@ -45,7 +45,7 @@ __all__ = [
 INV = "inv"
 
 
-class Session:
+class SocketSession:
     """A connection from its opening to its end.
 
     :param sid: Its id, which is a credential.
@@ -147,7 +147,7 @@ def rooms_of(arguments: Iterable[Any]) -> list[str]:
 
 
 def events_of(
-    subject: Transaction | IndexedBlock, rooms: frozenset[str] | set[str], options: LocalBloqOptions
+    subject: IndexedTransaction | IndexedBlock, rooms: frozenset[str] | set[str], options: LocalBloqOptions
 ) -> Iterator[str]:
     """Write the events by which a connection in these rooms learns of a transaction or a block."""
     if isinstance(subject, IndexedBlock):
@@ -163,7 +163,7 @@ def events_of(
             yield event_packet(address, {"address": address, "txid": subject.txid})
 
 
-def _invitation(transaction: Transaction) -> dict[str, Any]:
+def _invitation(transaction: IndexedTransaction) -> dict[str, Any]:
     return {
         "txid": transaction.txid,
         "valueOut": coins(transaction.value_out()),
@@ -180,13 +180,13 @@ EXPIRED = "jwt expired"
 _PAUSE = 0.05
 
 
-class Hub:
+class SocketSessions:
     """The connections of one running service. Touched on the event loop only."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._chains: Mapping[str, UtxoChain] = {}
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, SocketSession] = {}
         self._held: list[tuple[str, ChainChanges]] | None = None
         #: Chains whose node did not answer at the last look.
         self._deaf: set[str] = set()
@@ -196,13 +196,13 @@ class Hub:
         """Name the chains that are looked at while somebody listens."""
         self._chains = chains
 
-    def open(self, chain: str, grant: Grant, upgrades: list[str]) -> Session:
+    def open(self, chain: str, grant: Grant, upgrades: list[str]) -> SocketSession:
         """Open a connection and greet it.
 
         :param upgrades: Names of the ways to carry it that it may change to.
         """
         options = self._backend.options
-        session = Session(
+        session = SocketSession(
             secrets.token_urlsafe(15),
             chain,
             grant,
@@ -218,16 +218,16 @@ class Hub:
             self._watching = asyncio.create_task(self._watch())
         return session
 
-    def find(self, sid: str) -> Session | None:
+    def find(self, sid: str) -> SocketSession | None:
         """Return the connection of an id, until it was forgotten."""
         return self._sessions.get(sid)
 
-    def forget(self, session: Session) -> None:
+    def forget(self, session: SocketSession) -> None:
         """Let go of a connection."""
         session.end()
         self._sessions.pop(session.sid, None)
 
-    def received(self, session: Session, packet: str) -> None:
+    def received(self, session: SocketSession, packet: str) -> None:
         """Act on what a client sent. One that sends nonsense is hung up on."""
         session.alive_at = asyncio.get_running_loop().time()
         kind, rest = packet[:1], packet[1:]
@@ -280,7 +280,7 @@ class Hub:
         if self._watching is not None:
             await self._watching
 
-    def _heard(self, session: Session, packet: SocketPacket) -> None:
+    def _heard(self, session: SocketSession, packet: SocketPacket) -> None:
         if packet.namespace != ROOT:
             # Nobody is in another namespace, so what else is said there is not heard.
             if packet.kind == "0":
@@ -290,7 +290,7 @@ class Hub:
         elif packet.kind == "2":
             self._asked(session, packet)
 
-    def _asked(self, session: Session, packet: SocketPacket) -> None:
+    def _asked(self, session: SocketSession, packet: SocketPacket) -> None:
         name, *arguments = packet.data if isinstance(packet.data, list) and packet.data else [None]
         if name == "subscribe":
             session.join(rooms_of(arguments))

@@ -14,7 +14,7 @@ from aiohttp import WSMsgType, web
 
 from airflow_provider_bloq.testing.local.authentication import ANY_ACCESS, bearer_grant
 from airflow_provider_bloq.testing.local.backend import Backend
-from airflow_provider_bloq.testing.local.connect.access import Door
+from airflow_provider_bloq.testing.local.connect.access import ChainAccess
 from airflow_provider_bloq.testing.local.connect.packets import (
     CLOSE,
     NOOP,
@@ -26,14 +26,14 @@ from airflow_provider_bloq.testing.local.connect.packets import (
     read_payload,
     write_payload,
 )
-from airflow_provider_bloq.testing.local.connect.stream import EXPIRED, Hub, Session
-from airflow_provider_bloq.testing.local.fault_actions import Withheld, carry_out
+from airflow_provider_bloq.testing.local.connect.stream import EXPIRED, SocketSession, SocketSessions
+from airflow_provider_bloq.testing.local.fault_actions import NoResponse, apply_fault
 from airflow_provider_bloq.testing.local.faults import ArmedFault, FaultKind
 from airflow_provider_bloq.testing.local.inbound import body_of
 from airflow_provider_bloq.testing.local.problems import ApiProblem, problem_response
 
 __all__ = [
-    "StreamApi",
+    "StreamRoutes",
 ]
 
 
@@ -49,12 +49,12 @@ _OF_BODIES = frozenset({FaultKind.STALL_BODY, FaultKind.TRUNCATED_JSON, FaultKin
 
 
 @dataclass(frozen=True, slots=True)
-class StreamApi:
+class StreamRoutes:
     """The route of the stream."""
 
     backend: Backend
-    door: Door
-    hub: Hub
+    access: ChainAccess
+    sessions: SocketSessions
 
     def routes(self) -> list[web.RouteDef]:
         """Return the route."""
@@ -72,19 +72,19 @@ class StreamApi:
             if isinstance(answer, web.Response):
                 return answer
             sockets.append(answer)
-            return Withheld()
+            return NoResponse()
 
         armed = self.backend.faults.take(_SERVICE, request.method, path)
         try:
             if armed is None:
                 answer = await proceed()
             else:
-                answer = await carry_out(_fitting(armed, request), request, self.backend, proceed)
+                answer = await apply_fault(_fitting(armed, request), request, self.backend, proceed)
         except ApiProblem as problem:
             answer = problem_response(problem, self.backend.options)
         if sockets:
             return sockets[0]
-        status = None if isinstance(answer, Withheld) else answer.status
+        status = None if isinstance(answer, NoResponse) else answer.status
         self.backend.counters.answered(_SERVICE, request.method, path, status)
         return answer
 
@@ -99,7 +99,7 @@ class StreamApi:
             return _refused(3, "Bad request")
         if "sid" not in query:
             return await self._open(request, transport)
-        session = self.hub.find(query["sid"])
+        session = self.sessions.find(query["sid"])
         if session is None:
             return _refused(1, "Session ID unknown")
         if transport == _WEBSOCKET:
@@ -118,10 +118,10 @@ class StreamApi:
             if self.backend.options.connect_stream_refusal == "status":
                 raise
             return await self._turn_away(request, transport, problem)
-        chain = self.door.chain(request)
+        chain = self.access.chain(request)
         # What is there already is no news.
         await chain.now()
-        session = self.hub.open(chain.name, grant, [_WEBSOCKET] if transport == _POLLING else [])
+        session = self.sessions.open(chain.name, grant, [_WEBSOCKET] if transport == _POLLING else [])
         if transport == _POLLING:
             return await self._poll(request, session)
         session.upgrade()
@@ -148,9 +148,9 @@ class StreamApi:
         await socket.close()
         return socket
 
-    async def _poll(self, request: web.Request, session: Session) -> web.Response:
+    async def _poll(self, request: web.Request, session: SocketSession) -> web.Response:
         if session.polled or session.on_websocket:
-            self.hub.forget(session)
+            self.sessions.forget(session)
             return _refused(3, "Bad request")
         session.polled = True
         try:
@@ -159,24 +159,24 @@ class StreamApi:
             session.polled = False
         if session.severed:
             _cut(request)
-            return Withheld()
+            return NoResponse()
         if session.ended:
-            self.hub.forget(session)
+            self.sessions.forget(session)
             packets.append(CLOSE)
         return _payload(packets or [NOOP])
 
-    async def _post(self, request: web.Request, session: Session) -> web.Response:
+    async def _post(self, request: web.Request, session: SocketSession) -> web.Response:
         try:
             packets = read_payload(await body_of(request))
         except (ValueError, ApiProblem):
-            self.hub.forget(session)
+            self.sessions.forget(session)
             return _refused(3, "Bad request")
         for packet in packets:
-            self.hub.received(session, packet)
+            self.sessions.received(session, packet)
         return web.Response(text="ok", content_type="text/html")
 
     async def _take_over(
-        self, request: web.Request, session: Session
+        self, request: web.Request, session: SocketSession
     ) -> web.Response | web.WebSocketResponse:
         """Take a connection over from polls, if the client goes through with it."""
         if not session.may_be_taken_over():
@@ -196,15 +196,17 @@ class StreamApi:
             await socket.close()
         return socket
 
-    async def _carry(self, socket: web.WebSocketResponse, request: web.Request, session: Session) -> None:
+    async def _carry(
+        self, socket: web.WebSocketResponse, request: web.Request, session: SocketSession
+    ) -> None:
         sending = asyncio.create_task(_send_all(socket, request, session))
         try:
             async for message in socket:
                 if message.type is not WSMsgType.TEXT:
                     break
-                self.hub.received(session, message.data)
+                self.sessions.received(session, message.data)
         finally:
-            self.hub.forget(session)
+            self.sessions.forget(session)
             await sending
 
     async def _websocket(self, request: web.Request, path: str) -> web.WebSocketResponse:
@@ -214,7 +216,7 @@ class StreamApi:
         return socket
 
 
-async def _send_all(socket: web.WebSocketResponse, request: web.Request, session: Session) -> None:
+async def _send_all(socket: web.WebSocketResponse, request: web.Request, session: SocketSession) -> None:
     with suppress(ConnectionError):
         while packets := await session.take():
             for packet in packets:

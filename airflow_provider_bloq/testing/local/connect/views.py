@@ -13,16 +13,16 @@ from typing import Any
 
 from airflow_provider_bloq.testing.local.connect.index import (
     AddressIndex,
+    AddressTotals,
     IndexedBlock,
-    Input,
-    Output,
-    Standing,
-    Transaction,
-    Unspent,
+    IndexedTransaction,
+    TransactionInput,
+    TransactionOutput,
+    UnspentOutput,
 )
 
 __all__ = [
-    "Shown",
+    "OmittedFields",
     "address_view",
     "block_view",
     "coins",
@@ -36,7 +36,7 @@ _SATOSHI = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class OmittedFields:
     """What of a transaction is left out on request.
 
     :param no_asm: Scripts are not written out in words.
@@ -55,7 +55,7 @@ def coins(satoshi: int) -> int | float:
     return satoshi / _SATOSHI if rest else whole
 
 
-def address_view(address: str, sums: Standing, txids: list[str] | None) -> dict[str, Any]:
+def address_view(address: str, sums: AddressTotals, txids: list[str] | None) -> dict[str, Any]:
     """Write an address.
 
     :param txids: Its transactions; None to leave them out.
@@ -72,7 +72,7 @@ def address_view(address: str, sums: Standing, txids: list[str] | None) -> dict[
     return view if txids is None else {**view, "transactions": txids}
 
 
-def unspent_view(index: AddressIndex, coin: Unspent) -> dict[str, Any]:
+def unspent_view(index: AddressIndex, coin: UnspentOutput) -> dict[str, Any]:
     """Write an output that can be spent: with its height, or since when its transaction waits."""
     block = index.block_of(coin.txid)
     view = {
@@ -88,10 +88,10 @@ def unspent_view(index: AddressIndex, coin: Unspent) -> dict[str, Any]:
 
 
 def transaction_view(
-    index: AddressIndex, transaction: Transaction, shown: Shown | None = None
+    index: AddressIndex, transaction: IndexedTransaction, shown: OmittedFields | None = None
 ) -> dict[str, Any]:
     """Write a transaction; the height of one that waits for a block is -1."""
-    left_out = shown or Shown()
+    left_out = shown or OmittedFields()
     block = index.block_of(transaction.txid)
     view: dict[str, Any] = {
         "txid": transaction.txid,
@@ -152,7 +152,7 @@ def _amount(name: str, satoshi: int) -> dict[str, int | float]:
     return {name: coins(satoshi), f"{name}Sat": satoshi}
 
 
-def _input_view(number: int, spent: Input, shown: Shown) -> dict[str, Any]:
+def _input_view(number: int, spent: TransactionInput, shown: OmittedFields) -> dict[str, Any]:
     if spent.spends is None or spent.source is None:
         return {"coinbase": spent.script, "sequence": spent.sequence, "n": number}
     view: dict[str, Any] = {
@@ -170,7 +170,9 @@ def _input_view(number: int, spent: Input, shown: Shown) -> dict[str, Any]:
     return view | {"scriptSig": _script(spent.script, spent.asm, shown)}
 
 
-def _output_view(index: AddressIndex, txid: str, number: int, output: Output, shown: Shown) -> dict[str, Any]:
+def _output_view(
+    index: AddressIndex, txid: str, number: int, output: TransactionOutput, shown: OmittedFields
+) -> dict[str, Any]:
     script = _script(output.script, output.asm, shown)
     if output.address is not None:
         script |= {"addresses": [output.address]}
@@ -190,5 +192,5 @@ def _output_view(index: AddressIndex, txid: str, number: int, output: Output, sh
     }
 
 
-def _script(script: str, asm: str, shown: Shown) -> dict[str, Any]:
+def _script(script: str, asm: str, shown: OmittedFields) -> dict[str, Any]:
     return {"hex": script} if shown.no_asm else {"hex": script, "asm": asm}

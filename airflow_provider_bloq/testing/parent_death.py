@@ -1,7 +1,7 @@
-"""Run a command that ends when the process that started it ends, however that ends.
+"""Run a command that ends when its parent process ends, for whatever reason.
 
-Run as a script: ``python -I -S tether.py PARENT_PID COMMAND [ARGUMENT ...]``. It is a process of its
-own, not a ``preexec_fn``, since Python code between fork and exec may deadlock in a threaded program.
+Run as a script: ``python -I -S parent_death.py PARENT_PID COMMAND [ARGUMENT ...]``. This is a
+program instead of a ``preexec_fn`` because Python code between fork and exec may deadlock in a threaded program.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ __all__ = [
 
 #: From ``<sys/prctl.h>``.
 _PR_SET_PDEATHSIG = 1
-#: Seconds between two looks at the parent where the kernel does not tell of its death.
+#: Seconds between two checks of the parent, if the kernel does not signal its death.
 _LOOK_EVERY = 0.5
-#: What a shell answers for a command that it cannot run.
+#: Exit status of a shell for a command that it cannot run.
 _CANNOT_RUN = 127
 
 
 def become(parent: int, argv: list[str]) -> int:
-    """Linux: bind this process to its parent, then turn into the command (same pid).
+    """On Linux: request the parent-death signal, then replace this process by the command.
 
     :param parent: Process id of the expected parent.
     :param argv: The command.
-    :return: Only if the command could not be run, the exit status.
+    :return: The exit status if the command could not be run; otherwise this does not return.
     """
     import ctypes
 
@@ -40,7 +40,7 @@ def become(parent: int, argv: list[str]) -> int:
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         return _refuse(argv, os.strerror(ctypes.get_errno()))
     if os.getppid() != parent:
-        # The parent died before the request was made; no signal will come for it.
+        # The parent died before the request; there will be no signal.
         return _refuse(argv, "the parent process has ended")
     try:
         os.execvp(argv[0], argv)
@@ -49,11 +49,10 @@ def become(parent: int, argv: list[str]) -> int:
 
 
 def watch(parent: int, argv: list[str]) -> int:
-    """Elsewhere: run the command as a child and kill it once the parent is no longer ours.
+    """On other systems: run the command as a child, kill it once the parent has ended, and return its exit status.
 
     :param parent: Process id of the expected parent.
     :param argv: The command.
-    :return: Exit status of the command.
     """
     child: subprocess.Popen[bytes] | None = None
     stopped = threading.Event()
@@ -63,7 +62,7 @@ def watch(parent: int, argv: list[str]) -> int:
         if child is not None:
             child.terminate()
 
-    # Before the start: a signal in between would leave the command behind.
+    # Before the start, so that no signal leaves the command behind.
     signal.signal(signal.SIGTERM, stop)
     try:
         child = subprocess.Popen(argv)
