@@ -1,4 +1,4 @@
-"""What the tests of the commands share: a local Bloq with a real Vault, and a way to call a command."""
+"""Fixtures for the tests of the commands: a local Bloq with a real Vault, and a way to call a command."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.shared_chain import SharedChain
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a command has said: its exit code, and what it wrote."""
+class Output:
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -31,7 +31,7 @@ class Told:
         return json.loads(self.out)
 
     def stage(self, name: str) -> dict[str, Any]:
-        """What ``doctor --json`` says of a stage."""
+        """The finding of ``doctor --json`` for a stage."""
         (found,) = [stage for stage in self.json["stages"] if stage["stage"] == name]
         return dict(found)
 
@@ -40,10 +40,10 @@ class Told:
         return {stage["stage"]: stage["outcome"] for stage in self.json["stages"]}
 
 
-#: Defines the connection anew, with extras and other fields changed.
+#: Redefines the connection with changed extras and other fields.
 Connect = Callable[..., None]
 #: Calls a command.
-Call = Callable[..., Told]
+Call = Callable[..., Output]
 
 
 @pytest.fixture(scope="session")
@@ -85,16 +85,18 @@ def call(
 ) -> Iterator[Call]:
     """Call ``airflow-bloq`` with the connection of the stack, unless the test has defined another."""
     connect()
-    # The command itself sets it, and for good.
+    # The command sets it for the rest of the process.
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     shared_providers.forget()
 
-    def called(*arguments: str) -> Told:
+    def called(*arguments: str) -> Output:
         capsys.readouterr()
-        code = main(arguments)
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
         written = capsys.readouterr()
-        return Told(code, written.out, written.err)
+        assert isinstance(ended.value.code, int)
+        return Output(ended.value.code, written.out, written.err)
 
     yield called
     shared_providers.forget()
