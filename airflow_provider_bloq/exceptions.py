@@ -1,6 +1,6 @@
-"""What can go wrong, as types: a caller decides on the class and its fields, never on the text.
+"""The errors of this provider: decide on the class and its fields, never on the text.
 
-No message holds a token, a key, a password or the body of the token endpoint.
+No message contains a token, a key, a password or the body of a response from the token endpoint.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ __all__ = [
 
 
 class BloqError(Exception):
-    """Root of every error of this provider."""
+    """Base of all errors of this provider."""
 
-    #: Whether the same call may succeed later with nothing changed by hand.
+    #: Whether the same call may succeed later without anybody changing anything.
     retryable: bool = False
 
     def summary(self) -> dict[str, Any]:
-        """Return the error as plain JSON, such as for a notification. There is no secret in it.
+        """Return the error as plain JSON, such as for a notification. Contains no secret.
 
-        :return: ``error``, the name of the class in this module, also for the kind of it that Airflow does not
-            try again; ``message``; ``retryable``; and ``fields``, a dict of what the class has beyond those.
-            Long texts and lists are cut.
+        :return: ``error``, the name of the class in this module, even if the error is its subclass that Airflow
+            does not retry; ``message``; ``retryable``; and ``fields``, a dict of the other fields. Long texts and
+            lists are cut.
         """
         named = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
         fields = {
@@ -75,19 +75,19 @@ class BloqError(Exception):
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exception's own way calls the class with the message alone, which loses the fields.
-        return _revive, (type(self), self.args, dict(self.__dict__))
+        # By default, pickle calls the class with the message alone, which loses the fields.
+        return _unpickle, (type(self), self.args, dict(self.__dict__))
 
 
-def _revive(cls: type[BloqError], args: tuple[Any, ...], fields: dict[str, Any]) -> BloqError:
+def _unpickle(cls: type[BloqError], args: tuple[Any, ...], fields: dict[str, Any]) -> BloqError:
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(fields)
     return error
 
 
-#: The most characters of a text, and items of a list, in a summary: what a node answers may be of any size.
-_LONGEST_TEXT, _MOST_ITEMS = 1000, 20
+#: Limits of a summary, since a node's answer may be of any size: characters of a text, items of a list.
+_MAX_TEXT, _MAX_ITEMS = 1000, 20
 
 
 def _brief(value: Any) -> Any:
@@ -95,21 +95,21 @@ def _brief(value: Any) -> Any:
         case None | bool() | int() | float():
             return value
         case str():
-            return value if len(value) <= _LONGEST_TEXT else f"{value[: _LONGEST_TEXT - 1]}…"
+            return value if len(value) <= _MAX_TEXT else f"{value[: _MAX_TEXT - 1]}…"
         case BloqError():
             return value.summary()
         case FieldProblem():
             return asdict(value)
         case list() | tuple():
-            return [_brief(one) for one in value[:_MOST_ITEMS]]
+            return [_brief(one) for one in value[:_MAX_ITEMS]]
         case dict():
-            return {str(name): _brief(one) for name, one in list(value.items())[:_MOST_ITEMS]}
+            return {str(name): _brief(one) for name, one in list(value.items())[:_MAX_ITEMS]}
     return type(value).__name__
 
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One wrong setting: which field, what is wrong with it, and what to do about it."""
+    """One wrong setting: its field, the problem and the remedy."""
 
     field: str
     problem: str
@@ -120,10 +120,10 @@ class FieldProblem:
 
 
 class BloqConfigurationError(BloqError):
-    """A setting is wrong; trying again cannot help. Names every wrong field with its remedy.
+    """Raised if a setting is wrong, with every wrong field and its remedy. A retry cannot help.
 
-    :param problems: The wrong fields, all of them.
-    :param where: What they belong to, such as ``connection 'bloq_default'``.
+    :param problems: All wrong fields.
+    :param where: What the fields belong to, such as ``connection 'bloq_default'``.
     """
 
     def __init__(self, problems: Iterable[FieldProblem], where: str | None = None) -> None:
@@ -138,7 +138,7 @@ class BloqConfigurationError(BloqError):
 
     @classmethod
     def of(cls, field: str, problem: str, remedy: str, where: str | None = None) -> BloqConfigurationError:
-        """Make the error for a single field."""
+        """Return the error for a single field."""
         return cls([FieldProblem(field, problem, remedy)], where)
 
     @property
@@ -148,29 +148,29 @@ class BloqConfigurationError(BloqError):
 
 
 class BloqAuthError(BloqError):
-    """The credentials could not be used."""
+    """Base of the errors about credentials."""
 
 
 class BloqClientKeysRejected(BloqAuthError):
-    """Accounts refuses the client keys, and their source holds no others."""
+    """Raised if Accounts rejects the client keys and their source has no newer ones."""
 
 
 class BloqTokenRejected(BloqAuthError):
-    """A service refuses even a token that was made for such a call, or the only one that a reader has."""
+    """Raised if a service rejects a token that was just minted, or the only token that a reader has."""
 
 
 class BloqAccountRejected(BloqAuthError):
-    """Accounts refuses the account's own user and password, which client keys are managed with."""
+    """Raised if Accounts rejects the account's user and password, which manage client keys."""
 
 
 class BloqSharedTokenStale(BloqAuthError):
-    """The shared path holds no access token that is good, and this connection may only read it.
+    """Raised if the shared path holds no valid access token and this connection may only read it.
 
-    Whoever keeps that token fresh, its broker, has not done so in time.
+    The token's broker has not renewed it in time.
 
-    :param path: Where the token is looked for.
-    :param client_id: Client ID that the token there was minted from; None where there is none.
-    :param age: Seconds since it was written, by Vault's clock; None where there is none.
+    :param path: Path of the shared token.
+    :param client_id: Client ID that the stored token was minted from; None if there is no token.
+    :param age: Seconds since the token was written, by Vault's clock; None if there is no token.
     """
 
     retryable = True
@@ -185,20 +185,20 @@ class BloqSharedTokenStale(BloqAuthError):
 
 
 class BloqVaultUnavailable(BloqAuthError):
-    """Vault cannot be reached, is sealed or fails; the client keys could not be read."""
+    """Raised if Vault cannot be reached, is sealed or fails."""
 
     retryable = True
 
 
 class BloqApiError(BloqError):
-    """A service of Bloq answered with an error, or not at all.
+    """Raised if a Bloq service answers with an error or not at all.
 
-    :param message: What happened, for a person.
-    :param status: HTTP status; None where no answer came.
+    :param message: What happened.
+    :param status: HTTP status; None if there was no answer.
     :param code: The ``code`` of the error body, such as ``LimitExceeded``.
     :param title: The ``title`` of a problem body (RFC 9457).
     :param detail: The ``detail`` of a problem body.
-    :param request_id: The service's id of the request, if it sent one.
+    :param request_id: The service's id for the request, if it sent one.
     :param method: HTTP method of the request.
     :param url: URL of the request, without its query.
     """
@@ -226,17 +226,17 @@ class BloqApiError(BloqError):
 
 
 class BloqNotFound(BloqApiError):
-    """The node, cluster or service does not exist or is not this account's."""
+    """Raised if a node, cluster or service does not exist or does not belong to this account."""
 
 
 class BloqQuotaExceeded(BloqApiError):
-    """The account runs as many nodes as its plan allows (``LimitExceeded``)."""
+    """Raised if the account has reached a limit, such as its number of nodes (``LimitExceeded``)."""
 
 
 class BloqRateLimited(BloqApiError):
-    """The service asks for fewer requests.
+    """Raised if a service limits the rate of requests.
 
-    :param retry_after: Seconds to wait as told by the service; None if it did not say.
+    :param retry_after: Seconds to wait, if the service says.
     """
 
     retryable = True
@@ -247,9 +247,9 @@ class BloqRateLimited(BloqApiError):
 
 
 class BloqUnavailable(BloqApiError):
-    """The service could not be reached, failed, or its answer is not usable.
+    """Raised if a service cannot be reached, fails, or gives an unusable answer.
 
-    :param acted: Whether the service may have acted on the request: False where it surely did not.
+    :param acted: Whether the service may have acted on the request; False if it certainly did not.
     """
 
     retryable = True
@@ -260,9 +260,9 @@ class BloqUnavailable(BloqApiError):
 
 
 class BloqCertificateError(BloqApiError):
-    """The certificate of a node is not the expected one, or none was pinned. Nothing was sent.
+    """Raised if the certificate of a node is not the pinned one, or none is pinned. Nothing was sent.
 
-    :param fingerprint: SHA-256 fingerprint that the node showed, in lower-case hex.
+    :param fingerprint: SHA-256 fingerprint of the node's certificate, in lower-case hex.
     """
 
     def __init__(self, message: str, *, fingerprint: str | None = None, **fields: Any) -> None:
@@ -271,13 +271,13 @@ class BloqCertificateError(BloqApiError):
 
 
 class BloqUnsafeAddress(BloqError):
-    """The API names an address for a node that no credential may be sent to. Nothing was sent."""
+    """Raised if the API returns a node address that must not receive credentials. Nothing was sent."""
 
 
 class BloqAmbiguousCreate(BloqApiError):
-    """A create got no answer, and it cannot be told which node, if any, came of it.
+    """Raised if a create got no answer and it is unknown which node, if any, it created.
 
-    :param candidates: Ids of the nodes that may have come of it. None of them was touched.
+    :param candidates: Ids of the nodes that it may have created. None of them was changed.
     """
 
     def __init__(self, message: str, *, candidates: Iterable[str] = (), **fields: Any) -> None:
@@ -286,7 +286,7 @@ class BloqAmbiguousCreate(BloqApiError):
 
 
 class BloqRpcError(BloqError):
-    """A node answered a JSON-RPC call with an error object.
+    """Raised if a node answers a JSON-RPC call with an error object.
 
     :param code: The JSON-RPC error code.
     :param message: The node's message.
@@ -303,9 +303,9 @@ class BloqRpcError(BloqError):
 
 
 class BloqCallsFailed(BloqRpcError):
-    """A node answered some of many calls with an error object. Has the fields of the first one.
+    """Raised if a node answers some of many calls with an error object. Has the fields of the first error.
 
-    :param failures: The position of each such call, counted from 0, and its error.
+    :param failures: The position of each failed call, counted from 0, and its error.
     :param total: How many calls were made.
     """
 
@@ -320,25 +320,25 @@ class BloqCallsFailed(BloqRpcError):
 
 
 class BloqResultTooLarge(BloqError):
-    """What a task is to return is larger than its limit. Nothing of it was stored.
+    """Raised if a task's result is larger than its limit. Nothing was stored.
 
-    :param size: Its size in bytes, as JSON.
-    :param limit: The most that the task may return.
+    :param size: Size of the result in bytes of JSON.
+    :param limit: Largest size allowed.
     """
 
     def __init__(self, size: int, limit: int) -> None:
         self.size = size
         self.limit = limit
         super().__init__(
-            f"The result is {size} bytes of JSON, more than result_limit ({limit}). Give a result_path to store such "
-            "results at, have a response_filter take what is needed of them, or raise the limit."
+            f"The result is {size} bytes of JSON, more than result_limit ({limit}). Give a result_path to store "
+            "large results, a response_filter to select the parts that are needed, or a higher limit."
         )
 
 
 class BloqNotStarted(BloqApiError):
-    """A node was created, but it is not known to have started. It still exists, and costs money.
+    """Raised if a node was created but may not have started. It may still exist and cost money.
 
-    :param node_id: Its id, by which it can be looked at and deleted.
+    :param node_id: Id of the node.
     """
 
     def __init__(self, message: str, *, node_id: str, **fields: Any) -> None:
@@ -347,9 +347,9 @@ class BloqNotStarted(BloqApiError):
 
 
 class BloqUpdateNotDone(BloqError):
-    """A cluster's update is over, but the cluster is not what it was to become: it was stopped, or failed.
+    """Raised if a cluster's update ended without its effect: it was aborted, it failed, or the cluster was stopped.
 
-    :param cluster_id: The cluster's id.
+    :param cluster_id: Id of the cluster.
     """
 
     def __init__(self, message: str, *, cluster_id: str) -> None:
@@ -358,9 +358,9 @@ class BloqUpdateNotDone(BloqError):
 
 
 class BloqTransactionFailed(BloqError):
-    """A transaction did not do what it was sent for, or will not.
+    """Base of the errors about a transaction without the desired effect.
 
-    :param tx_hash: Its hash.
+    :param tx_hash: Hash of the transaction.
     """
 
     def __init__(self, message: str, *, tx_hash: str) -> None:
@@ -369,7 +369,7 @@ class BloqTransactionFailed(BloqError):
 
 
 class BloqTransactionReverted(BloqTransactionFailed):
-    """A transaction is in the chain, but failed when it was executed: it had no effect but its fee.
+    """Raised if a transaction is in the chain but its execution failed: it only cost its fee.
 
     :param height: Number of its block.
     :param block_hash: Hash of its block.
@@ -382,24 +382,24 @@ class BloqTransactionReverted(BloqTransactionFailed):
 
 
 class BloqTransactionReplaced(BloqTransactionFailed):
-    """Another transaction came into the chain in the place of this one, with its nonce or an input of it."""
+    """Raised if another transaction with the same nonce or an input of this one is in the chain instead."""
 
 
 class BloqTransactionRefused(BloqTransactionFailed):
-    """A node does not take a transaction that was sent to it; ``retryable`` where the reason may pass."""
+    """Raised if a node rejects a transaction; ``retryable`` if the reason may pass."""
 
 
 class BloqTransactionDropped(BloqTransactionFailed):
-    """A transaction is not known to the node (any more), and nothing has taken its place.
+    """Raised if the node does not know a transaction and no other one has replaced it.
 
-    It can still come: whoever has it may send it again.
+    It can still enter the chain if it is sent again.
     """
 
     retryable = True
 
 
 class BloqReorg(BloqError):
-    """The chain was reorganised: blocks that were read are no longer part of it.
+    """Raised if blocks that were read are no longer part of the chain.
 
     :param first: Height of the first block that changed.
     :param last: Height of the last block that had been read.
@@ -414,9 +414,9 @@ class BloqReorg(BloqError):
 
 
 class BloqListShifted(BloqError):
-    """A list changed while it was read in parts, so that some of it may have been missed: begin anew.
+    """Raised if a list changed while it was read in pages, so items may be missing. Read it again.
 
-    :param given: How many of its items were read before.
+    :param given: How many items had been read.
     """
 
     retryable = True
@@ -427,15 +427,15 @@ class BloqListShifted(BloqError):
 
 
 class BloqRotationError(BloqError):
-    """A rotation of client keys has not come to its end; the next try takes it up where it stands."""
+    """Raised if a rotation of client keys is not complete. The next try resumes it."""
 
     retryable = True
 
 
 class BloqRotationOvertaken(BloqRotationError):
-    """Somebody else wrote the client keys in Vault first. The pair made here was removed again.
+    """Raised if another writer changed the client keys in Vault first. The pair created here was deleted again.
 
-    :param winner_version: The version of the secret that stands in Vault instead.
+    :param winner_version: Version of the secret that is in Vault instead.
     """
 
     def __init__(self, message: str, *, winner_version: int) -> None:
@@ -444,9 +444,9 @@ class BloqRotationOvertaken(BloqRotationError):
 
 
 class BloqRotationDisputed(BloqRotationError):
-    """Which of the account's client keys an interrupted rotation made cannot be told; none was deleted.
+    """Raised if it is unknown which client keys an interrupted rotation created. None were deleted.
 
-    :param candidates: Client IDs that may be its own, each with its time of creation as Accounts tells it.
+    :param candidates: Client IDs that it may have created, each with its time of creation according to Accounts.
     """
 
     retryable = False
@@ -457,16 +457,16 @@ class BloqRotationDisputed(BloqRotationError):
 
 
 class BloqRotationHalted(BloqRotationError):
-    """Going on would delete client keys that may still be needed; a person has to look."""
+    """Raised if continuing would delete client keys that may still be needed. A person has to decide."""
 
     retryable = False
 
 
 class BloqWaitTimeout(BloqError):
-    """What a task waited for has not come in time; the text is what was still missing."""
+    """Raised if a wait times out. The text says what was still missing."""
 
 
 class BloqForeignEvent(BloqError):
-    """The triggerer sent what this version of the provider does not know, as during an upgrade."""
+    """Raised if the triggerer sent an event that this version of the provider does not know, as during an upgrade."""
 
     retryable = True

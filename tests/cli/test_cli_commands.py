@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.testing.stack import LocalStack
 from tests.cli.conftest import Call, Connect
+from tests.support.raw_server import RawConnection, RawServer, SeenRequest
 
 
 def test_nodes_are_listed_in_columns_and_as_json(call: Call, node: str) -> None:
@@ -94,3 +97,14 @@ def test_a_table_on_a_terminal(call: Call, node: str, monkeypatch: pytest.Monkey
     assert "━" in shown
     assert node in shown
     assert json.loads(call("nodes", "list", "--json").out), "JSON is never coloured"
+
+
+def test_an_interrupted_command_ends_with_130(call: Call, connect: Connect) -> None:
+    def interrupt(connection: RawConnection, _: SeenRequest) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        connection.stall()
+
+    with RawServer(interrupt) as server:
+        connect({"nodes_url": server.url})
+        output = call("nodes", "list")
+    assert (output.code, output.out) == (130, "")
