@@ -14,7 +14,7 @@ from airflow.providers.standard.operators.python import PythonOperator
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.retries import DEFAULT_POLICY, policy_argument, tell_if_missing
+from airflow_provider_bloq.hooks.retries import DEFAULT_POLICY, policy_argument, warn_without_retry_policies
 from airflow_provider_bloq.operators.links import LINKS
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class _BloqDecoratedOperator(DecoratedOperator, PythonOperator):
             return await super().aexecute_callable()
 
     def _hand_over(self, hook: object) -> None:
-        tell_if_missing(self.retries)
+        warn_without_retry_policies(self.retries)
         given = inspect.signature(self.python_callable).bind(*self.op_args, **self.op_kwargs).arguments
         whole = inspect.signature(vars(self.python_callable)["__wrapped__"])
         call = inspect.BoundArguments(whole, OrderedDict(given, **{HOOK_PARAMETER: hook}))

@@ -1,4 +1,4 @@
-"""What an older Airflow lacks: told in the log where a task does less for it, once in a process."""
+"""Features that an older Airflow lacks. The first task that would use one logs a warning, once per process."""
 
 from __future__ import annotations
 
@@ -7,41 +7,33 @@ from enum import Enum
 from threading import Lock
 
 __all__ = [
-    "Missing",
+    "MissingFeature",
     "warn_once",
 ]
-
 
 log = logging.getLogger(__name__)
 
 
-class Missing(Enum):
-    """What may be missing, and what follows."""
+class MissingFeature(Enum):
+    """A feature, and what follows from its absence."""
 
-    RETRY_POLICIES = (
-        "has no retry policies: only the task's retries and retry_delay decide what is tried again"
+    RETRY_POLICIES = "has no retry policies: only the task's retries and retry_delay decide about retries"
+    CREATE_JOURNAL = (
+        "has no task state store: a retry of a create does not know what the try before it did, "
+        "so the task fails without a retry once something was created"
     )
-    NOTES_OF_CREATES = (
-        "has no state store for tasks: a retry of a create knows nothing of the try before it, "
-        "so that the task fails for good once something was created"
-    )
-    NOTES_OF_SENSORS = "has no state store for tasks: in reschedule mode each look starts anew"
-    KILLS_OF_TRIGGERS = (
-        "does not tell triggers that their task was killed: while it is deferred, cancel_on_kill does nothing"
-    )
+    POKE_STATE = "has no task state store: in reschedule mode each poke starts from scratch"
+    TRIGGER_ON_KILL = "does not notify triggers when their task is killed: cancel_on_kill does nothing while the task is deferred"
 
 
-_told: set[Missing] = set()
+_warned: set[MissingFeature] = set()
 _lock = Lock()
 
 
-def warn_once(lack: Missing) -> None:
-    """Warn of it, unless this process has been warned before.
-
-    :param lack: What this Airflow lacks.
-    """
+def warn_once(feature: MissingFeature) -> None:
+    """Log the warning unless this process has already done so."""
     with _lock:
-        if lack in _told:
+        if feature in _warned:
             return
-        _told.add(lack)
-    log.warning("This Airflow %s (3.3 is the first that does more).", lack.value)
+        _warned.add(feature)
+    log.warning("This Airflow %s (needs Airflow 3.3).", feature.value)

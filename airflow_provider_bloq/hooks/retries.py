@@ -8,14 +8,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_bloq.flow.backoff import BackoffSettings, advice_on
-from airflow_provider_bloq.hooks._compat import Missing, warn_once
+from airflow_provider_bloq.hooks._compat import MissingFeature, warn_once
 
 __all__ = [
     "CORE_HAS_POLICIES",
     "DEFAULT_POLICY",
     "BloqRetryPolicy",
     "policy_argument",
-    "tell_if_missing",
+    "warn_without_retry_policies",
 ]
 
 
@@ -99,10 +99,10 @@ def policy_argument(policy: RetryPolicy | None) -> dict[str, Any]:
     return {"retry_policy": policy} if CORE_HAS_POLICIES else {}
 
 
-def tell_if_missing(retries: int | None) -> None:
+def warn_without_retry_policies(retries: int | None) -> None:
     """Warn, once in a process, that a running task that may be tried again has no policy, since the core has none.
 
     :param retries: How often the task may be tried again.
     """
     if retries and not CORE_HAS_POLICIES:
-        warn_once(Missing.RETRY_POLICIES)
+        warn_once(MissingFeature.RETRY_POLICIES)

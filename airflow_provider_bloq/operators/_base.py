@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, conf
 
 from airflow_provider_bloq.exceptions import BloqError
-from airflow_provider_bloq.hooks._compat import Missing, warn_once
+from airflow_provider_bloq.hooks._compat import MissingFeature, warn_once
 from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.retries import DEFAULT_POLICY, policy_argument, tell_if_missing
+from airflow_provider_bloq.hooks.retries import DEFAULT_POLICY, policy_argument, warn_without_retry_policies
 from airflow_provider_bloq.operators.links import LINKS
 from airflow_provider_bloq.validation import seconds_of
 
@@ -63,7 +63,7 @@ class BloqOperator(BaseOperator):
     @cached_property
     def hook(self) -> BloqHook:
         """The hook of the connection; made when the task runs."""
-        tell_if_missing(self.retries)
+        warn_without_retry_policies(self.retries)
         return BloqHook(self.bloq_conn_id)
 
 
@@ -202,7 +202,7 @@ class WaitingOperator(CancellingOperator):
 
         cancels = self.cancel_on_kill and cancel
         if cancels and not hasattr(BaseTrigger, "on_kill"):
-            warn_once(Missing.KILLS_OF_TRIGGERS)
+            warn_once(MissingFeature.TRIGGER_ON_KILL)
         trigger = self.trigger_class()(
             bloq_conn_id=self.bloq_conn_id,
             condition=condition_to_json(condition),

@@ -17,7 +17,7 @@ from airflow_provider_bloq.exceptions import (
     BloqWaitTimeout,
 )
 from airflow_provider_bloq.flow.effects import Flow, run_blocking
-from airflow_provider_bloq.hooks._compat import Missing, warn_once
+from airflow_provider_bloq.hooks._compat import MissingFeature, warn_once
 from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.nodes.creation import (
     CreateRecord,
@@ -381,7 +381,7 @@ class BloqCreateOperator(WaitingOperator):
         if store is not None:
             return TaskJournal(store, context, BloqCreateOperator)
         if self.durable:
-            warn_once(Missing.NOTES_OF_CREATES)
+            warn_once(MissingFeature.CREATE_JOURNAL)
         journal = VolatileCreateState(context)
         if created:
             journal.recall(id)

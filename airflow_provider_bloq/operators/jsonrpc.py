@@ -11,7 +11,7 @@ from airflow.sdk.bases.operator import BaseOperatorMeta
 
 from airflow_provider_bloq.exceptions import BloqCallsFailed, BloqConfigurationError, BloqRpcError
 from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
-from airflow_provider_bloq.hooks.retries import tell_if_missing
+from airflow_provider_bloq.hooks.retries import warn_without_retry_policies
 from airflow_provider_bloq.operators._base import BaseAsyncOperator
 from airflow_provider_bloq.operators._lineage import distinct, node_dataset, operator_lineage
 from airflow_provider_bloq.operators._results import (
@@ -377,7 +377,7 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
         """
         from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 
-        tell_if_missing(self.retries)
+        warn_without_retry_policies(self.retries)
         with raise_as_fail_exception():
             # All that can be wrong with what the task was given shows before the node is called. In a
             # thread, since calls that come from other tasks, and connections, are read by what blocks.

@@ -22,10 +22,10 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_bloq.exceptions import BloqError, BloqWaitTimeout
-from airflow_provider_bloq.hooks._compat import Missing, warn_once
+from airflow_provider_bloq.hooks._compat import MissingFeature, warn_once
 from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.retries import DEFAULT_POLICY, policy_argument, tell_if_missing
+from airflow_provider_bloq.hooks.retries import DEFAULT_POLICY, policy_argument, warn_without_retry_policies
 from airflow_provider_bloq.operators.links import LINKS
 from airflow_provider_bloq.validation import number_of, require_whole_number, untemplated
 
@@ -119,7 +119,7 @@ class BloqSensor(BaseSensorOperator):
     @cached_property
     def hook(self) -> BloqHook:
         """The hook of the connection; made when the task runs."""
-        tell_if_missing(self.retries)
+        warn_without_retry_policies(self.retries)
         return BloqHook(self.bloq_conn_id)
 
     def execute(self, context: Any) -> Any:
@@ -187,7 +187,7 @@ class BloqSensor(BaseSensorOperator):
             in_turns = self.reschedule and not self.deferrable
             store = context.get("task_state_store") if in_turns else None
             if in_turns and store is None:
-                warn_once(Missing.NOTES_OF_SENSORS)
+                warn_once(MissingFeature.POKE_STATE)
             self._lookout = ConditionPoller(
                 self.hook,
                 self.condition(),
