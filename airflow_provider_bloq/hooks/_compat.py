@@ -23,7 +23,9 @@ class MissingFeature(Enum):
         "so the task fails without a retry once something was created"
     )
     POKE_STATE = "has no task state store: in reschedule mode each poke starts from scratch"
-    TRIGGER_ON_KILL = "does not notify triggers when their task is killed: cancel_on_kill does nothing while the task is deferred"
+    TRIGGER_ON_KILL = (
+        "does not notify triggers of a kill: cancel_on_kill does nothing while the task is deferred"
+    )
 
 
 _warned: set[MissingFeature] = set()

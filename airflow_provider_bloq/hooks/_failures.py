@@ -1,4 +1,4 @@
-"""Errors that Airflow must not retry, since only a person can mend their cause."""
+"""Errors that a retry cannot help, as subclasses of ``AirflowFailException``, which Airflow never retries."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class BloqConfigurationFailure(BloqConfigurationError, AirflowFailException):
 
 
 class BloqClientKeysRejectedFailure(BloqClientKeysRejected, AirflowFailException):
-    """Accounts refuses the client keys."""
+    """Accounts rejects the client keys."""
 
 
 class BloqAmbiguousCreateFailure(BloqAmbiguousCreate, AirflowFailException):
-    """A create may have made a node that this task does not know of; a retry may make a second one."""
+    """A create may have made a node unknown to this task; a retry may make a second one."""
 
 
 class BloqNotStartedFailure(BloqNotStarted, AirflowFailException):
@@ -55,11 +55,11 @@ class BloqNotStartedFailure(BloqNotStarted, AirflowFailException):
 
 
 class BloqResultTooLargeFailure(BloqResultTooLarge, AirflowFailException):
-    """A result is larger than its limit, and would be so again."""
+    """A result exceeds its limit, and would do so again."""
 
 
 class BloqAccountRejectedFailure(BloqAccountRejected, AirflowFailException):
-    """Accounts refuses the account's user and password."""
+    """Accounts rejects the account's user and password."""
 
 
 class BloqRotationDisputedFailure(BloqRotationDisputed, AirflowFailException):
@@ -67,48 +67,52 @@ class BloqRotationDisputedFailure(BloqRotationDisputed, AirflowFailException):
 
 
 class BloqRotationHaltedFailure(BloqRotationHalted, AirflowFailException):
-    """A rotation stopped before it would delete client keys that may still be needed."""
+    """A rotation stopped rather than delete client keys that may still be needed."""
 
 
 class BloqUpdateNotDoneFailure(BloqUpdateNotDone, AirflowFailException):
-    """A cluster's update ended without an effect; waiting again would not bring it back."""
+    """A cluster's update ended without effect; waiting again would not bring it back."""
 
 
 class BloqTransactionRevertedFailure(BloqTransactionReverted, AirflowFailException):
-    """A transaction failed when it was executed, which is final."""
+    """A transaction failed on execution, which is final."""
 
 
 class BloqTransactionReplacedFailure(BloqTransactionReplaced, AirflowFailException):
-    """Another transaction took the place of this one, which is final."""
+    """Another transaction replaced this one, which is final."""
 
 
-_FAILURES: tuple[tuple[type[BloqError], type[BloqError]], ...] = (
-    (BloqConfigurationError, BloqConfigurationFailure),
-    (BloqClientKeysRejected, BloqClientKeysRejectedFailure),
-    (BloqAmbiguousCreate, BloqAmbiguousCreateFailure),
-    (BloqNotStarted, BloqNotStartedFailure),
-    (BloqResultTooLarge, BloqResultTooLargeFailure),
-    (BloqAccountRejected, BloqAccountRejectedFailure),
-    (BloqRotationDisputed, BloqRotationDisputedFailure),
-    (BloqRotationHalted, BloqRotationHaltedFailure),
-    (BloqUpdateNotDone, BloqUpdateNotDoneFailure),
-    (BloqTransactionReverted, BloqTransactionRevertedFailure),
-    (BloqTransactionReplaced, BloqTransactionReplacedFailure),
-)
+#: Each class by the error that it is made of.
+_FAILURES: dict[type, type[BloqError]] = {
+    failure.__bases__[0]: failure
+    for failure in (
+        BloqConfigurationFailure,
+        BloqClientKeysRejectedFailure,
+        BloqAmbiguousCreateFailure,
+        BloqNotStartedFailure,
+        BloqResultTooLargeFailure,
+        BloqAccountRejectedFailure,
+        BloqRotationDisputedFailure,
+        BloqRotationHaltedFailure,
+        BloqUpdateNotDoneFailure,
+        BloqTransactionRevertedFailure,
+        BloqTransactionReplacedFailure,
+    )
+}
 
 
 @contextmanager
 def raise_as_fail_exception() -> Iterator[None]:
-    """Raise what no retry can help as an error of both its own class and ``AirflowFailException``."""
+    """Raise errors that a retry cannot help as both their own class and ``AirflowFailException``."""
     try:
         yield
     except AirflowFailException:
         raise
     except BloqError as error:
-        for kind, failure_kind in _FAILURES:
-            if isinstance(error, kind):
-                failure = failure_kind.__new__(failure_kind)
-                failure.args = error.args
-                failure.__dict__.update(error.__dict__)
-                raise failure.with_traceback(error.__traceback__) from error.__cause__
-        raise
+        kind = next((_FAILURES[each] for each in type(error).__mro__ if each in _FAILURES), None)
+        if kind is None:
+            raise
+        failure = kind.__new__(kind)
+        failure.args = error.args
+        failure.__dict__.update(error.__dict__)
+        raise failure.with_traceback(error.__traceback__) from error.__cause__

@@ -1,6 +1,6 @@
-"""The JSON-RPC client of ``BloqHook``, with what other libraries need to make calls of their own.
+"""The JSON-RPC client of ``BloqHook``, which also hands out a session for other libraries.
 
-``BloqHook`` loads this module, and with it ``requests``, when a client is made: never while DAGs are parsed.
+Apart from ``hooks.bloq`` because it loads ``requests``, which must not happen while DAGs are parsed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class OriginBasicAuth(AuthBase):
-    """A node's user and password for the requests to that node; those to others get none.
+    """Signs requests to one node with its user and password, and no others.
 
     :param credentials: User and password.
     :param origin: The node.
@@ -38,7 +38,7 @@ class OriginBasicAuth(AuthBase):
         self._origin = origin
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Sign a request that is about to be sent."""
+        """Sign a request."""
         try:
             is_to_node = Origin.of(request.url or "") == self._origin
         except ValueError:
@@ -52,37 +52,34 @@ class HookRpcClient(RpcClient):
     """Calls the JSON-RPC of one node or cluster; see :class:`~airflow_provider_bloq.rpc.client.RpcApi`.
 
     :param network: The connection's settings for requests.
-    :param auth: Signs with the access token.
-    :param rate_limited: Lets an ``auth`` keep the connection's rate limit.
-    :param observe: Is told of the requests that others send.
+    :param auth: Returns what signs requests: with the access token, or with a node's own credentials.
+    :param observe: Receives the events of the requests that other libraries send.
     """
 
     def __init__(
         self,
         *,
         network: Network,
-        auth: AuthBase,
-        rate_limited: Callable[[AuthBase], AuthBase],
+        auth: Callable[[AuthBase | None], AuthBase],
         observe: Observer,
         **client: Any,
     ) -> None:
         super().__init__(**client)
         self._network = network
         self._auth = auth
-        self._rate_limited = rate_limited
         self._observe = observe
 
     @property
     def url(self) -> str:
-        """The URL of the JSON-RPC; looks the node up on first use. A path key is ``***`` in it."""
+        """The URL of the JSON-RPC, with ``***`` for a path key. Looks the node up on first use."""
         return self._target.url
 
     def get_conn(self) -> requests.Session:
-        """Return a session for this node: with its credentials and its pinned certificate.
+        """Return a session with the node's credentials and its pinned certificate.
 
-        For libraries that take one, such as web3.py's ``HTTPProvider(rpc.url, session=rpc.get_conn())``.
+        For libraries that accept one, such as web3.py's ``HTTPProvider(rpc.url, session=rpc.get_conn())``.
 
-        :raises BloqConfigurationError: It is a chain of Connect.
+        :raises BloqConfigurationError: This is a chain of Connect.
         """
         return self._session
 
@@ -96,11 +93,9 @@ class HookRpcClient(RpcClient):
         if target.path_key is not None:
             raise BloqConfigurationError.of(
                 "node",
-                f"{target.url} is of Connect, whose path is a credential that is in no session",
+                f"{target.url} belongs to Connect; its path holds a credential that must not leave this client",
                 "Use call and batch.",
             )
         origin = Origin.of(target.url)
-        auth = self._auth
-        if target.basic is not None:
-            auth = self._rate_limited(OriginBasicAuth(target.basic, origin))
-        return BloqSession(self._network, auth, target.trust, origin, self._observe)
+        basic = None if target.basic is None else OriginBasicAuth(target.basic, origin)
+        return BloqSession(self._network, self._auth(basic), target.trust, origin, self._observe)

@@ -14,15 +14,14 @@ __all__ = [
 ]
 
 
-# A DAG that imports this gives it to HttpOperator, whose module has loaded requests already.
+# This module loads requests at the top: a DAG imports it for HttpOperator, whose module has loaded it already.
 
 
 class BloqAuth(AuthBase):
-    """An ``auth`` for ``requests`` that signs requests to Bloq and answers a 401 by itself.
+    """An ``auth`` for ``requests`` that signs requests to Bloq and handles a 401.
 
-    ``requests.get(url, auth=BloqAuth("bloq_default"))`` works, and so does
-    ``HttpOperator(auth_type=BloqAuth, ...)``: that calls it with the login and password of its HTTP
-    connection, of which the login then names the ``bloq`` connection.
+    For ``requests.get(url, auth=BloqAuth("bloq_default"))`` and for ``HttpOperator(auth_type=BloqAuth, ...)``. The
+    latter passes the login and password of its HTTP connection: put the id of the ``bloq`` connection into the login.
 
     :param bloq_conn_id: Id of a connection of the type ``bloq``. Nothing is read until a request is made.
     """

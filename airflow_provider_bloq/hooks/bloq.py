@@ -36,13 +36,13 @@ T = TypeVar("T")
 
 
 class BloqHook(BaseHook):
-    """Calls Bloq Cloud with access tokens that it keeps fresh.
+    """Calls Bloq Cloud, and renews the access token.
 
-    The token is shared by all hooks of a task that use the same credential. For code on an event loop
-    there is :class:`~airflow_provider_bloq.hooks.bloq_async.BloqAsyncHook`.
+    All hooks of a task that use the same credential share one token. Code on an event loop uses
+    :class:`~airflow_provider_bloq.hooks.bloq_async.BloqAsyncHook`.
 
-    Whatever it does can raise :class:`~airflow_provider_bloq.exceptions.BloqError`. Of these, wrong
-    settings and refused client keys are ``AirflowFailException`` as well: Airflow does not retry them.
+    Any method may raise :class:`~airflow_provider_bloq.exceptions.BloqError`. Errors that a retry cannot help, such
+    as wrong settings and rejected client keys, are also ``AirflowFailException``: Airflow does not retry them.
 
     :param bloq_conn_id: Id of a connection of the type ``bloq``.
     """
@@ -60,7 +60,7 @@ class BloqHook(BaseHook):
     def settings(self) -> BloqSettings:
         """The connection's settings, read from Airflow once per hook.
 
-        :raises BloqConfigurationError: Something in the connection is wrong; names every such field.
+        :raises BloqConfigurationError: Names every field of the connection that is wrong.
         """
         from airflow_provider_bloq.connection.reading import read_settings
 
@@ -69,14 +69,14 @@ class BloqHook(BaseHook):
 
     @cached_property
     def nodes(self) -> NodesClient:
-        """Nodes: create, list, get, delete, logs, and what is on offer."""
+        """Nodes: create, list, get, delete, read logs, list services."""
         from airflow_provider_bloq.nodes.client import NodesClient
 
         return NodesClient(run=self.run, **self._service)
 
     @cached_property
     def clusters(self) -> ClustersClient:
-        """Clusters: create, list, get, update, delete, and what is on offer."""
+        """Clusters: create, list, get, update, delete, list services."""
         from airflow_provider_bloq.nodes.client import ClustersClient
 
         return ClustersClient(run=self.run, **self._service)
@@ -89,16 +89,16 @@ class BloqHook(BaseHook):
         port: int | None = None,
         path: str | None = None,
     ) -> HookRpcClient:
-        """Return a client for the JSON-RPC of a node or cluster. Nothing is sent until it is used.
+        """Return a client for the JSON-RPC of a node or cluster. Sends nothing yet.
 
-        :param node: A node or cluster, the id of one, what ``BloqCreateNodeOperator`` returned, a URL, or
-            ``connect:<chain>``, which is :meth:`connect_rpc`. A URL is shown the access token only if it belongs
-            to a node that this hook has met by its id, or to the connection's ``rpc_origins``.
+        :param node: A node or cluster, its id, the result of ``BloqCreateNodeOperator``, a URL, or
+            ``connect:<chain>`` as for :meth:`connect_rpc`. A URL gets the access token only if it belongs to a node
+            that this hook has looked up by its id, or to the connection's ``rpc_origins``.
         :param tls_fingerprint: SHA-256 fingerprint of the node's certificate (or several), as
-            ``BloqCreateNodeOperator`` returns it; not needed for what stands in the connection's
-            ``node_fingerprints``, nor for clusters.
-        :param port: The port, where it is not the usual one of the chain.
-        :param path: The path, likewise.
+            ``BloqCreateNodeOperator`` returns it. Not needed for clusters, nor if the connection's
+            ``node_fingerprints`` has it.
+        :param port: The port, if not the chain's usual one.
+        :param path: The path, if not the chain's usual one.
         """
         from airflow_provider_bloq.hooks._account import locator_for, network_of
         from airflow_provider_bloq.hooks._rpc import HookRpcClient
@@ -117,8 +117,7 @@ class BloqHook(BaseHook):
             return HookRpcClient(
                 run=self.run,
                 network=network_of(self.settings),
-                auth=self.auth,
-                rate_limited=self._rate_limited,
+                auth=lambda basic: self.auth if basic is None else self._rate_limited(basic),
                 observe=self._observe,
                 resolver=resolver,
                 bearer=self.bearer,
@@ -126,11 +125,11 @@ class BloqHook(BaseHook):
             )
 
     def connect(self, chain: str, network: str | None = None) -> ConnectClient:
-        """Return a client for the REST API that Connect has for a chain. Nothing is sent until it is used.
+        """Return a client for a chain's REST API in Connect. Sends nothing yet.
 
         :param chain: ``btc`` or ``bch``.
-        :param network: ``mainnet``, ``testnet`` or ``regtest``: whose addresses are accepted. By default
-            ``mainnet``, and ``regtest`` in the environment ``local``.
+        :param network: The network of the addresses: ``mainnet``, ``testnet`` or ``regtest``. By default
+            ``mainnet``, or ``regtest`` in the environment ``local``.
         """
         from airflow_provider_bloq.connect.client import ConnectClient
         from airflow_provider_bloq.hooks._account import rest_of
@@ -140,49 +139,46 @@ class BloqHook(BaseHook):
             return ConnectClient(run=self.run, bearer=self.bearer, policy=self._account.policy, **rest)
 
     def connect_rpc(self, chain: str) -> HookRpcClient:
-        """Return a client for the JSON-RPC that Connect has for a chain. Nothing is sent until it is used.
+        """Return a client for a chain's JSON-RPC in Connect. Sends nothing yet.
 
-        The credential is a path key: that of the extra ``connect_api_keys``, or the field ``connect_<chain>``
-        beside the client keys in Vault. No access token is shown, and no URL that this client shows has the key.
+        The credential is a path key, from the extra ``connect_api_keys`` or from the field ``connect_<chain>``
+        beside the client keys in Vault. It appears in no URL that this client shows. No access token is sent.
 
-        :param chain: ``eth``, ``etc``, ``kotti``, ``ropsten``, or another that ``connect_api_keys`` has.
+        :param chain: ``eth``, ``etc``, ``kotti``, ``ropsten``, or another chain in ``connect_api_keys``.
         """
         return self.rpc(f"{CONNECT}{chain}")
 
     def get_conn(self) -> requests.Session:
-        """Return a session that puts the access token on requests to Bloq, and to nobody else.
+        """Return a session that adds the access token to requests to Bloq only.
 
-        It answers a 401 by itself, has a timeout, and honours proxies and CA settings.
+        It handles a 401, has a timeout, and honours proxy and CA settings.
         """
         return self._session
 
     def get_access_token(self) -> str:
-        """Return a Client Access Token that is good now, masked in logs.
-
-        Ask for it each time it is used: the hook renews it in good time, a copy grows old.
-        """
+        """Return a valid Client Access Token, masked in logs. Call it each time: a stored copy expires."""
         return self.run(self.bearer.provider.token()).secret.reveal()
 
     @cached_property
     def auth(self) -> AuthBase:
-        """The access token as an ``auth`` for ``requests``; see also ``hooks.auth.BloqAuth``."""
+        """An ``auth`` for ``requests`` with the access token; see also ``hooks.auth.BloqAuth``."""
         from airflow_provider_bloq.flow.requests_auth import BearerRequestsAuth
 
         return self._rate_limited(BearerRequestsAuth(lambda: self.bearer, self.run))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Check the connection stage by stage; for the Test button and ``airflow connections test``.
+        """Check the connection stage by stage, for the Test button and ``airflow connections test``.
 
-        Acts by itself: it neither uses nor leaves behind any token in this process.
+        Neither uses nor leaves a cached token of this process.
 
-        :return: Whether it works, and what was found. Holds no secret.
+        :return: Whether it works, and the report, without secrets.
         """
         from airflow_provider_bloq.doctor.checks import check_connection
 
         return check_connection(self.bloq_conn_id)
 
     def run(self, flow: Flow[T], /) -> T:
-        """Run a flow of the clients with this hook's driver, at the connection's rate limit."""
+        """Run a flow with this hook's driver, within the connection's rate limit."""
         with raise_as_fail_exception():
             return self._driver.run(flow if self._rate_limiter is None else self._rate_limiter.over(flow))
 
@@ -221,7 +217,7 @@ class BloqHook(BaseHook):
 
     @cached_property
     def bearer(self) -> BearerAuth:
-        """What signs requests: the token provider that this process shares, and whom the token is shown."""
+        """Signs requests: the process-wide token provider, and the origins that may get the token."""
         from airflow_provider_bloq.auth.cache import shared_providers
 
         with raise_as_fail_exception():

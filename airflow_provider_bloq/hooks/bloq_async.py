@@ -1,4 +1,4 @@
-"""The Connect client of ``BloqAsyncHook``: the REST API, and the stream for those who run on an event loop."""
+"""``BloqAsyncHook``: an Airflow connection as clients for an event loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from airflow_provider_bloq.connect.stream import ReconnectingStream
 from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.validation import CONNECT
@@ -28,10 +27,10 @@ T = TypeVar("T")
 
 
 class BloqAsyncHook:
-    """Calls Bloq Cloud from an event loop, which it never blocks.
+    """Calls Bloq Cloud from an event loop without blocking it.
 
-    Use it in ``async with``: entering reads the connection, leaving closes what was opened. Hooks of
-    one process that use the same credential share its token::
+    Use it in ``async with``: entering reads the connection, leaving closes the sessions. Hooks of one process that
+    use the same credential share one token::
 
         async with BloqAsyncHook("bloq_default") as bloq:
             nodes = await bloq.nodes.list()
@@ -40,7 +39,7 @@ class BloqAsyncHook:
     """
 
     settings: BloqSettings
-    #: By which hooks share tokens: equal for connections with the same credential.
+    #: Equal for connections with the same credential. Hooks with the same key share one token.
     credential_key: str
     nodes: AsyncNodesClient
     clusters: AsyncClustersClient
@@ -62,9 +61,9 @@ class BloqAsyncHook:
         async with AsyncExitStack() as opened:
             with raise_as_fail_exception():
                 self.settings = await aread_settings(self.bloq_conn_id)
-                # Masks in the thread that reads Vault, never on the loop.
+                # Called in the thread that reads Vault, never on the loop.
                 self._account = Account.of(self.settings, mask, RetryPolicy())
-                # Who the Vault connection stands for is read by VaultHook, which blocks.
+                # VaultHook, which reads the Vault connection, blocks.
                 self.credential_key = await in_thread(lambda: self._account.key)
             self._bearer = self._account.bearer(
                 opened.enter_context(shared_providers.lease(self.credential_key, self._account.provider))
@@ -90,7 +89,7 @@ class BloqAsyncHook:
         port: int | None = None,
         path: str | None = None,
     ) -> AsyncRpcClient:
-        """Return a client for the JSON-RPC of a node or cluster; parameters as for :meth:`BloqHook.rpc`."""
+        """Return a client for the JSON-RPC of a node or cluster; see :meth:`.BloqHook.rpc`."""
         from airflow_provider_bloq.hooks._account import locator_for
         from airflow_provider_bloq.rpc.client import AsyncRpcClient
 
@@ -110,7 +109,8 @@ class BloqAsyncHook:
         )
 
     def connect(self, chain: str, network: str | None = None) -> HookConnectClient:
-        """Return a client for Connect's REST API and its stream; parameters as for :meth:`BloqHook.connect`."""
+        """Return a client for Connect's REST API and its stream; see :meth:`.BloqHook.connect`."""
+        from airflow_provider_bloq.connect.stream import ReconnectingStream
         from airflow_provider_bloq.hooks._account import rest_of, stream_of
         from airflow_provider_bloq.hooks._connect import HookConnectClient
 
@@ -122,16 +122,16 @@ class BloqAsyncHook:
         )
 
     def connect_rpc(self, chain: str) -> AsyncRpcClient:
-        """Return a client for Connect's JSON-RPC; parameters as for :meth:`BloqHook.connect_rpc`."""
+        """Return a client for Connect's JSON-RPC; see :meth:`.BloqHook.connect_rpc`."""
         return self.rpc(f"{CONNECT}{chain}")
 
     async def get_access_token(self) -> str:
-        """Return a Client Access Token that is good now, masked in logs; ask for it each time."""
+        """Return a valid Client Access Token, masked in logs. Call it each time: a stored copy expires."""
         token = await self.run(self._bearer.provider.token())
         return token.secret.reveal()
 
     async def run(self, flow: Flow[T], /) -> T:
-        """Run a flow of the clients with this hook's driver, at the connection's rate limit."""
+        """Run a flow with this hook's driver, within the connection's rate limit."""
         rate_limiter = self._account.rate_limiter()
         with raise_as_fail_exception():
             return await self._driver.run(flow if rate_limiter is None else rate_limiter.over(flow))

@@ -35,29 +35,27 @@ else:
 
 @dataclass(frozen=True)
 class BloqRetryPolicy(BackoffSettings, RetryPolicy):
-    """Decides on the errors of this provider, for any task that may raise them::
+    """Decides about retries by the error. For any task that may raise errors of this provider::
 
         @task(retries=5, retry_policy=BloqRetryPolicy())
         def balances(): ...
 
-    - rate limited: wait what the service says, or back off where it does not say;
-    - service, node, network or Vault not available: back off;
-    - client keys refused, quota exceeded, wrong settings, not found, wrong certificate and whatever else
-      would end the same way: fail at once;
-    - what is no error of this provider, and most of what a node answers to a call: as the task's
-      ``retries`` and ``retry_delay`` say.
+    - rate limited: wait as long as the service asks, or back off if it does not say;
+    - service, node, network or Vault unavailable: back off;
+    - client keys rejected, quota exceeded, wrong settings, not found, wrong certificate and any other error that
+      would occur again: fail at once;
+    - errors of other origin, and most errors that a node returns for a call: as the task's ``retries`` and
+      ``retry_delay`` say.
 
-    It never adds tries to the task's ``retries``. ``AirflowFailException`` never reaches it: Airflow fails the
-    task by itself.
+    It never adds tries to the task's ``retries``, and never sees ``AirflowFailException``, which fails the task anyway.
 
-    The operators and sensors of this provider use it where they are given no other: ``retry_policy=None``
-    turns it off.
+    Operators and sensors of this provider use it by default; ``retry_policy=None`` turns it off.
 
-    :param first: Upper bound in seconds of the pause after the first try. It doubles with each try. Half
-        of it is always waited, the other half is jitter.
-    :param cap: Upper bound in seconds of any other pause.
-    :param max_retry_after: Upper bound in seconds of a pause that the service asks for.
-    :raises BloqConfigurationError: One of them is no time to wait.
+    :param first: Upper bound in seconds of the pause after the first try; doubles with each try. One half is fixed,
+        the other is jitter.
+    :param cap: Upper bound in seconds of a pause that the service did not ask for.
+    :param max_retry_after: Upper bound in seconds of a pause that the service asked for.
+    :raises BloqConfigurationError: A bound is not a positive number of seconds.
     """
 
     def evaluate(
@@ -67,7 +65,7 @@ class BloqRetryPolicy(BackoffSettings, RetryPolicy):
         max_tries: int,
         context: Context | None = None,
     ) -> RetryDecision:
-        """Decide by the error of a try; Airflow calls it in the worker."""
+        """Decide by the error; called by Airflow on the worker."""
         advice = advice_on(exception, try_number, random.random(), self)  # noqa: S311 - spreads load only
         if advice is None:
             return RetryDecision.default()
@@ -81,28 +79,25 @@ class BloqRetryPolicy(BackoffSettings, RetryPolicy):
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> Self:
-        """Make the policy of what :meth:`serialize` gave."""
+        """Return the policy that :meth:`serialize` made JSON of."""
         return cls(**data)
 
 
-#: What a task of this provider has where its author says nothing of retries. A constructor must name it as
-#: the default of its parameter ``retry_policy``, and not set it later: only so a mapped task has it too, and
-#: the ``default_args`` of a DAG come before it.
+#: The default policy of this provider's tasks. A constructor must name it as the default of its parameter
+#: ``retry_policy`` and not assign it later: otherwise mapped tasks would lack it, and ``default_args`` could not
+#: override it.
 DEFAULT_POLICY: RetryPolicy | None = BloqRetryPolicy() if CORE_HAS_POLICIES else None
 
 
 def policy_argument(policy: RetryPolicy | None) -> dict[str, Any]:
-    """Return a policy as an argument of the core's operators: none where they would not know it.
-
-    :param policy: The policy of a task; None for none.
-    """
+    """Return the policy as an argument for Airflow's operators; empty if this Airflow has no retry policies."""
     return {"retry_policy": policy} if CORE_HAS_POLICIES else {}
 
 
 def warn_without_retry_policies(retries: int | None) -> None:
-    """Warn, once in a process, that a running task that may be tried again has no policy, since the core has none.
+    """Warn if a task may be retried but this Airflow has no retry policies.
 
-    :param retries: How often the task may be tried again.
+    :param retries: The task's ``retries``.
     """
     if retries and not CORE_HAS_POLICIES:
         warn_once(MissingFeature.RETRY_POLICIES)

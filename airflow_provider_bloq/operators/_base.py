@@ -1,4 +1,4 @@
-"""What all operators of this provider have in common."""
+"""Base classes of the operators: with a connection, with something to undo on kill, with a wait."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ __all__ = [
 
 
 class BloqOperator(BaseOperator):
-    """An operator that acts through one ``bloq`` connection.
+    """An operator with a ``bloq`` connection.
 
     :param bloq_conn_id: Id of the connection.
-    :param retry_policy: Which errors are worth another try, and when. By default
-        :class:`~airflow_provider_bloq.hooks.retries.BloqRetryPolicy`; None for none. Airflow 3.1 and
-        3.2 know no such policies.
+    :param retry_policy: Which errors are retried, and when. By default
+        :class:`~airflow_provider_bloq.hooks.retries.BloqRetryPolicy`; None for none. Ignored on Airflow 3.1 and 3.2,
+        which have no retry policies.
     """
 
     template_fields: Sequence[str] = ("bloq_conn_id",)
@@ -62,21 +62,21 @@ class BloqOperator(BaseOperator):
 
     @cached_property
     def hook(self) -> BloqHook:
-        """The hook of the connection; made when the task runs."""
+        """The hook of the connection."""
         warn_without_retry_policies(self.retries)
         return BloqHook(self.bloq_conn_id)
 
 
 class CancellingOperator(BloqOperator):
-    """An operator that can undo what it has begun when it is killed.
+    """An operator that can undo what it has begun when the task is killed.
 
-    Airflow kills a task that is marked or cleared while it runs, and one whose ``execution_timeout`` has passed.
+    Airflow kills a task that is marked or cleared while it runs, and one past its ``execution_timeout``.
 
-    :param cancel_on_kill: Whether it does. By default what was begun is left alone.
+    :param cancel_on_kill: Whether to undo it. By default it is left alone.
     :param bloq_conn_id: Id of the connection.
     """
 
-    #: Seconds that undoing may take. Airflow ends a process for good 5 s after it asked it to end.
+    #: Seconds that undoing may take. Airflow kills a process 5 s after asking it to terminate.
     kill_budget: ClassVar[float] = 3.0
 
     def __init__(self, *, cancel_on_kill: bool = False, **kwargs: Any) -> None:
@@ -85,22 +85,21 @@ class CancellingOperator(BloqOperator):
 
     @abstractmethod
     def cancellation(self, service: dict[str, Any]) -> Flow[Any] | None:
-        """Make the flow that undoes it; None where nothing was begun.
+        """Return the flow that undoes it; None if nothing was begun.
 
-        :param service: The arguments of a description of an API, such as ``NodesApi``.
+        :param service: The arguments of an API such as ``NodesApi``.
         """
 
     def on_kill(self) -> None:
-        """Undo what was begun, if ``cancel_on_kill`` says so."""
+        """Undo what was begun if ``cancel_on_kill`` is set."""
         if not self.cancel_on_kill:
             return
-        # The task may have been interrupted anywhere, also with a lock in its hands: a thread can be left
-        # waiting for that, this one could not.
+        # The interrupted code may hold a lock. A thread that waits for it can be abandoned, this one cannot.
         thread = Thread(target=self._cancel, name="bloq-on-kill", daemon=True)
         thread.start()
         thread.join(self.kill_budget)
         if thread.is_alive():
-            self.log.warning("Could not be undone in %.0f s; look what is left.", self.kill_budget)
+            self.log.warning("Not undone within %.0f s; check what is left.", self.kill_budget)
 
     def _cancel(self) -> None:
         from airflow_provider_bloq.connection.masking import mask
@@ -110,29 +109,28 @@ class CancellingOperator(BloqOperator):
 
         try:
             settings = self.hook.settings
-            # Sessions and patience of its own: those of the task are in use, and too long.
+            # Own sessions and retries: those of the task are in use, and take too long.
             service = {"url": settings.nodes_url, "bearer": self.hook.bearer, "policy": NO_RETRIES}
             flow = self.cancellation(service)
             if flow is not None:
                 SyncDriver(replace(network_of(settings), timeout=self.kill_budget), mask=mask).run(flow)
         except BloqError as error:
-            self.log.warning("Could not be undone: %s", error)
+            self.log.warning("Not undone: %s", error)
 
 
-#: Seconds after the deadline at which Airflow itself ends a wait that no triggerer cares for.
-BACKSTOP = 120.0
+#: Seconds after the deadline when Airflow ends the wait if no triggerer runs the trigger.
+_TRIGGER_GRACE = 120.0
 
 
 class WaitingOperator(CancellingOperator):
     """An operator that begins something and waits until it is done.
 
-    :param poll_interval: Time between two looks: seconds, or a timedelta; at least 0.1 s.
-    :param timeout: Time to wait, from each try's beginning: seconds, or a timedelta. ``execution_timeout``
-        shortens it.
+    :param poll_interval: Time between two polls: seconds or a timedelta, at least 0.1 s.
+    :param timeout: How long to wait in each try: seconds or a timedelta. ``execution_timeout`` shortens it.
     :param deferrable: Whether to wait in the triggerer.
-    :param cancel_on_kill: Whether to undo what this task has begun if it is killed.
+    :param cancel_on_kill: Whether to undo what this task has begun if the task is killed.
     :param bloq_conn_id: Id of the connection.
-    :raises BloqConfigurationError: A duration is none.
+    :raises BloqConfigurationError: A duration is invalid.
     """
 
     def __init__(
@@ -144,8 +142,7 @@ class WaitingOperator(CancellingOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        # Here, since what is wrong with them would else come out when something was begun already. Both are
-        # seconds from here on: a trigger's arguments are JSON.
+        # Checked here, before anything is begun. Stored as seconds, since a trigger's arguments are JSON.
         with raise_as_fail_exception():
             where = f"task {self.task_id!r}"
             self.poll_interval = seconds_of("poll_interval", poll_interval, where)
@@ -154,32 +151,31 @@ class WaitingOperator(CancellingOperator):
 
     @abstractmethod
     def trigger_class(self) -> type[CancellingTrigger]:
-        """Return the trigger that waits where this operator is deferrable."""
+        """Return the class of the trigger that a deferrable operator waits with."""
 
     def clock(self) -> float:
-        """Return the worker's time, in epoch seconds."""
+        """Return the time in epoch seconds."""
         return time.time()
 
     @property
-    def patience(self) -> float:
-        """Seconds that this try may wait."""
+    def max_wait(self) -> float:
+        """How many seconds this try may wait."""
         limit = self.execution_timeout
         return self.timeout if limit is None else min(self.timeout, limit.total_seconds())
 
     def await_condition(self, condition: Condition, deadline: float, *, cancel: bool, **resume: Any) -> None:
-        """Wait here until a condition holds; or go on in ``execute_complete`` when it does.
+        """Wait until a condition is met; if deferrable, defer to ``execute_complete``.
 
-        :param condition: What is waited for.
-        :param deadline: Until when, in epoch seconds.
-        :param cancel: Whether the trigger has something to undo if the task is killed.
-        :param resume: What ``execute_complete`` is to be given.
-        :raises BloqError: It will not hold any more.
-        :raises BloqWaitTimeout: It does not hold in time.
+        :param deadline: When the wait ends, in epoch seconds.
+        :param cancel: Whether there is something that the trigger should undo if the task is killed.
+        :param resume: Arguments for ``execute_complete``.
+        :raises BloqError: The condition can no longer be met.
+        :raises BloqWaitTimeout: The deadline has passed.
         """
         from airflow_provider_bloq.polling.on_worker import wait_until_met
 
         if self.deferrable:
-            self._wait_in_triggerer(condition, deadline, cancel=cancel, **resume)
+            self._defer_until_met(condition, deadline, cancel=cancel, **resume)
         observe = condition.target.poll_with(self.hook)
         self.hook.run(
             wait_until_met(
@@ -188,11 +184,11 @@ class WaitingOperator(CancellingOperator):
         )
 
     def out_of_execution_time(self) -> None:
-        """Do what Airflow does on the worker when the ``execution_timeout`` passes: the task counts as killed."""
-        if self.patience < self.timeout:
+        """Treat the task as killed if ``execution_timeout`` ended the wait, as Airflow does on the worker."""
+        if self.max_wait < self.timeout:
             self.on_kill()
 
-    def _wait_in_triggerer(
+    def _defer_until_met(
         self, condition: Condition, deadline: float, *, cancel: bool, **resume: Any
     ) -> NoReturn:
         from airflow.triggers.base import BaseTrigger
@@ -215,7 +211,7 @@ class WaitingOperator(CancellingOperator):
             trigger=trigger,
             method_name="execute_complete",
             kwargs={**resume, "deadline": deadline},
-            timeout=timedelta(seconds=max(0.0, deadline - self.clock()) + BACKSTOP),
+            timeout=timedelta(seconds=max(0.0, deadline - self.clock()) + _TRIGGER_GRACE),
         )
 
 
@@ -227,9 +223,8 @@ else:
     except ImportError:
         # Airflow 3.1 has none.
         class BaseAsyncOperator(BaseOperator):
-            """Runs ``aexecute`` to its end on an event loop of its own."""
+            """Stand-in that runs ``aexecute`` on a new event loop."""
 
             def execute(self, context: Any) -> Any:
-                """Run it."""
                 limit = self.execution_timeout.total_seconds() if self.execution_timeout else None
                 return asyncio.run(asyncio.wait_for(self.aexecute(context), limit))

@@ -1,4 +1,4 @@
-"""Operator that changes a cluster and waits until it is what it was to become."""
+"""Operators for Bloq clusters: create, update, abort an update, delete, list and read."""
 
 from __future__ import annotations
 
@@ -28,26 +28,24 @@ __all__ = [
 
 
 class BloqUpdateClusterOperator(WaitingOperator):
-    """Change the capacity, the service or the alias of a cluster, and wait until that is done.
+    """Change the capacity, service or alias of a cluster, and wait until that is done.
 
-    The cluster is read first: what is as wanted, or on its way there, is not asked for again. So a retry, after
-    whatever, goes on where the try before it ended. An update that goes away without having led to what was
-    wanted (it was aborted, or has failed) is ``BloqUpdateNotDone``.
+    Reads the cluster first and requests only what still differs, so a retry continues where the last try ended. If an
+    update disappears without effect (it was aborted or has failed), the task fails with ``BloqUpdateNotDone``.
 
     Returns the cluster as the API describes it, without its user and password.
 
-    :param cluster: Its id, or what ``BloqCreateClusterOperator`` returned.
-    :param capacity: Number of members, 2 to 10; None to leave it.
-    :param service_id: The service to move to, of the same chain and network; None to leave it.
-    :param alias: Its second name; None to leave it.
+    :param cluster: Its id, or the result of ``BloqCreateClusterOperator``.
+    :param capacity: Number of members, 2 to 10; None to keep it.
+    :param service_id: The service to move to, of the same chain and network; None to keep it.
+    :param alias: Its second name; None to keep it.
     :param wait_for_completion: Whether to wait until it is done.
-    :param poll_interval: Time between two looks at the cluster: seconds, or a timedelta; at least 0.1 s.
-    :param timeout: Time to wait, from each try's beginning: seconds, or a timedelta.
-        ``execution_timeout`` shortens it.
+    :param poll_interval: Time between two polls: seconds or a timedelta, at least 0.1 s.
+    :param timeout: How long to wait in each try: seconds or a timedelta. ``execution_timeout`` shortens it.
     :param deferrable: Whether to wait in the triggerer.
     :param cancel_on_kill: Whether to abort the change of service that this try has begun if the task is killed
-        while it waits; see :class:`~airflow_provider_bloq.operators._create.BloqCreateOperator`. Members and
-        alias stay as they were asked for.
+        while it waits; see :class:`~airflow_provider_bloq.operators._create.BloqCreateOperator`. Capacity and
+        alias are not changed back.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -75,36 +73,31 @@ class BloqUpdateClusterOperator(WaitingOperator):
         self.service_id = service_id
         self.alias = alias
         self.wait_for_completion = wait_for_completion
-        #: The cluster, and the service that this try has asked to move it to.
+        #: The cluster, and the service that this try is moving it to.
         self._begun: tuple[str, str] | None = None
 
     def trigger_class(self) -> type[CancellingTrigger]:
-        """See :meth:`.WaitingOperator.trigger_class`."""
         from airflow_provider_bloq.triggers.wait import BloqClusterUpdateTrigger
 
         return BloqClusterUpdateTrigger
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Ask for what is still missing, and wait until it is there.
-
-        :return: The cluster without its credentials.
-        """
+        """Request what still differs, and wait until it is done."""
         from airflow_provider_bloq.nodes.client import update
 
         cluster_id, wanted = self._wanted()
         change = self.hook.run(update(self.hook.clusters, cluster_id, wanted))
-        self.log.info("%s: asked for %s", cluster_id, change)
+        self.log.info("%s: requested %s", cluster_id, change)
         if change.service_id is not None:
             self._begun = (cluster_id, change.service_id)
-        return self._done(cluster_id, wanted, self.clock() + self.patience, begun=self._begun is not None)
+        return self._done(cluster_id, wanted, self.clock() + self.max_wait, begun=self._begun is not None)
 
     def execute_complete(self, context: Any, event: Any, deadline: float, begun: bool) -> dict[str, Any]:
-        """Go on where the trigger has waited.
+        """Continue after the trigger.
 
-        :param event: What it found.
-        :param deadline: Until when to wait, in epoch seconds.
+        :param event: The trigger's event.
+        :param deadline: When the wait ends, in epoch seconds.
         :param begun: Whether this try has begun a change of service.
-        :return: As :meth:`execute`.
         """
         from airflow_provider_bloq.polling.serialization import result_of
 
@@ -116,22 +109,21 @@ class BloqUpdateClusterOperator(WaitingOperator):
         except BloqWaitTimeout:
             self.out_of_execution_time()
             raise
-        except BloqError as bad_news:
-            # Those who look together may do so at a list that is a little older than the change.
+        except BloqError as failure:
+            # Waiters that share a poll may get a list that is slightly older than the change.
             if not self._on_its_way(cluster_id, wanted):
-                raise bad_news
+                raise failure
             return self._done(cluster_id, wanted, deadline, begun=begun)
         self._begun = None
         return result
 
     def cancellation(self, service: dict[str, Any]) -> Flow[Any] | None:
-        """Abort the change of service; see :meth:`.CancellingOperator.cancellation`."""
         from airflow_provider_bloq.nodes.client import ClustersApi, abort_update
 
         if self._begun is None:
             return None
         cluster_id, service_id = self._begun
-        self.log.info("Aborting the update of %s, since the task is killed.", cluster_id)
+        self.log.info("Aborting the update of %s because the task was killed.", cluster_id)
         return abort_update(ClustersApi(**service), cluster_id, only_to=service_id)
 
     def _wanted(self) -> tuple[str, ClusterUpdate]:
@@ -166,15 +158,15 @@ class BloqUpdateClusterOperator(WaitingOperator):
 class BloqCreateClusterOperator(BloqCreateOperator):
     """Create a cluster and wait until it has started.
 
-    Returns the cluster as the API describes it, without its user and password. Hand the result on as the
-    ``node`` of ``BloqJsonRpcOperator`` or as the ``cluster`` of other operators.
+    Returns the cluster as the API describes it, without its user and password. Pass the result as the ``node`` of
+    ``BloqJsonRpcOperator`` or as the ``cluster`` of other operators.
 
-    Retries leave exactly one cluster: see :class:`~airflow_provider_bloq.operators._create.BloqCreateOperator`,
-    which has all other parameters.
+    Retries leave exactly one cluster; see :class:`~airflow_provider_bloq.operators._create.BloqCreateOperator`, also
+    for the other parameters.
 
-    :param service_id: What to create: an id out of ``BloqHook.clusters.services()``.
-    :param auth_type: How the cluster will know its callers: ``jwt`` (the access token), ``basic`` (a user
-        and password of its own) or ``none``.
+    :param service_id: Id of the service to create, from ``BloqHook.clusters.services()``.
+    :param auth_type: How callers authenticate: ``jwt`` (the access token), ``basic`` (the cluster's user and
+        password) or ``none``.
     :param capacity: Number of members, 2 to 10.
     :param alias: A second name for it.
     """
@@ -187,13 +179,11 @@ class BloqCreateClusterOperator(BloqCreateOperator):
         self.alias = alias
 
     def api(self, service: dict[str, Any] | None = None) -> DeploymentsApi[Any]:
-        """See :meth:`.BloqCreateOperator.api`."""
         from airflow_provider_bloq.nodes.client import ClustersApi
 
         return self.hook.clusters if service is None else ClustersApi(**service)
 
     def order(self) -> dict[str, Any]:
-        """See :meth:`.BloqCreateOperator.order`."""
         from airflow_provider_bloq.nodes.client import ClustersApi
         from airflow_provider_bloq.validation import untemplated
 
@@ -201,13 +191,11 @@ class BloqCreateClusterOperator(BloqCreateOperator):
         return ClustersApi.order(self.service_id, self.auth_type, capacity=capacity, alias=self.alias)
 
     def started(self, id: str) -> Condition:  # noqa: A002 - the field's own name
-        """See :meth:`.BloqCreateOperator.started`."""
         from airflow_provider_bloq.nodes.conditions import ClusterState
 
         return ClusterState(id)
 
     def trigger_class(self) -> type[CancellingTrigger]:
-        """See :meth:`.WaitingOperator.trigger_class`."""
         from airflow_provider_bloq.triggers.wait import BloqClusterStartTrigger
 
         return BloqClusterStartTrigger
@@ -216,7 +204,7 @@ class BloqCreateClusterOperator(BloqCreateOperator):
 class _ClusterOperator(BloqOperator):
     """An operator for one cluster.
 
-    :param cluster: Its id, or what ``BloqCreateClusterOperator`` returned.
+    :param cluster: Its id, or the result of ``BloqCreateClusterOperator``.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -228,10 +216,6 @@ class _ClusterOperator(BloqOperator):
 
     @property
     def cluster_id(self) -> str:
-        """The cluster's id.
-
-        :raises BloqConfigurationError: There is none.
-        """
         from airflow_provider_bloq.validation import node_id_of
 
         with raise_as_fail_exception():
@@ -239,17 +223,14 @@ class _ClusterOperator(BloqOperator):
 
 
 class BloqAbortClusterUpdateOperator(_ClusterOperator):
-    """Stop a cluster's change of service. That none is under way (any more) is no error.
+    """Abort a cluster's change of service. Succeeds if none is under way.
 
-    :param cluster: Its id, or what ``BloqCreateClusterOperator`` returned.
+    :param cluster: Its id, or the result of ``BloqCreateClusterOperator``.
     :param bloq_conn_id: Id of the connection.
     """
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Stop the change.
-
-        :return: The cluster afterwards, without its credentials.
-        """
+        """Abort the change, and return the cluster without its credentials."""
         from airflow_provider_bloq.nodes.client import abort_update
 
         cluster = self.hook.run(abort_update(self.hook.clusters, self.cluster_id))
@@ -258,9 +239,9 @@ class BloqAbortClusterUpdateOperator(_ClusterOperator):
 
 
 class BloqDeleteClusterOperator(_ClusterOperator):
-    """Delete a cluster for good. That it is deleted already is no error.
+    """Delete a cluster. Succeeds if it is already deleted.
 
-    :param cluster: Its id, or what ``BloqCreateClusterOperator`` returned.
+    :param cluster: Its id, or the result of ``BloqCreateClusterOperator``.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -272,24 +253,21 @@ class BloqDeleteClusterOperator(_ClusterOperator):
 
 
 class BloqGetClusterOperator(_ClusterOperator):
-    """Read a cluster, as the API describes it, without its user and password.
+    """Read a cluster. Returns it as the API describes it, without its user and password.
 
-    :param cluster: Its id, or what ``BloqCreateClusterOperator`` returned.
+    :param cluster: Its id, or the result of ``BloqCreateClusterOperator``.
     :param bloq_conn_id: Id of the connection.
     """
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Read the cluster.
-
-        :return: The cluster without its credentials.
-        """
+        """Return the cluster without its credentials."""
         return self.hook.clusters.get(self.cluster_id).public()
 
 
 class BloqListClustersOperator(BloqOperator):
-    """List the account's clusters, each as the API describes it, without its user and password.
+    """List the account's clusters, as the API describes them, without users and passwords.
 
-    :param include_stopped: Whether deleted clusters, which stay in Bloq's list, are listed as well.
+    :param include_stopped: Whether to include deleted clusters, which stay on Bloq's list.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -298,10 +276,7 @@ class BloqListClustersOperator(BloqOperator):
         self.include_stopped = include_stopped
 
     def execute(self, context: Any) -> list[dict[str, Any]]:
-        """List the clusters.
-
-        :return: The clusters without their credentials.
-        """
+        """Return the clusters without their credentials."""
         from airflow_provider_bloq.nodes.models import STOPPED
 
         clusters = self.hook.clusters.list()

@@ -25,59 +25,54 @@ __all__ = [
 
 
 class BloqCreateNodeOperator(BloqCreateOperator):
-    """Create a node, wait until it has started, and read the certificate it shows.
+    """Create a node, wait until it has started, and read its certificate.
 
-    Returns the node as the API describes it, without its user and password, and with
-    ``tls_fingerprint``: the SHA-256 fingerprint of its self-signed certificate. Hand the result on as
-    the ``node`` of other operators, which then talk to a server with this certificate only.
+    Returns the node as the API describes it, without its user and password but with ``tls_fingerprint``: the SHA-256
+    fingerprint of its self-signed certificate. Pass the result as the ``node`` of other operators, which then accept
+    this certificate only.
 
-    Retries leave exactly one node: see :class:`~airflow_provider_bloq.operators._create.BloqCreateOperator`,
-    which has all parameters.
+    Retries leave exactly one node; see :class:`~airflow_provider_bloq.operators._create.BloqCreateOperator`, also for
+    the other parameters.
 
-    :param service_id: What to create: an id out of ``BloqHook.nodes.services()``.
-    :param auth_type: How the node will know its callers: ``jwt`` (the access token) or ``basic`` (a user
-        and password of its own).
+    :param service_id: Id of the service to create, from ``BloqHook.nodes.services()``.
+    :param auth_type: How callers authenticate: ``jwt`` (the access token) or ``basic`` (the node's user and password).
     """
 
     def api(self, service: dict[str, Any] | None = None) -> DeploymentsApi[Any]:
-        """See :meth:`.BloqCreateOperator.api`."""
         from airflow_provider_bloq.nodes.client import NodesApi
 
         return self.hook.nodes if service is None else NodesApi(**service)
 
     def order(self) -> dict[str, Any]:
-        """See :meth:`.BloqCreateOperator.order`."""
         from airflow_provider_bloq.nodes.client import NodesApi
 
         return NodesApi.order(self.service_id, self.auth_type)
 
     def started(self, id: str) -> Condition:  # noqa: A002 - the field's own name
-        """See :meth:`.BloqCreateOperator.started`."""
         from airflow_provider_bloq.nodes.conditions import NodeState
 
         return NodeState(id)
 
     def trigger_class(self) -> type[CancellingTrigger]:
-        """See :meth:`.WaitingOperator.trigger_class`."""
         from airflow_provider_bloq.triggers.wait import BloqNodeStartTrigger
 
         return BloqNodeStartTrigger
 
-    def result(self, machine: Any) -> dict[str, Any]:
+    def result(self, deployment: Any) -> dict[str, Any]:
         """Return the node without its credentials, and ``tls_fingerprint``."""
         from airflow_provider_bloq.connection.fields import Environment
         from airflow_provider_bloq.flow.retry import RetryPolicy
         from airflow_provider_bloq.rpc.endpoint import fingerprint_of_new_node
 
         local = self.hook.settings.environment is Environment.LOCAL
-        fingerprint = self.hook.run(fingerprint_of_new_node(machine, local=local, policy=RetryPolicy()))
-        return {**machine.public(), "tls_fingerprint": fingerprint}
+        fingerprint = self.hook.run(fingerprint_of_new_node(deployment, local=local, policy=RetryPolicy()))
+        return {**deployment.public(), "tls_fingerprint": fingerprint}
 
 
 class BloqDeleteNodeOperator(BloqOperator):
-    """Delete a node for good. That it is deleted already is no error.
+    """Delete a node. Succeeds if it is already deleted.
 
-    :param node: Its id, or what ``BloqCreateNodeOperator`` returned.
+    :param node: Its id, or the result of ``BloqCreateNodeOperator``.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -95,9 +90,9 @@ class BloqDeleteNodeOperator(BloqOperator):
 
 
 class BloqListNodesOperator(BloqOperator):
-    """List the account's nodes, each as the API describes it, without its user and password.
+    """List the account's nodes, as the API describes them, without users and passwords.
 
-    :param include_stopped: Whether deleted nodes, which stay in Bloq's list, are listed as well.
+    :param include_stopped: Whether to include deleted nodes, which stay on Bloq's list.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -106,10 +101,7 @@ class BloqListNodesOperator(BloqOperator):
         self.include_stopped = include_stopped
 
     def execute(self, context: Any) -> list[dict[str, Any]]:
-        """List the nodes.
-
-        :return: The nodes without their credentials.
-        """
+        """Return the nodes without their credentials."""
         from airflow_provider_bloq.nodes.models import STOPPED
 
         nodes = self.hook.nodes.list()
@@ -117,9 +109,9 @@ class BloqListNodesOperator(BloqOperator):
 
 
 class BloqGetNodeOperator(BloqOperator):
-    """Read a node, as the API describes it, without its user and password.
+    """Read a node. Returns it as the API describes it, without its user and password.
 
-    :param node: Its id, or what ``BloqCreateNodeOperator`` returned.
+    :param node: Its id, or the result of ``BloqCreateNodeOperator``.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -130,25 +122,22 @@ class BloqGetNodeOperator(BloqOperator):
         self.node = node
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Read the node.
-
-        :return: The node without its credentials.
-        """
+        """Return the node without its credentials."""
         return self.hook.nodes.get(_node_id(self.node)).public()
 
 
 class BloqNodeLogsOperator(BloqStoringOperator):
     """Read the last lines of a node's log.
 
-    Returns what the service gives. Its documents do not say of which shape that is: a list of lines, or
-    an object whose ``data`` is one text.
+    Returns the service's response, whose shape is not documented: a list of lines, or an object whose ``data`` is one
+    string.
 
-    :param node: Its id, or what ``BloqCreateNodeOperator`` returned.
+    :param node: Its id, or the result of ``BloqCreateNodeOperator``.
     :param lines: How many lines.
-    :param result_path: URL of the file on object storage that a log over ``result_limit`` goes to; see
-        :class:`~airflow_provider_bloq.operators._results.BloqStoringOperator`.
-    :param result_conn_id: Connection of that storage, where it does not stand in the URL.
-    :param result_limit: The most bytes of JSON that are returned as they are (1 MiB).
+    :param result_path: URL of a file on object storage for logs larger than ``result_limit``; see
+        :class:`~airflow_provider_bloq.operators._results.BloqStoringOperator`, also for the next two.
+    :param result_conn_id: Connection of that storage, unless the URL names it.
+    :param result_limit: Largest result, in bytes of JSON, that is returned directly (1 MiB).
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -160,10 +149,9 @@ class BloqNodeLogsOperator(BloqStoringOperator):
         self.lines = lines
 
     def execute(self, context: Any) -> Any:
-        """Read the log.
+        """Return the log, or the path of the file with it.
 
-        :return: What the service gives, or the path of the file that has it.
-        :raises BloqResultTooLarge: It is over its limit, and there is no ``result_path``.
+        :raises BloqResultTooLarge: The log exceeds ``result_limit``, and there is no ``result_path``.
         """
         from airflow_provider_bloq.validation import untemplated
 

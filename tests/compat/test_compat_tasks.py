@@ -88,7 +88,7 @@ def test_a_sensor_in_reschedule_mode_tells_once_that_nothing_is_remembered(
 @pytest.fixture
 def nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the process be one that has not told of anything yet."""
-    monkeypatch.setattr(_compat, "_told", set())
+    monkeypatch.setattr(_compat, "_warned", set())
 
 
 def context_of() -> dict[str, Any]:

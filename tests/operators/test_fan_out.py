@@ -378,7 +378,7 @@ def test_where_the_core_has_no_retry_policies_a_task_with_retries_says_so(
 ) -> None:
     operator = fan_out(serve_node(square_all), [3], retries=2)
     monkeypatch.setattr(retries, "CORE_HAS_POLICIES", False)
-    monkeypatch.setattr(_compat, "_told", set())
+    monkeypatch.setattr(_compat, "_warned", set())
     operator.execute(context)
     operator.execute(context)
     assert caplog.text.count("has no retry policies") == 1
