@@ -1,4 +1,8 @@
-"""Those that a rotation deals with: Accounts, Vault and the journal, each behind a flow."""
+"""Rotation of an account's client keys in Vault: create a pair, store it, wait, delete the old pair.
+
+:func:`advance` continues from what the journal says. Each step is recorded before the next one begins, and every
+step may be repeated, so a try can follow one that died anywhere.
+"""
 
 from __future__ import annotations
 
@@ -44,26 +48,25 @@ __all__ = [
     "RotationOutcome",
     "advance",
     "attribute_key",
-    "complete",
-    "dispute",
     "plan",
-    "remove_unnamed",
-    "replace_keys",
-    "require_own_keys",
-    "settle_named",
 ]
+
+log = logging.getLogger(__name__)
+
+#: By how many seconds the clocks of Accounts' machines may differ; its Date header has whole seconds.
+SKEW = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class RotationOptions:
-    """How a rotation is to be done.
+    """How to rotate.
 
     :param grace: Seconds during which both pairs work.
-    :param settle_seconds: Seconds after which a request to Accounts has surely come to its end.
-    :param generation: Tells the tries of one run from those after a clear: the task's ``max_tries``, which every
-        clear raises.
-    :param policy: How patiently requests, proofs and writes are repeated.
-    :param clock: Gives the time in epoch seconds.
+    :param settle_seconds: Seconds after which a request to Accounts has certainly ended.
+    :param generation: Distinguishes the tries of one run from those after a clear: the task's ``max_tries``,
+        which every clear raises.
+    :param policy: How often requests, mints with a new pair and writes are repeated.
+    :param clock: Returns the time in epoch seconds.
     """
 
     grace: float
@@ -74,12 +77,14 @@ class RotationOptions:
 
 
 class RotationContext:
-    """Opens what it needs at first use, and forgets it with itself: make one for each stretch of work.
+    """Accounts, Vault and the journal of one rotation, each behind flows.
+
+    It logs in at first use and keeps the logins: make a new one after a grace period.
 
     :param accounts_url: Base URL of Accounts.
     :param vault: The two secrets in Vault.
     :param journal: The journal of this rotation.
-    :param options: How the rotation is to be done.
+    :param options: How to rotate.
     """
 
     def __init__(
@@ -92,9 +97,9 @@ class RotationContext:
         self._tokens = AccountsTokenEndpoint(accounts_url, options.policy)
         self._account: ClientKeysApi | None = None
 
-    def place(self) -> Flow[str]:
-        """Name what is rotated: Accounts, and the secret in Vault."""
-        secret = yield from run_blocking(self.vault.place)
+    def target(self) -> Flow[str]:
+        """Name what is rotated: the Accounts URL and the secret in Vault."""
+        secret = yield from run_blocking(self.vault.target)
         return f"{self.accounts_url} -> {secret}"
 
     def entry(self) -> Flow[RotationEntry | None]:
@@ -102,34 +107,44 @@ class RotationContext:
         value = yield from run_blocking(self._journal.read)
         return None if value is None else RotationEntry.from_json(value)
 
-    def note(self, entry: RotationEntry) -> Flow[None]:
-        """Write the journal; it is safe when this has ended."""
+    def record(self, entry: RotationEntry) -> Flow[None]:
+        """Write the journal; the entry is stored safely when this ends."""
         yield from run_blocking(partial(self._journal.write, entry.to_json()))
 
-    def forget(self) -> Flow[None]:
+    def clear(self) -> Flow[None]:
         """Empty the journal: nothing is under way any more."""
         yield from run_blocking(self._journal.clear)
 
     def read_keys(self) -> Flow[StoredKeys]:
-        """Read what Vault holds now, and have its secret masked."""
+        """Read the secret in Vault and mask its client secret."""
         stored = yield from run_blocking(self.vault.read_keys)
         yield from mask(stored.keys.client_secret)
         return stored
 
+    def write_keys(self, stored: StoredKeys, keys: ClientKeys | None) -> Flow[int]:
+        """Write the secret in Vault; see :meth:`~airflow_provider_bloq.vault.rotation.RotationVault.write_keys`."""
+        return (yield from run_blocking(partial(self.vault.write_keys, stored, keys)))
+
+    def account(self) -> Flow[ClientKeysApi]:
+        """Return the endpoints of the account, with the login that is in Vault."""
+        if self._account is None:
+            user, password = yield from run_blocking(self.vault.read_login)
+            yield from mask(password)
+            login = AccountLogin(user, password, self.vault.account_description)
+            self._account = ClientKeysApi(url=self.accounts_url, login=login, policy=self.options.policy)
+        return self._account
+
     def list_keys(self) -> Flow[KeyListing]:
         """List the account's pairs."""
-        account = yield from self._logged_in()
-        return (yield from ClientKeysApi.list.flow(account))
+        return (yield from (yield from self.account()).list())
 
     def create_keys(self) -> Flow[ClientKeys]:
-        """Make a pair; raises as :meth:`~..clients.client_keys.ClientKeysApi.create`."""
-        account = yield from self._logged_in()
-        return (yield from ClientKeysApi.create.flow(account))
+        """Create a pair."""
+        return (yield from (yield from self.account()).create())
 
     def delete_keys(self, client_id: str) -> Flow[None]:
-        """Delete a pair; one that is gone already is no error."""
-        account = yield from self._logged_in()
-        yield from ClientKeysApi.delete.flow(account, client_id)
+        """Delete a pair; one that does not exist is ignored."""
+        yield from (yield from self.account()).delete(client_id)
 
     def is_accepted(self, keys: ClientKeys) -> Flow[bool]:
         """Tell whether Accounts mints a token for this pair now."""
@@ -137,13 +152,13 @@ class RotationContext:
             yield from self._tokens.mint(keys, retry=True)
         except GrantRefused as refusal:
             if refusal.error is not None:
-                # Such as the page of a firewall, which has not looked at the keys.
+                # Not about the keys: the page of a firewall, for example.
                 raise refusal.error from None
             return False
         return True
 
-    def is_proved(self, keys: ClientKeys) -> Flow[bool]:
-        """Tell whether Accounts mints for this pair within a few seconds: one just made may need them."""
+    def becomes_accepted(self, keys: ClientKeys) -> Flow[bool]:
+        """Tell whether Accounts mints for this pair within a few seconds, which a new pair may need."""
         for attempt in count(1):
             if (yield from self.is_accepted(keys)):
                 return True
@@ -154,24 +169,259 @@ class RotationContext:
         return False
 
     def served_at(self, listing: KeyListing) -> float:
-        """Return when a list was served: by Accounts' clock, or by this machine's where it does not say."""
+        """Return when a list was served: by Accounts' clock, or by this machine's if Accounts does not say."""
         return listing.served_at if listing.served_at is not None else self.options.clock()
 
     def grace_end(self) -> float:
-        """Return when a grace period ends that begins now, in epoch seconds."""
+        """Return the end of a grace period that begins now, in epoch seconds."""
         return self.options.clock() + self.options.grace
 
-    def _logged_in(self) -> Flow[ClientKeysApi]:
-        if self._account is None:
-            user, password = yield from run_blocking(self.vault.read_login)
-            yield from mask(password)
-            login = AccountLogin(user, password, self.vault.account_description)
-            self._account = ClientKeysApi(url=self.accounts_url, login=login, policy=self.options.policy)
-        return self._account
+
+@dataclass(frozen=True, slots=True)
+class GracePeriod:
+    """Both pairs work; the rotation continues at a later time.
+
+    :param until: That time, in epoch seconds.
+    """
+
+    until: float
 
 
-#: By how many seconds the clocks of Accounts' machines may differ; its Date header has whole seconds.
-SKEW = 5.0
+@dataclass(frozen=True, slots=True)
+class RotationOutcome:
+    """The result of a rotation.
+
+    :param old_client_id: Client ID of the pair that was deleted.
+    :param new_client_id: Client ID of the pair that replaced it.
+    :param previous_kv_version: Version of the secret in Vault that held the old pair.
+    :param kv_version: Version of the secret that the rotation wrote.
+    :param superseded_by: Client ID in Vault at the end, if somebody has written another pair since.
+    """
+
+    old_client_id: str
+    new_client_id: str
+    previous_kv_version: int
+    kv_version: int
+    superseded_by: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> RotationOutcome:
+        """Read the result of :meth:`to_json`."""
+        return cls(**fields)
+
+
+def advance(context: RotationContext) -> Flow[GracePeriod | RotationOutcome]:
+    """Take the rotation as far as possible now; a flow.
+
+    :param context: Made for this call.
+    :return: What to wait for, or the result.
+    :raises BloqRotationError: The rotation did not finish; the class tells whether another try can help.
+    :raises BloqAccountRejected: Accounts refuses the account's login.
+    :raises BloqConfigurationError: A setting is wrong.
+    :raises BloqApiError: Accounts answers with an error, or not at all.
+    :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails.
+    """
+    target = yield from context.target()
+    while True:
+        entry = yield from context.entry()
+        if entry is not None and _is_over(entry, context.options.generation):
+            entry = None
+        if entry is not None and entry.target != target:
+            raise _other_target(entry, target)
+        match entry:
+            case None:
+                yield from _replace_keys(context, target)
+            case RotationEntry(phase=RotationPhase.CREATING):
+                yield from _recover_unnamed(context, entry)
+            case RotationEntry(phase=RotationPhase.CREATED):
+                yield from _recover_named(context, entry)
+            case RotationEntry(phase=RotationPhase.DISPUTED):
+                raise _disputed(entry)
+            case RotationEntry(phase=RotationPhase.DONE):
+                # A worker died after the last step, before Airflow knew of the result.
+                return RotationOutcome.from_json(entry.outcome or {})
+            case RotationEntry(phase=RotationPhase.STORED):
+                if context.options.clock() < entry.grace_until:
+                    return GracePeriod(entry.grace_until)
+                outcome = yield from _complete(context, entry)
+                yield from context.record(
+                    replace(
+                        entry,
+                        phase=RotationPhase.DONE,
+                        generation=context.options.generation,
+                        outcome=outcome.to_json(),
+                    )
+                )
+                return outcome
+
+
+def plan(context: RotationContext) -> Flow[dict[str, Any]]:
+    """Describe what a rotation would do now, and change nothing; a flow.
+
+    Reads both secrets in Vault, logs in to Accounts and lists the account's pairs, so problems with these show.
+    Whether Vault allows the write is not checked.
+
+    :return: JSON values.
+    """
+    stored = yield from context.read_keys()
+    listing = yield from context.list_keys()
+    yield from _require_own_keys(context, stored, listing)
+    old_id = stored.keys.client_id
+    others = len(stored.data) - 2
+    write = f"write it to {context.vault.description} as version {stored.version + 1}, with its {others} other fields"
+    return {
+        "dry_run": True,
+        "old_client_id": old_id,
+        "kv_version": stored.version,
+        "account_pairs": [{"client_id": pair.id, "created_at": pair.created_at} for pair in listing.keys],
+        "steps": [
+            f"create a pair of client keys at {context.accounts_url}",
+            "mint a token with it",
+            write,
+            f"wait {context.options.grace:.0f} s while both pairs work",
+            f"delete the client keys {old_id} at Bloq"
+            if old_id in listing.client_ids
+            else f"delete nothing: the client keys {old_id} no longer exist",
+            "mint a token with the pair that Vault then holds, and list the account's pairs",
+        ],
+    }
+
+
+def _is_over(entry: RotationEntry, generation: int) -> bool:
+    """Tell whether a clear asks for a new rotation, after one that is done or disputed."""
+    return entry.phase in (RotationPhase.DONE, RotationPhase.DISPUTED) and entry.generation != generation
+
+
+def _other_target(entry: RotationEntry, target: str) -> BloqConfigurationError:
+    created = f", new client keys {entry.new_id}" if entry.new_id else ""
+    return BloqConfigurationError.of(
+        "bloq_conn_id",
+        f"this task has begun to rotate {entry.target} (phase {entry.phase}, old client keys {entry.old_id}{created}), "
+        f"but its connection now leads to {target}",
+        "Restore the connection and clear the task to finish that rotation; or finish it by hand and delete the "
+        "journal from the task's state",
+    )
+
+
+def _replace_keys(context: RotationContext, target: str) -> Flow[None]:
+    """Create a pair and write it to Vault. Both pairs work afterwards, and the journal says ``STORED``.
+
+    :raises BloqRotationOvertaken: Somebody else wrote the secret meanwhile.
+    :raises BloqRotationError: Accounts does not accept the new pair.
+    """
+    stored = yield from context.read_keys()
+    listing = yield from context.list_keys()
+    yield from _require_own_keys(context, stored, listing)
+    entry = RotationEntry(
+        phase=RotationPhase.CREATING,
+        target=target,
+        generation=context.options.generation,
+        old_id=stored.keys.client_id,
+        version=stored.version,
+        known_ids=tuple(sorted(listing.client_ids)),
+        listed_at=context.served_at(listing),
+    )
+    yield from context.record(entry)
+    keys = yield from _create(context, entry)
+    log.info("Created client keys %s", keys.client_id)
+    entry = replace(entry, phase=RotationPhase.CREATED, new_id=keys.client_id)
+    try:
+        yield from context.record(entry)
+        if not (yield from context.becomes_accepted(keys)):
+            raise BloqRotationError(
+                f"Accounts created the client keys {keys.client_id} but refuses to mint a token for them. They are "
+                f"not written to Vault, which still holds {entry.old_id}."
+            )
+    except Exception:
+        # Nobody knows the secret of a pair that is not in Vault.
+        yield from _discard(context, keys.client_id)
+        raise
+    version = yield from _write(context, stored, keys)
+    log.info("Wrote client keys %s to %s, version %d", keys.client_id, context.vault.description, version)
+    yield from context.record(entry.stored(version, context.grace_end()))
+
+
+def _require_own_keys(context: RotationContext, stored: StoredKeys, listing: KeyListing) -> Flow[None]:
+    """Refuse to rotate the keys of an account other than the one that logs in.
+
+    Keys that do not work and are not on the list were deleted; replacing them is right.
+    """
+    client_id = stored.keys.client_id
+    if client_id in listing.client_ids:
+        return
+    if (yield from context.is_accepted(stored.keys)):
+        raise BloqConfigurationError.of(
+            "account_vault_path",
+            f"it holds the login of another account: the client keys {client_id} in {context.vault.description} work, "
+            "but that account does not have them",
+            "Write the user and password of the account that has these client keys there",
+            context.vault.account_description,
+        )
+    log.warning("Client keys %s in %s were already deleted at Bloq.", client_id, context.vault.description)
+
+
+def _create(context: RotationContext, entry: RotationEntry) -> Flow[ClientKeys]:
+    try:
+        return (yield from context.create_keys())
+    except BloqError as failure:
+        if not may_have_created(failure, ClientKeysApi.create_url(context.accounts_url)):
+            yield from context.clear()
+            raise
+        log.warning("The answer to the create of client keys was lost; checking whether it created a pair.")
+        yield from _recover_unnamed(context, entry)
+        raise
+
+
+def _write(context: RotationContext, stored: StoredKeys, keys: ClientKeys) -> Flow[int]:
+    """Write the pair to Vault. Check-and-set takes effect once at most, so the write may be repeated."""
+    in_doubt = False
+    for attempt in count(1):
+        try:
+            return (yield from context.write_keys(stored, keys))
+        except BloqVaultUnavailable:
+            in_doubt = True
+            pause = context.options.policy.pause(attempt, None)
+            if pause is None:
+                # Vault may hold the pair. The journal names it, so the next try finds out.
+                raise
+            yield from sleep(pause)
+        except WriteConflict:
+            return (yield from _version_or_overtaken(context, keys))
+        except Exception:
+            # Refused for good. After an unanswered attempt, however, Vault might hold this pair.
+            if not in_doubt:
+                yield from _discard(context, keys.client_id)
+            raise
+    raise AssertionError("count() has no end")
+
+
+def _version_or_overtaken(context: RotationContext, keys: ClientKeys) -> Flow[int]:
+    """Tell a conflict with somebody else's write from one with an earlier attempt of the same write."""
+    current = yield from context.read_keys()
+    if current.keys.client_id == keys.client_id:
+        return current.version
+    yield from _discard(context, keys.client_id)
+    raise BloqRotationOvertaken(
+        f"Somebody else wrote {context.vault.description} during the rotation: it is now version {current.version}, "
+        f"with the client keys {current.keys.client_id}, and was left unchanged. The pair {keys.client_id} that the "
+        "rotation created is not in use.",
+        winner_version=current.version,
+    )
+
+
+def _discard(context: RotationContext, client_id: str) -> Flow[None]:
+    """Delete the new pair, which Vault certainly does not hold; if that fails, the next try does it."""
+    try:
+        yield from context.delete_keys(client_id)
+        yield from context.clear()
+    except Exception as failure:
+        log.warning("Client keys %s could not be deleted again: %s", client_id, failure)
+    else:
+        log.info("Deleted client keys %s again", client_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +437,7 @@ class Attribution:
 
 
 def attribute_key(
-    listing: KeyListing, *, known: Collection[str], in_vault: str, begun_at: float, settle_seconds: float
+    listing: KeyListing, *, known: Collection[str], in_vault: str, listed_at: float, settle_seconds: float
 ) -> Attribution:
     """Find the pair that a create whose answer was lost has made.
 
@@ -200,15 +450,15 @@ def attribute_key(
 
     :param listing: The account's pairs now.
     :param known: Client IDs on the list before the create.
-    :param in_vault: Client ID that Vault holds now.
-    :param begun_at: When the list before was served, in epoch seconds by Accounts' clock.
+    :param in_vault: Client ID in Vault now.
+    :param listed_at: When the list before was served, in epoch seconds by Accounts' clock.
     :param settle_seconds: Seconds after which the create has certainly ended.
     """
     candidates = tuple(
         pair
         for pair in listing.keys
         if may_have_made(
-            pair, known={*known, in_vault}, sent_at=begun_at, settle_seconds=settle_seconds, skew=SKEW
+            pair, known={*known, in_vault}, sent_at=listed_at, settle_seconds=settle_seconds, skew=SKEW
         )
     )
     if len(candidates) == 1 and epoch_seconds(candidates[0].created_at) is not None:
@@ -216,261 +466,99 @@ def attribute_key(
     return Attribution(candidates=candidates)
 
 
-log = logging.getLogger(__name__)
+def _recover_unnamed(context: RotationContext, entry: RotationEntry) -> Flow[None]:
+    """After a create whose answer was lost, delete the pair that it made, whose secret nobody knows.
 
+    Vault cannot hold it: the client ID is recorded before Vault is written.
 
-def remove_unnamed(context: RotationContext, entry: RotationEntry) -> Flow[None]:
-    """After a create whose answer is not known, remove the pair that it made; a flow.
-
-    Its secret is lost, so nobody can use it. It cannot be in Vault: that is written only after the client
-    ID was noted.
-
-    :param entry: The journal, in the phase ``CREATING``.
     :raises BloqRotationDisputed: More than one pair may be it. Nothing is deleted.
     """
     settle_seconds = context.options.settle_seconds
     listing = yield from context.list_keys()
-    left = entry.begun_at + settle_seconds - context.served_at(listing)
-    if left > 0:
-        # The create may still be under way, though nobody waits for its answer any more.
-        yield from sleep(min(left, settle_seconds))
+    remaining = entry.listed_at + settle_seconds - context.served_at(listing)
+    if remaining > 0:
+        # The create may still be under way, although nobody waits for its answer.
+        yield from sleep(min(remaining, settle_seconds))
         listing = yield from context.list_keys()
-    # Read last, so that what somebody has just put into Vault is seen.
+    # Read after the list, to see a pair that somebody has just written to Vault.
     stored = yield from context.read_keys()
-    claim = attribute_key(
+    attribution = attribute_key(
         listing,
         known=entry.known_ids,
         in_vault=stored.keys.client_id,
-        begun_at=entry.begun_at,
+        listed_at=entry.listed_at,
         settle_seconds=settle_seconds,
     )
-    if claim.candidates:
+    if attribution.candidates:
         disputed = replace(
             entry,
             phase=RotationPhase.DISPUTED,
             generation=context.options.generation,
-            candidates=tuple((pair.id, pair.created_at) for pair in claim.candidates),
+            candidates=tuple((pair.id, pair.created_at) for pair in attribution.candidates),
         )
-        yield from context.note(disputed)
-        raise dispute(disputed)
-    if claim.own is not None:
-        log.info(
-            "Removing client keys %s of %s, which an interrupted rotation made",
-            claim.own.id,
-            claim.own.created_at,
-        )
-        yield from context.delete_keys(claim.own.id)
-    yield from context.forget()
+        yield from context.record(disputed)
+        raise _disputed(disputed)
+    if attribution.own is not None:
+        yield from _delete_leftover(context, attribution.own.id)
+    yield from context.clear()
 
 
-def settle_named(context: RotationContext, entry: RotationEntry) -> Flow[None]:
-    """After a create whose client ID is known, tell whether the pair came into Vault; remove it if not; a flow.
-
-    :param entry: The journal, in the phase ``CREATED``; it becomes ``STORED``, or empty.
-    """
+def _recover_named(context: RotationContext, entry: RotationEntry) -> Flow[None]:
+    """After a create whose client ID is recorded, continue if Vault holds the pair; else delete the pair."""
     while True:
         stored = yield from context.read_keys()
         if stored.keys.client_id == entry.new_id:
-            yield from context.note(entry.stored(stored.version, context.grace_end()))
+            yield from context.record(entry.stored(stored.version, context.grace_end()))
             return
-        if stored.version != entry.version or (yield from _fenced(context, stored)):
+        if stored.version != entry.version:
             break
-    log.info("Removing client keys %s, which an interrupted rotation made", entry.new_id)
-    yield from context.delete_keys(entry.new_id)
-    yield from context.forget()
+        # A write of the worker that died may still be on its way, and would leave Vault with a deleted pair. Each
+        # write names the version that it replaces, so writing the secret unchanged shuts that one out.
+        try:
+            yield from context.write_keys(stored, None)
+        except WriteConflict:
+            continue
+    yield from _delete_leftover(context, entry.new_id)
+    yield from context.clear()
 
 
-def _fenced(context: RotationContext, stored: StoredKeys) -> Flow[bool]:
-    """Write the secret as it is, so that no write of the last try can still come through.
-
-    A worker that died may have left one on its way. Were its pair deleted first, that write would leave
-    Vault with a dead one. Each write names the version that it replaces, so a newer version shuts it out.
-    """
-    try:
-        yield from run_blocking(partial(context.vault.write_keys, stored, None))
-    except WriteConflict:
-        return False
-    return True
+def _delete_leftover(context: RotationContext, client_id: str) -> Flow[None]:
+    log.info("Deleting client keys %s, which an interrupted rotation created", client_id)
+    yield from context.delete_keys(client_id)
 
 
-def dispute(entry: RotationEntry) -> BloqRotationDisputed:
-    """Make the error for a disputed rotation."""
-    told = ", ".join(
+def _disputed(entry: RotationEntry) -> BloqRotationDisputed:
+    pairs = ", ".join(
         f"{client_id} (created {created or 'at an unknown time'})" for client_id, created in entry.candidates
     )
     return BloqRotationDisputed(
-        f"An interrupted rotation may have made one of these client keys, whose secret is then lost: {told}. Somebody "
-        "else has made the others, so nothing was deleted. Ask whose they are, delete the one that is nobody's, and "
-        "clear this task: it then begins anew and touches none of these.",
+        f"An interrupted rotation may have created one of these client keys, whose secret is then lost: {pairs}. "
+        "The others belong to somebody else, so nothing was deleted. Find out whose they are, delete the one that "
+        "belongs to nobody, and clear this task: it then starts again and touches none of these.",
         candidates=entry.candidates,
     )
 
 
-def replace_keys(context: RotationContext, place: str) -> Flow[None]:
-    """Bring a new pair into Vault; a flow. Both pairs work when it ends, and the journal says ``STORED``.
+def _complete(context: RotationContext, entry: RotationEntry) -> Flow[RotationOutcome]:
+    """After the grace period, delete the old pair and check that the pair in Vault works.
 
-    :param context: Whom to deal with.
-    :param place: What is rotated, for the journal.
-    :raises BloqRotationOvertaken: Somebody else wrote the secret meanwhile.
-    :raises BloqRotationError: Accounts does not accept the pair that it has just given.
+    :raises BloqRotationHalted: Vault holds the old pair again, or one that does not work: nothing is deleted.
+    :raises BloqRotationError: The old pair still exists, or the pair in Vault no longer works.
     """
-    stored = yield from context.read_keys()
-    listing = yield from context.list_keys()
-    yield from require_own_keys(context, stored, listing)
-    entry = RotationEntry(
-        phase=RotationPhase.CREATING,
-        place=place,
-        generation=context.options.generation,
-        old_id=stored.keys.client_id,
-        version=stored.version,
-        known_ids=tuple(sorted(listing.client_ids)),
-        begun_at=context.served_at(listing),
-    )
-    yield from context.note(entry)
-    keys = yield from _created(context, entry)
-    log.info("Made client keys %s", keys.client_id)
-    entry = replace(entry, phase=RotationPhase.CREATED, new_id=keys.client_id)
-    try:
-        yield from context.note(entry)
-        if not (yield from context.is_proved(keys)):
-            raise BloqRotationError(
-                f"Accounts gave the client keys {keys.client_id} and then refuses to mint a token for them. They are "
-                f"not written to Vault, which holds {entry.old_id} as before."
-            )
-    except Exception:
-        # Whatever it was: nobody knows the secret of a pair that is not in Vault.
-        yield from _discard(context, keys.client_id)
-        raise
-    version = yield from _written(context, stored, keys)
-    log.info("Wrote client keys %s to %s, version %d", keys.client_id, context.vault.description, version)
-    yield from context.note(entry.stored(version, context.grace_end()))
-
-
-def require_own_keys(context: RotationContext, stored: StoredKeys, listing: KeyListing) -> Flow[None]:
-    """Refuse to rotate the keys of another account than the one whose login is given.
-
-    Keys that are dead and not on the list were deleted by somebody: to put living ones in their place is
-    what is needed.
-
-    :raises BloqConfigurationError: They live, and are not this account's.
-    """
-    client_id = stored.keys.client_id
-    if client_id in listing.client_ids:
-        return
-    if (yield from context.is_accepted(stored.keys)):
-        raise BloqConfigurationError.of(
-            "account_vault_path",
-            f"it holds the login of another account: the client keys {client_id} in {context.vault.description} work, "
-            "but are not among that account's",
-            "Write the user and password there of the account that the client keys belong to",
-            context.vault.account_description,
-        )
-    log.warning("Client keys %s in %s were deleted at Bloq already.", client_id, context.vault.description)
-
-
-def _created(context: RotationContext, entry: RotationEntry) -> Flow[ClientKeys]:
-    try:
-        return (yield from context.create_keys())
-    except BloqError as failure:
-        if not may_have_created(failure, ClientKeysApi.CREATE.url(context.accounts_url, {})):
-            yield from context.forget()
-            raise
-        log.warning("The answer to the create of client keys was lost; looking whether it made some.")
-        yield from remove_unnamed(context, entry)
-        raise
-
-
-def _written(context: RotationContext, stored: StoredKeys, keys: ClientKeys) -> Flow[int]:
-    """Write the pair; repeated as often as need be, since a check-and-set write happens once at most."""
-    in_doubt = False
-    for attempt in count(1):
-        try:
-            return (yield from run_blocking(partial(context.vault.write_keys, stored, keys)))
-        except BloqVaultUnavailable:
-            in_doubt = True
-            pause = context.options.policy.pause(attempt, None)
-            if pause is None:
-                # It may have been written. The journal knows the pair; the next try looks.
-                raise
-            yield from sleep(pause)
-        except WriteConflict:
-            return (yield from _version_or_lost(context, keys))
-        except Exception:
-            # Refused for good. Had an attempt before it gone unanswered, Vault might hold this very pair.
-            if not in_doubt:
-                yield from _discard(context, keys.client_id)
-            raise
-    raise AssertionError("count() has no end")
-
-
-def _version_or_lost(context: RotationContext, keys: ClientKeys) -> Flow[int]:
-    """Tell a race that was lost to another from one lost to an earlier attempt of this very write."""
-    current = yield from context.read_keys()
-    if current.keys.client_id == keys.client_id:
-        return current.version
-    yield from _discard(context, keys.client_id)
-    raise BloqRotationOvertaken(
-        f"{context.vault.description} was written by somebody else while it was rotated: it now is version "
-        f"{current.version}, with the client keys {current.keys.client_id}. Nothing of it was changed; the pair "
-        f"{keys.client_id} that was made here is not in use.",
-        winner_version=current.version,
-    )
-
-
-def _discard(context: RotationContext, client_id: str) -> Flow[None]:
-    """Delete the pair that was just made and surely is not in Vault; what fails here the next try does."""
-    try:
-        yield from context.delete_keys(client_id)
-        yield from context.forget()
-    except Exception as failure:
-        log.warning("Client keys %s could not be removed again: %s", client_id, failure)
-    else:
-        log.info("Removed client keys %s again", client_id)
-
-
-@dataclass(frozen=True, slots=True)
-class RotationOutcome:
-    """What a rotation has done.
-
-    :param old_client_id: Client ID of the pair that is deleted.
-    :param new_client_id: Client ID of the pair that was put in its place.
-    :param previous_kv_version: Version of the secret in Vault that held the old pair.
-    :param kv_version: Version of the secret that the rotation wrote.
-    :param superseded_by: Client ID that Vault holds by now, where somebody has written another since.
-    """
-
-    old_client_id: str
-    new_client_id: str
-    previous_kv_version: int
-    kv_version: int
-    superseded_by: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Write it as plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> RotationOutcome:
-        """Read what :meth:`to_json` wrote."""
-        return cls(**fields)
-
-
-def complete(context: RotationContext, entry: RotationEntry) -> Flow[RotationOutcome]:
-    """Delete the old pair and verify that what Vault holds works; a flow.
-
-    :param entry: The journal, in the phase ``STORED``, after the grace period.
-    :raises BloqRotationHalted: Vault holds the old pair again, or one that does not work: nothing is
-        deleted.
-    :raises BloqRotationError: The old pair is still there, or what Vault holds stopped working.
-    """
+    vault = context.vault.description
     stored = yield from context.read_keys()
     if stored.keys.client_id == entry.old_id:
         raise BloqRotationHalted(
-            f"{context.vault.description} holds the old client keys {entry.old_id} again (version {stored.version}): "
-            f"somebody has put them back. Both they and {entry.new_id} were left alone. Delete at Bloq those which "
-            "are not wanted; if the rotation is to go on, write the new ones back and clear this task."
+            f"{vault} holds the old client keys {entry.old_id} again (version {stored.version}): somebody has put "
+            f"them back. Neither they nor {entry.new_id} were deleted. Delete the unwanted pair at Bloq; to continue "
+            "the rotation, write the new pair to Vault again and clear this task."
         )
-    yield from _require_working(context, entry, stored)
+    if not (yield from context.becomes_accepted(stored.keys)):
+        raise BloqRotationHalted(
+            f"Accounts refuses the client keys {stored.keys.client_id} in {vault} (version {stored.version}): "
+            f"somebody has deleted them at Bloq. The old ones, {entry.old_id}, were not deleted. Start a new "
+            "rotation, which replaces the keys that do not work, and delete the old ones afterwards."
+        )
     listing = yield from context.list_keys()
     if entry.old_id in listing.client_ids:
         log.info("Deleting client keys %s", entry.old_id)
@@ -481,134 +569,21 @@ def complete(context: RotationContext, entry: RotationEntry) -> Flow[RotationOut
             f"Accounts still lists the client keys {entry.old_id} after they were deleted."
         )
     stored = yield from context.read_keys()
-    if not (yield from context.is_proved(stored.keys)):
+    in_vault = stored.keys.client_id
+    if not (yield from context.becomes_accepted(stored.keys)):
         raise BloqRotationError(
-            f"Accounts no longer accepts the client keys {stored.keys.client_id} in {context.vault.description} "
-            "since the old ones were deleted. Look whether somebody has deleted these as well."
+            f"Accounts no longer accepts the client keys {in_vault} in {vault} since the old ones were deleted. "
+            "Check whether somebody has deleted these as well."
         )
-    others = sorted(listing.client_ids - {entry.new_id, stored.keys.client_id})
+    others = sorted(listing.client_ids - {entry.new_id, in_vault})
     if others:
-        log.info("Left alone %d other pairs of this account: %s", len(others), ", ".join(others))
-    superseded_by = None if stored.keys.client_id == entry.new_id else stored.keys.client_id
+        log.info("Kept %d other pairs of this account: %s", len(others), ", ".join(others))
+    superseded_by = None if in_vault == entry.new_id else in_vault
     if superseded_by:
         log.warning(
-            "%s holds client keys %s by now: client keys %s, made by this rotation, may be in use nowhere.",
-            context.vault.description,
+            "%s now holds client keys %s; client keys %s, created by this rotation, may not be in use anywhere.",
+            vault,
             superseded_by,
             entry.new_id,
         )
     return RotationOutcome(entry.old_id, entry.new_id, entry.version, entry.kv_version, superseded_by)
-
-
-def _require_working(context: RotationContext, entry: RotationEntry, stored: StoredKeys) -> Flow[None]:
-    if not (yield from context.is_proved(stored.keys)):
-        raise BloqRotationHalted(
-            f"Accounts refuses the client keys {stored.keys.client_id} in {context.vault.description} (version "
-            f"{stored.version}): somebody has deleted them at Bloq. The old ones, {entry.old_id}, were left alone. "
-            "Start a new rotation, which replaces dead client keys, and delete the old ones then."
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class GracePeriod:
-    """Both pairs work; nothing is to be done before a time.
-
-    :param until: That time, in epoch seconds.
-    """
-
-    until: float
-
-
-def advance(context: RotationContext) -> Flow[GracePeriod | RotationOutcome]:
-    """Take the rotation as far as it goes now; a flow.
-
-    It begins with what the journal says, so it can follow a try that ended anywhere. What it has done is
-    noted before the next thing is done, and everything that is done may be done twice.
-
-    :param context: Whom to deal with, made for this call.
-    :return: What to wait for, or what was done.
-    :raises BloqRotationError: It is not at its end; the class tells whether another try can help.
-    :raises BloqAccountRejected: Accounts refuses the account's login.
-    :raises BloqConfigurationError: Something is set up wrongly.
-    :raises BloqApiError: Accounts answers with an error, or not at all.
-    :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails.
-    """
-    place = yield from context.place()
-    while True:
-        entry = yield from context.entry()
-        if entry is not None and _is_over(entry, context.options.generation):
-            entry = None
-        if entry is not None and entry.place != place:
-            raise _elsewhere(entry, place)
-        match entry:
-            case None:
-                yield from replace_keys(context, place)
-            case RotationEntry(phase=RotationPhase.CREATING):
-                yield from remove_unnamed(context, entry)
-            case RotationEntry(phase=RotationPhase.CREATED):
-                yield from settle_named(context, entry)
-            case RotationEntry(phase=RotationPhase.DISPUTED):
-                raise dispute(entry)
-            case RotationEntry(phase=RotationPhase.DONE):
-                # A worker that died after its last step, and before Airflow knew of it.
-                return RotationOutcome.from_json(entry.outcome or {})
-            case RotationEntry(phase=RotationPhase.STORED):
-                if context.options.clock() < entry.grace_until:
-                    return GracePeriod(entry.grace_until)
-                outcome = yield from complete(context, entry)
-                done = replace(
-                    entry,
-                    phase=RotationPhase.DONE,
-                    generation=context.options.generation,
-                    outcome=outcome.to_json(),
-                )
-                yield from context.note(done)
-                return outcome
-
-
-def plan(context: RotationContext) -> Flow[dict[str, Any]]:
-    """Tell what a rotation that begins now would do, and change nothing; a flow.
-
-    Reads both secrets in Vault, logs in to Accounts and lists the account's pairs: what is wrong with
-    these shows here. Whether Vault lets the keys be written does not.
-
-    :return: Plain JSON values.
-    """
-    stored = yield from context.read_keys()
-    listing = yield from context.list_keys()
-    yield from require_own_keys(context, stored, listing)
-    old_id = stored.keys.client_id
-    others = len(stored.data) - 2
-    write = f"write it to {context.vault.description} as version {stored.version + 1}, with its {others} other fields"
-    return {
-        "dry_run": True,
-        "old_client_id": old_id,
-        "kv_version": stored.version,
-        "account_pairs": [{"client_id": pair.id, "created_at": pair.created_at} for pair in listing.keys],
-        "steps": [
-            f"create a pair of client keys at {context.accounts_url}",
-            "prove it by minting a token",
-            write,
-            f"wait {context.options.grace:.0f} s, while both pairs work",
-            f"delete the client keys {old_id} at Bloq"
-            if old_id in listing.client_ids
-            else f"delete nothing: the client keys {old_id} are gone from the account already",
-            "mint with what Vault then holds, and list the account's pairs",
-        ],
-    }
-
-
-def _is_over(entry: RotationEntry, generation: int) -> bool:
-    """Whether a clear asks for more: of what is done a new rotation, of a dispute one that ignores it."""
-    return entry.phase in (RotationPhase.DONE, RotationPhase.DISPUTED) and entry.generation != generation
-
-
-def _elsewhere(entry: RotationEntry, place: str) -> BloqConfigurationError:
-    made = f", and has made the client keys {entry.new_id}" if entry.new_id else ""
-    return BloqConfigurationError.of(
-        "bloq_conn_id",
-        f"this task is in the middle of rotating {entry.place} ({entry.phase}; old client keys {entry.old_id}{made}), "
-        f"but its connection now leads to {place}",
-        "Restore the connection and clear the task, so that it comes to its end; or finish by hand and delete the "
-        "journal from the task's state",
-    )

@@ -1,4 +1,4 @@
-"""What a rotation notes about itself, so that the next try knows what the last one may have done."""
+"""The recorded state of a rotation, from which the next try of the task continues."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ __all__ = [
 class RotationPhase(StrEnum):
     """How far a rotation has come."""
 
-    #: A pair is about to be made, or was made without its client ID being noted.
+    #: A pair is about to be created, or was created without its client ID being recorded.
     CREATING = "creating"
-    #: The pair's client ID is known; Vault may hold the pair or not.
+    #: The client ID of the new pair is known; Vault may hold the pair or not.
     CREATED = "created"
-    #: Vault holds the pair; the old one is to be deleted after the grace period.
+    #: Vault holds the new pair; the old one is to be deleted after the grace period.
     STORED = "stored"
-    #: Several pairs may be the one that was made; a person has been told.
+    #: Several pairs may be the one that was created; a person has to decide.
     DISPUTED = "disputed"
-    #: The old pair is deleted, and what Vault holds has been proved.
+    #: The old pair is deleted, and the pair in Vault works.
     DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
 class RotationEntry:
-    """The state of one rotation. Holds client IDs and times, never a secret.
+    """The state of one rotation: client IDs and times, never a secret.
 
     :param phase: How far it has come.
-    :param place: Accounts and the secret in Vault that it is about.
-    :param generation: Tells the tries of one run from those after a clear.
-    :param old_id: Client ID that Vault held when the rotation began.
-    :param version: Version of the secret that was read then.
-    :param known_ids: Client IDs that the account had then.
-    :param begun_at: When they were listed, in epoch seconds by Accounts' clock.
-    :param new_id: Client ID of the pair that was made.
-    :param kv_version: Version of the secret that holds it.
+    :param target: The Accounts URL and the secret in Vault.
+    :param generation: As in :class:`~airflow_provider_bloq.accounts.rotation.RotationOptions`.
+    :param old_id: Client ID in Vault when the rotation began.
+    :param version: Version of the secret in Vault at that time.
+    :param known_ids: Client IDs of the account at that time.
+    :param listed_at: When these were listed, in epoch seconds by Accounts' clock.
+    :param new_id: Client ID of the new pair.
+    :param kv_version: Version of the secret that holds the new pair.
     :param grace_until: When the old pair may be deleted, in epoch seconds.
-    :param candidates: Of a disputed rotation, the client IDs in question with their times of creation.
-    :param outcome: Of a rotation that is done, its result.
+    :param candidates: If disputed: the client IDs in question with their times of creation.
+    :param outcome: If done: the result.
     """
 
     phase: RotationPhase
-    place: str
+    target: str
     generation: int
     old_id: str
     version: int
     known_ids: tuple[str, ...]
-    begun_at: float
+    listed_at: float
     new_id: str = ""
     kv_version: int = 0
     grace_until: float = 0.0
@@ -65,14 +65,14 @@ class RotationEntry:
     outcome: Mapping[str, Any] | None = None
 
     def stored(self, kv_version: int, grace_until: float) -> RotationEntry:
-        """Return the entry for when Vault holds the new pair."""
+        """Return the entry for the time after the new pair was written to Vault."""
         return replace(self, phase=RotationPhase.STORED, kv_version=kv_version, grace_until=grace_until)
 
     def to_json(self) -> dict[str, Any]:
-        """Write it as plain JSON values."""
+        """Return the entry as JSON values."""
         return {
             **asdict(self),
-            # Airflow takes lists for JSON, not tuples.
+            # Airflow's state store accepts lists, not tuples.
             "phase": self.phase.value,
             "known_ids": list(self.known_ids),
             "candidates": [list(candidate) for candidate in self.candidates],
@@ -80,9 +80,9 @@ class RotationEntry:
 
     @classmethod
     def from_json(cls, fields: Any) -> RotationEntry:
-        """Read what :meth:`to_json` wrote.
+        """Read the result of :meth:`to_json`.
 
-        :raises BloqRotationHalted: It is something else.
+        :raises BloqRotationHalted: The value is something else.
         """
         try:
             return cls(
@@ -96,29 +96,29 @@ class RotationEntry:
         except (TypeError, ValueError, KeyError) as error:
             raise BloqRotationHalted(
                 f"The journal of the rotation cannot be read ({type(error).__name__}): another version of this "
-                "provider may have written it. Compare the account's client keys with what Vault holds, delete what "
-                "is in use nowhere, and delete the journal from the task's state."
+                "provider may have written it. Compare the account's client keys with those in Vault, delete the "
+                "ones that are not in use, and delete the journal from the task's state."
             ) from None
 
 
 class RotationJournal(Protocol):
-    """A place that keeps one JSON value when the worker dies. May block."""
+    """Keeps one JSON value, even if the worker dies. May block."""
 
     def read(self) -> Any:
-        """Return the value; None where there is none."""
+        """Return the value; None if there is none."""
 
     def write(self, value: dict[str, Any]) -> None:
-        """Keep a value instead of the one before; it is safe when this returns."""
+        """Replace the value; it is stored safely when this returns."""
 
     def clear(self) -> None:
-        """Drop the value."""
+        """Delete the value."""
 
 
 class StateStoreJournal:
     """The journal in Airflow's task state store, which outlives the tries of a task instance.
 
-    :param store: ``context["task_state_store"]``, which Airflow has since 3.3.
-    :param retention: How long a value is kept; Airflow's own default may be shorter than a grace period.
+    :param store: ``context["task_state_store"]`` (Airflow 3.3 and later).
+    :param retention: How long the value is kept; Airflow's default may be shorter than a grace period.
     """
 
     KEY = "bloq_rotation"
@@ -128,13 +128,10 @@ class StateStoreJournal:
         self._retention = retention
 
     def read(self) -> Any:
-        """Return the value; None where there is none."""
         return self._store.get(self.KEY)
 
     def write(self, value: dict[str, Any]) -> None:
-        """Keep a value instead of the one before."""
         self._store.set(self.KEY, value, retention=self._retention)
 
     def clear(self) -> None:
-        """Drop the value."""
         self._store.delete(self.KEY)

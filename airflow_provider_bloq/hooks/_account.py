@@ -357,7 +357,7 @@ def _key_source_of(settings: BloqSettings, accesses: _Accesses) -> KeySource | N
     if settings.vault is not None:
         from airflow_provider_bloq.vault.key_source import VaultKeySource
 
-        return VaultKeySource(settings.vault, access=accesses.of(settings.vault.vault_conn_id))
+        return VaultKeySource(settings.vault, vault=accesses.of(settings.vault.vault_conn_id))
     if settings.client_keys is not None:
         return ConnectionKeySource(settings.conn_id, settings.client_keys)
     return None

@@ -1,4 +1,4 @@
-"""One login at Vault through Airflow's ``VaultHook``, and the client it brings."""
+"""Requests through an Airflow Vault connection: login, kept Vault token, second login if it is refused."""
 
 from __future__ import annotations
 
@@ -14,27 +14,33 @@ from airflow_provider_bloq.vault.kv import UnexpectedAnswer, WriteConflict
 from airflow_provider_bloq.vault.vault_settings import VaultSettings, read_vault_settings, require_token
 
 __all__ = [
-    "Diagnosis",
     "VaultClient",
     "VaultLogin",
 ]
 
+T = TypeVar("T")
+
+#: Makes a request; it may be called twice.
+_Request = Callable[[Any, VaultSettings], T]
+#: Turns the error of a request into the error to raise.
+_Diagnose = Callable[[Exception, Any, VaultSettings], Exception]
+
 
 class VaultLogin:
-    """A Vault connection as it stood when it was opened, and its login once that is made.
+    """An Airflow Vault connection as it was when opened, and one login through ``VaultHook``. Not thread safe.
 
-    Made by :meth:`open`. Not thread safe.
+    Made by :meth:`open`.
 
     :param hook: A ``VaultHook`` that has sent nothing yet.
-    :param settings: What its connection says.
-    :param where: What the connection is called in error messages.
+    :param settings: The settings of its connection.
+    :param where: The connection, for error messages.
     """
 
     def __init__(self, hook: Any, settings: VaultSettings, where: str) -> None:
+        self.settings = settings
         self._hook = hook
         self._where = where
         self._client: Any = None
-        self.settings = settings
 
     @classmethod
     def open(cls, vault_conn_id: str, *, timeout: float) -> Self:
@@ -63,7 +69,7 @@ class VaultLogin:
         except VaultError as error:
             problem = f"it is not complete: {error.args[0]}"
         except (AttributeError, TypeError, ValueError) as error:
-            # A value of the wrong kind in the extras; the text of such an error may quote it.
+            # A value of the wrong type in the extras, which the text of the error may quote.
             problem = f"its extras cannot be read ({type(error).__name__})"
         if problem is not None:
             raise BloqConfigurationError.of(
@@ -72,15 +78,15 @@ class VaultLogin:
         settings = read_vault_settings(hook.connection, where)
         options = hook.vault_client.kwargs
         options["session"] = VaultHttpSession(settings.url, timeout, options)
-        # Else a login would show this Vault the token that VAULT_TOKEN or ~/.vault-token holds for any.
+        # Otherwise hvac would send the token in VAULT_TOKEN or ~/.vault-token to this Vault with the login.
         options["token"] = ""
         return cls(hook, settings, where)
 
     def log_in(self, mask: Callable[[str], None]) -> None:
-        """Log in by the method that the connection names: one request, or none for a token.
+        """Log in with the method that the connection names: one request, or none for a token.
 
-        :param mask: Called with the Vault token before anything else is done with it.
-        :raises BloqConfigurationError: Vault refuses the login, or it brings no token that can be sent.
+        :param mask: Called with the Vault token before it is used.
+        :raises BloqConfigurationError: Vault refuses the login, or returns an unusable token.
         :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails.
         """
         from hvac.exceptions import VaultError
@@ -90,11 +96,12 @@ class VaultLogin:
         except (VaultError, OSError, ImportError, KeyError, TypeError, ValueError) as error:
             failure = diagnose_login(error, self.settings, self._where)
         else:
-            # The hook takes a password as it is, with the line break that it was pasted with.
-            client.token = require_token(client.token, "what its login brought", self._where)
+            # The hook keeps the line break at the end of a pasted password.
+            client.token = require_token(client.token, "the token from its login", self._where)
             mask(client.token)
             self._client = client
             return
+        # Raised outside the handler: hvac's error carries the request.
         raise failure
 
     @property
@@ -106,32 +113,26 @@ class VaultLogin:
     def client(self) -> Any:
         """The :class:`hvac.Client` of the login.
 
-        :raises RuntimeError: There was none yet.
+        :raises RuntimeError: There was no login yet.
         """
         if self._client is None:
-            raise RuntimeError("not logged in at Vault")
+            raise RuntimeError("not logged in to Vault")
         return self._client
 
 
-T = TypeVar("T")
-
-#: From the error, the client and the settings to the error that is shown.
-Diagnosis = Callable[[Exception, Any, VaultSettings], Exception]
-
-#: All that are in use, for a child to forget the logins of.
+#: Those whose logins a forked child has to drop.
 _in_use: WeakSet[VaultClient] = WeakSet()
 
 
 class VaultClient:
     """Makes requests through an Airflow Vault connection.
 
-    The first request logs in. The Vault token is kept; when Vault no longer accepts it, one request logs
-    in once more. Thread safe, and safe in a signal handler; a forked child logs in by itself. Makes no request
-    and reads no connection until it is asked for something.
+    The first request logs in. The Vault token is kept; if Vault no longer accepts it, the request logs in once
+    more. Thread safe, and safe in a signal handler; a forked child logs in again.
 
-    :param vault_conn_id: Id of the Vault connection.
+    :param vault_conn_id: Id of the Vault connection, which is read at the first request.
     :param timeout: Seconds that each request to Vault may take to connect, and again to answer.
-    :param mask: Called with each Vault token, so that logs do not show it.
+    :param mask: Called with each Vault token, to keep it out of logs.
     """
 
     def __init__(
@@ -139,134 +140,125 @@ class VaultClient:
     ) -> None:
         self.vault_conn_id = vault_conn_id
         self._timeout = timeout
-        self._mask = mask or _mask_nothing
-        # Reentrant: a signal handler, such as one that runs on_kill, may come by while its own thread waits
-        # for Vault.
+        self._mask = mask or (lambda _: None)
+        # Reentrant: a signal handler, such as one that runs on_kill, may interrupt its own thread's request.
         self._lock = threading.RLock()
         self._is_busy = False
-        self._session: VaultLogin | None = None
+        self._login: VaultLogin | None = None
         self._settings: VaultSettings | None = None
         _in_use.add(self)
 
     @property
     def settings(self) -> VaultSettings:
-        """What the connection said when it was first read; nothing is sent to Vault for it.
+        """The settings of the connection when it was first read; nothing is sent to Vault.
 
-        Reads the connection synchronously: on an event loop, ask for it in a thread.
+        The connection is read synchronously: on an event loop, call this in a thread.
 
         :raises BloqConfigurationError: The Vault connection is missing or wrong.
         """
         with self._lock:
             if self._settings is None:
-                if self._session is None:
-                    self._session = self._open()
-                self._settings = self._session.settings
+                if self._login is None:
+                    self._login = self._open()
+                self._settings = self._login.settings
             return self._settings
 
     def forget(self) -> None:
-        """Drop the Vault token and the connection that are kept. A forked child does so by itself.
+        """Drop the Vault token and the connection, as a forked child does.
 
-        The lock is made anew, since a thread that does not exist in the child may hold it.
+        The lock is replaced, since a thread that does not exist in the child may hold it.
         """
         self._lock = threading.RLock()
         self._is_busy = False
-        self._session = None
+        self._login = None
 
-    def call(self, request: Callable[[Any, VaultSettings], T], diagnose: Diagnosis) -> T:
-        """Make a request: with the login that is kept, or with a new one.
+    def call(self, request: _Request[T], diagnose: _Diagnose) -> T:
+        """Make a request with the login that is kept, or with a new one.
 
-        A failure keeps nothing, so that the next call begins with the connection as it then stands. A call
-        that a signal handler makes in the middle of another one logs in for itself alone: the login and the
-        connection of the other may be half made.
+        After a failure nothing is kept, so the next call reads the connection again. A call that a signal handler
+        makes during another one uses a login of its own, since the other's may be half done.
 
-        :param request: Makes it with an :class:`hvac.Client`, by what the connection says. It may be
-            called twice.
-        :param diagnose: Explains its failure.
-        :raises WriteConflict: As ``request`` raises it.
-        :raises BloqConfigurationError: The Vault connection is wrong, or refused; or so diagnosed.
+        :param request: Makes the request with an :class:`hvac.Client` and the settings of the connection. It may
+            be called twice.
+        :param diagnose: Turns its error into the error to raise.
+        :raises WriteConflict: As raised by ``request``.
+        :raises BloqConfigurationError: The Vault connection is wrong or refused, or as diagnosed.
         :raises BloqVaultUnavailable: Vault cannot be reached, is sealed or fails.
         """
         with self._lock:
             if self._is_busy:
-                return self._call_aside(request, diagnose)
+                login = self._open()
+                login.log_in(self._mask)
+                return _result(_attempt(request, login), login, diagnose)
             try:
                 self._is_busy = True
                 return _result(*self._outcome(request), diagnose)
             except WriteConflict:
                 raise
             except BaseException:
-                self._session = None
+                self._login = None
                 raise
             finally:
                 self._is_busy = False
 
-    def _call_aside(self, request: Callable[[Any, VaultSettings], T], diagnose: Diagnosis) -> T:
-        session = self._open()
-        session.log_in(self._mask)
-        return _result(_attempt(request, session), session, diagnose)
-
-    def _outcome(self, request: Callable[[Any, VaultSettings], T]) -> tuple[T | Exception, VaultLogin]:
+    def _outcome(self, request: _Request[T]) -> tuple[T | Exception, VaultLogin]:
         from hvac.exceptions import Forbidden
 
-        session = self._session
-        if session is not None and session.logged_in:
-            outcome = _attempt(request, session)
+        login = self._login
+        if login is not None and login.logged_in:
+            outcome = _attempt(request, login)
             if not isinstance(outcome, Forbidden):
-                return outcome, session
-            # The token of an earlier call: it may have expired or been revoked since.
-            session = None
-        session = self._log_in(session)
-        return _attempt(request, session), session
+                return outcome, login
+            # The kept token may have expired or been revoked.
+            login = None
+        login = self._log_in(login)
+        return _attempt(request, login), login
 
     def _log_in(self, opened: VaultLogin | None) -> VaultLogin:
-        """Log in, with the connection as it is now if Vault refuses what it was earlier."""
+        """Log in; if Vault refuses and the connection has changed since it was opened, log in with the new one."""
         if opened is not None:
             try:
                 opened.log_in(self._mask)
             except BloqConfigurationError:
-                session = self._open()
-                if session.settings == opened.settings:
+                login = self._open()
+                if login.settings == opened.settings:
                     raise
             else:
-                self._session = opened
+                self._login = opened
                 return opened
         else:
-            session = self._open()
-        session.log_in(self._mask)
-        self._session = session
-        return session
+            login = self._open()
+        login.log_in(self._mask)
+        self._login = login
+        return login
 
     def _open(self) -> VaultLogin:
         return VaultLogin.open(self.vault_conn_id, timeout=self._timeout)
 
 
-def _result(outcome: T | Exception, session: VaultLogin, diagnose: Diagnosis) -> T:
+def _result(outcome: T | Exception, login: VaultLogin, diagnose: _Diagnose) -> T:
     if isinstance(outcome, Exception):
-        # Raised here and not where it was caught: hvac's own errors carry the whole request.
-        raise diagnose(outcome, session.client, session.settings)
+        # Raised here and not where it was caught: hvac's errors carry the whole request.
+        raise diagnose(outcome, login.client, login.settings)
     return outcome
 
 
-def _attempt(request: Callable[[Any, VaultSettings], T], session: VaultLogin) -> T | Exception:
-    """Make a request once; a failure is returned, so that nothing raised later is chained to it."""
+def _attempt(request: _Request[T], login: VaultLogin) -> T | Exception:
+    """Make a request once and return its error, so that nothing raised later is chained to it."""
     from hvac.exceptions import VaultError
 
     try:
-        return request(session.client, session.settings)
+        return request(login.client, login.settings)
     except (VaultError, OSError, ValueError, UnexpectedAnswer) as error:
-        # OSError: the errors of requests are such, and that of a CA file which is missing.
+        # OSError: the errors of requests, and that of a missing CA file.
         return error
 
 
-def _mask_nothing(_: str) -> None:
-    """Leave logs as they are: outside of Airflow there is nobody to tell."""
-
-
 def _forget_all() -> None:
-    for access in list(_in_use):
-        access.forget()
+    for client in list(_in_use):
+        client.forget()
 
 
 if hasattr(os, "register_at_fork"):
-    # The token, the socket and the lock are the parent's: two processes on one socket mix their answers up.
+    # Token, socket and lock are the parent's: two processes on one socket would mix up their answers.
     os.register_at_fork(after_in_child=_forget_all)

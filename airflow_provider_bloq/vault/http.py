@@ -1,4 +1,4 @@
-"""How Vault is asked over HTTP: where a request may be sent on to, and how often it is made."""
+"""The HTTP session for Vault: which redirects it follows, and when it repeats a request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, MaxRetryError
-from urllib3.exceptions import TimeoutError as NoAnswerInTime
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 from urllib3.util.retry import Retry
 
 from airflow_provider_bloq.auth.origin import Origin
@@ -22,29 +22,29 @@ __all__ = [
 ]
 
 
-#: Answers of a Vault that is just changing its leader, or has not caught up with it.
-_PASSING = (412, 500, 502, 503)
+#: Answers of a Vault that is changing its leader, or has not caught up with it.
+_TRANSIENT = (412, 500, 502, 503)
 _RETRIES = 3
 _BACKOFF = 0.1
-#: A standby names the active node. Who leads on and on is none.
-_MOST_HOPS = 3
+#: A standby redirects to the active node; a longer chain is a mistake.
+_MAX_REDIRECTS = 3
 
 
 class UnsafeRedirect(requests.RequestException):
-    """Vault, or what stands before it, sends a request on to where no credential may be shown.
+    """A redirect to an address that must not see the credentials.
 
-    :param target: The origin that it leads to; None where that cannot be read.
+    :param target: Its origin; None if it cannot be read.
     """
 
     def __init__(self, target: Origin | None) -> None:
-        super().__init__("a redirect that is not followed")
+        super().__init__("unsafe redirect")
         self.target = target
 
 
 class UnsendableRequest(requests.RequestException):
-    """No request can be made of what the connection or the environment says.
+    """The settings of the connection or the environment do not make a valid request.
 
-    :param kind: The name of the error. Its text is dropped: it quotes the token, or a proxy's password.
+    :param kind: Name of the error. Its text is dropped, since it quotes the token or a proxy's password.
     """
 
     def __init__(self, kind: str) -> None:
@@ -55,16 +55,15 @@ class UnsendableRequest(requests.RequestException):
 class VaultHttpSession(requests.Session):
     """A session for one Vault.
 
-    requests takes ``Authorization`` off a request that is redirected to another host, and knows nothing of
-    ``X-Vault-Token`` or of the login in a body that a 307 has sent again. Yet a standby answers with a 307
-    to the active node, another host. So, as by Vault's own client, a redirect is followed to any ``https``
-    address, whose certificate is checked as Vault's own is; over plain http to nowhere but the configured
-    origin itself, which is on loopback then.
+    On a redirect to another host, requests removes ``Authorization``, but neither ``X-Vault-Token`` nor the login
+    in the body that a 307 repeats; and a standby redirects with a 307 to the active node, which is another host.
+    So, like Vault's own client, this follows a redirect to any ``https`` address, whose certificate it verifies.
+    Over plain http it follows one to the configured origin only, which is on loopback then.
 
     :param url: Address of the Vault.
-    :param timeout: Seconds that a request may take to connect, and again to answer; after so long, none is
+    :param timeout: Seconds that a request may take to connect, and again to answer; after this time it is not
         repeated.
-    :param options: ``verify``, ``cert`` and ``proxies``, as far as the connection names them.
+    :param options: ``verify``, ``cert`` and ``proxies``, if the connection has them.
     :param clock: Monotonic clock, in seconds.
     """
 
@@ -77,9 +76,9 @@ class VaultHttpSession(requests.Session):
     ) -> None:
         super().__init__()
         self._origin = Origin.of(url)
-        # Without one, requests takes user and password out of .netrc.
+        # Without this, requests reads user and password from .netrc.
         self.auth = NoAuth()
-        self.max_redirects = _MOST_HOPS
+        self.max_redirects = _MAX_REDIRECTS
         self.verify = options.get("verify", self.verify)
         self.cert = options.get("cert", self.cert)
         self.proxies = options.get("proxies", self.proxies)
@@ -90,35 +89,35 @@ class VaultHttpSession(requests.Session):
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Make a request.
 
-        :raises UnsafeRedirect: It was redirected to where it is not sent.
-        :raises UnsendableRequest: Something in it, or in the settings of a proxy, is not possible.
+        :raises UnsafeRedirect: It was redirected to an unsafe address.
+        :raises UnsendableRequest: A value in it, or in the settings of a proxy, is invalid.
         :raises requests.RequestException: Vault cannot be reached.
         """
         try:
             return super().request(*args, **kwargs)
         except requests.RequestException as error:
-            # Those that are ValueErrors, too, are about a URL or a header, and quote it.
+            # The ones that are also ValueErrors quote a URL or a header.
             if not isinstance(error, ValueError):
                 raise
             kind = type(error).__name__
         except (ValueError, TypeError, AttributeError, HTTPError) as error:
-            # A header that http.client cannot encode; a proxy's URL that urllib3 cannot read.
+            # A header that http.client cannot encode, or a proxy URL that urllib3 cannot read.
             kind = type(error).__name__
         raise UnsendableRequest(kind)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send a request, if this is where it may go: each hop of a redirect passes by here, too."""
+        """Send a request or a redirected one, if its address is safe."""
         origin = _origin_of(request.url)
         if origin is None or not (origin == self._origin or origin.scheme == "https"):
             raise UnsafeRedirect(origin)
         return super().send(request, **kwargs)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Add nothing out of ``.netrc`` to a request that is redirected."""
+        """Add nothing from ``.netrc`` to a redirected request."""
 
 
 class _BoundedAdapter(HTTPAdapter):
-    """Repeats requests as Airflow's Vault hook does, but no longer than one may take."""
+    """Repeats requests as Airflow's Vault hook does, but not after the time that one request may take."""
 
     def __init__(self, timeout: float, clock: Callable[[], float]) -> None:
         super().__init__()
@@ -131,35 +130,35 @@ class _BoundedAdapter(HTTPAdapter):
 
 
 class _BoundedRetries(Retry):
-    """Retries that end at a time, and that no timeout is followed by."""
+    """Retries until a deadline, and never after a timeout."""
 
-    _ends_at: float
+    _deadline: float
     _clock: Callable[[], float]
 
     @classmethod
-    def until(cls, ends_at: float, clock: Callable[[], float]) -> Self:
+    def until(cls, deadline: float, clock: Callable[[], float]) -> Self:
         retries = cls(
-            total=_RETRIES, backoff_factor=_BACKOFF, status_forcelist=_PASSING, raise_on_status=False
+            total=_RETRIES, backoff_factor=_BACKOFF, status_forcelist=_TRANSIENT, raise_on_status=False
         )
-        vars(retries).update(_ends_at=ends_at, _clock=clock)
+        vars(retries).update(_deadline=deadline, _clock=clock)
         return retries
 
     def new(self, **changes: Any) -> Self:
         retries = super().new(**changes)
-        # urllib3 makes it by its own parameters alone.
-        vars(retries).update(_ends_at=self._ends_at, _clock=self._clock)
+        # urllib3 passes on its own parameters only.
+        vars(retries).update(_deadline=self._deadline, _clock=self._clock)
         return retries
 
     @property
-    def _left(self) -> float:
-        return self._ends_at - self._clock()
+    def _remaining(self) -> float:
+        return self._deadline - self._clock()
 
     def is_retry(self, *args: Any, **kwargs: Any) -> bool:
-        return self._left > 0 and super().is_retry(*args, **kwargs)
+        return self._remaining > 0 and super().is_retry(*args, **kwargs)
 
     def get_retry_after(self, response: Any) -> float | None:
-        asked = super().get_retry_after(response)
-        return None if asked is None else min(asked, max(0.0, self._left))
+        seconds = super().get_retry_after(response)
+        return None if seconds is None else min(seconds, max(0.0, self._remaining))
 
     def increment(
         self,
@@ -171,9 +170,9 @@ class _BoundedRetries(Retry):
         _stacktrace: Any = None,
     ) -> Self:
         if error is not None:
-            # The one of a proxy is wrapped.
+            # A proxy error wraps the original one.
             original = getattr(error, "original_error", error)
-            if isinstance(original, NoAnswerInTime) or self._left <= 0:
+            if isinstance(original, Urllib3TimeoutError) or self._remaining <= 0:
                 raise MaxRetryError(_pool, url or "", error) from error
         return super().increment(method, url, response, error, _pool, _stacktrace)
 

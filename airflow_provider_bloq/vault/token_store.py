@@ -1,4 +1,4 @@
-"""A KV v2 secret as a place that a whole fleet shares: a :class:`~..auth.slot.Slot`."""
+"""The KV v2 secret in which a fleet shares its access token."""
 
 from __future__ import annotations
 
@@ -7,104 +7,112 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_bloq.auth.shared_store import Record
-from airflow_provider_bloq.exceptions import BloqConfigurationError, FieldProblem
+from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.flow.effects import Flow, run_blocking
 from airflow_provider_bloq.vault.client import VaultClient
 from airflow_provider_bloq.vault.diagnosis import (
     diagnose_read,
     diagnose_write,
     mounted_kv_version,
+    rename_fields,
     wrong_engine,
 )
-from airflow_provider_bloq.vault.kv import WriteConflict, api_path, read_dated, write_dated
+from airflow_provider_bloq.vault.kv import (
+    UnexpectedAnswer,
+    WriteConflict,
+    api_path,
+    deleted_version,
+    read_kv2,
+    write_kv2,
+)
 from airflow_provider_bloq.vault.vault_settings import VaultSettings
 
-__all__ = [
-    "VaultTokenStore",
-]
-
+__all__ = ["VaultTokenStore"]
 
 log = logging.getLogger(__name__)
 
-#: No access token lives longer than 12 h. A version that nobody replaced is deleted by Vault after this.
-DELETE_AFTER = "13h"
+#: Vault deletes a version after this time unless it is replaced: no access token lives longer than 12 h.
+_DELETE_AFTER = "13h"
 
-#: Ages, in seconds, that something just written has: a ``Date`` has no fractions, and a write may take a while.
-_LEAST_AGE, _MOST_AGE = -2.0, 10.0
+#: Plausible ages of a new version, in seconds: a ``Date`` has no fractions, and a write may take a while.
+_MIN_AGE, _MAX_AGE = -2.0, 10.0
+
+_FIELD_NAMES = {"vault_path": "shared_vault_path"}
 
 
 class VaultTokenStore:
-    """Reads with Vault's own clock and writes with check-and-set.
+    """Holds one record that many processes share; dates it by Vault's clock and writes with check-and-set.
 
-    Before its first write it asks Vault to keep one version only, to delete it once it is surely of no
-    use, and to refuse writes without check-and-set; where the policy does not permit that, it goes on.
+    Before the first write it asks Vault to keep one version only, to delete it once it is of no use, and to refuse
+    writes without check-and-set. A policy that does not allow this does not prevent the write.
 
-    :param access: The Vault connection in use.
+    :param vault: The Vault connection.
     :param path: Path of the secret below the mount, without ``data/``.
     """
 
-    def __init__(self, access: VaultClient, path: str) -> None:
-        self._access = access
+    def __init__(self, vault: VaultClient, path: str) -> None:
+        self._vault = vault
         self._path = path
-        self._is_tidied = False
+        self._is_configured = False
         self._has_warned = False
 
     @property
     def description(self) -> str:
-        """Name the place for a person; no secret in it."""
-        return f"Vault path {self._path!r} (connection {self._access.vault_conn_id!r})"
+        return f"Vault path {self._path!r} (connection {self._vault.vault_conn_id!r})"
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """URL, namespace, digest of the login, mount and path; reads the Airflow connection at first.
-
-        :raises BloqConfigurationError: The Vault connection is missing or wrong.
-        """
-        settings = self._access.settings
+        settings = self._vault.settings
         return ("shared", settings.url, settings.namespace, settings.login_digest, settings.mount, self._path)
 
     def read(self) -> Flow[Record]:
-        """Read what the secret holds now; see :meth:`..auth.slot.Slot.read`."""
         return (yield from run_blocking(self._read))
 
     def write(self, fields: Mapping[str, Any], *, after: int) -> Flow[int | None]:
-        """Write the secret unless another did; see :meth:`..auth.slot.Slot.write`."""
         return (yield from run_blocking(lambda: self._write(fields, after)))
 
     def forget(self) -> None:
-        """Drop the Vault token that is kept: for a forked child."""
-        self._access.forget()
+        self._vault.forget()
 
     def _read(self) -> Record:
-        def read(client: Any, settings: VaultSettings) -> Record:
-            self._require_kv2(settings)
-            secret = read_dated(client, settings.mount, self._path)
-            if secret.age < _LEAST_AGE:
-                self._warn_of_clocks(secret.age)
-            return Record(secret.version, secret.data, secret.age)
+        return self._vault.call(self._read_record, self._explain_read)
 
-        return self._access.call(read, self._explain_read)
+    def _read_record(self, client: Any, settings: VaultSettings) -> Record:
+        from hvac.exceptions import InvalidPath
+
+        self._require_kv2(settings)
+        try:
+            secret = read_kv2(client, settings.mount, self._path)
+        except InvalidPath as absence:
+            return Record(deleted_version(absence))
+        if secret.version is None or secret.age is None:
+            raise UnexpectedAnswer
+        if secret.age < _MIN_AGE:
+            self._warn_of_clocks(secret.age)
+        return Record(secret.version, secret.data, secret.age)
 
     def _write(self, fields: Mapping[str, Any], after: int) -> int | None:
-        def write(client: Any, settings: VaultSettings) -> int:
-            self._require_kv2(settings)
-            if not after and (
-                misread := wrong_engine(
-                    settings, mounted_kv_version(client, settings.mount), self.description
-                )
-            ):
-                # A v1 engine takes the write, too, for that of a secret with another name.
-                raise misread
-            self._tidy(client, settings)
-            written = write_dated(client, settings.mount, self._path, fields, cas=after)
-            if written.age is not None and not _LEAST_AGE <= written.age <= _MOST_AGE:
-                self._warn_of_clocks(written.age)
-            return written.version
-
         try:
-            return self._access.call(write, self._explain_write)
+            return self._vault.call(
+                lambda client, settings: self._write_record(client, settings, fields, after),
+                self._explain_write,
+            )
         except WriteConflict:
             return None
+
+    def _write_record(
+        self, client: Any, settings: VaultSettings, fields: Mapping[str, Any], after: int
+    ) -> int:
+        self._require_kv2(settings)
+        # A v1 engine would accept the first write, to a secret with another name.
+        mounted = None if after else mounted_kv_version(client, settings.mount)
+        if misread := wrong_engine(settings, mounted, self.description):
+            raise misread
+        self._configure(client, settings)
+        version, age = write_kv2(client, settings.mount, self._path, fields, cas=after)
+        if age is not None and not _MIN_AGE <= age <= _MAX_AGE:
+            self._warn_of_clocks(age)
+        return version
 
     def _warn_of_clocks(self, age: float) -> None:
         if self._has_warned:
@@ -118,10 +126,10 @@ class VaultTokenStore:
             "before" if age < 0 else "after",
         )
 
-    def _tidy(self, client: Any, settings: VaultSettings) -> None:
+    def _configure(self, client: Any, settings: VaultSettings) -> None:
         from hvac.exceptions import Forbidden
 
-        if self._is_tidied:
+        if self._is_configured:
             return
         try:
             client.secrets.kv.v2.update_metadata(
@@ -129,28 +137,30 @@ class VaultTokenStore:
                 mount_point=settings.mount,
                 max_versions=1,
                 cas_required=True,
-                delete_version_after=DELETE_AFTER,
+                delete_version_after=_DELETE_AFTER,
             )
         except Forbidden:
             log.info(
-                "The policy does not permit to limit the versions of %s: add update on %s/metadata/%s.",
+                "The policy does not allow limiting the versions of %s: add update on %s/metadata/%s.",
                 self.description,
                 settings.mount,
                 self._path,
             )
-        self._is_tidied = True
+        self._is_configured = True
 
     def _require_kv2(self, settings: VaultSettings) -> None:
         if settings.kv_version != 2:
             raise BloqConfigurationError.of(
                 "shared_vault_conn_id",
-                f"its KV engine is of version {settings.kv_version}, which has no check-and-set",
-                "Share through a KV engine of version 2",
+                f"its KV engine has version {settings.kv_version}, which has no check-and-set",
+                "Share the token through a KV engine of version 2",
                 self.description,
             )
 
     def _explain_read(self, error: Exception, client: Any, settings: VaultSettings) -> Exception:
-        return _about_sharing(diagnose_read(error, client, settings, self._path, self.description))
+        return rename_fields(
+            diagnose_read(error, client, settings, self._path, self.description), _FIELD_NAMES
+        )
 
     def _explain_write(self, error: Exception, client: Any, settings: VaultSettings) -> Exception:
         from hvac.exceptions import Forbidden
@@ -160,19 +170,8 @@ class VaultTokenStore:
             return BloqConfigurationError.of(
                 "shared_vault_path",
                 f"Vault does not permit this login to write {full!r}, as a member of the fleet must",
-                f'Add to its policy: path "{full}" {{ capabilities = ["create", "read", "update"] }}; or take the '
-                "client keys out of the connection, which makes it a reader",
+                f'Add to its policy: path "{full}" {{ capabilities = ["create", "read", "update"] }}; or remove the '
+                "client keys from the connection, which makes it a reader",
                 self.description,
             )
-        return _about_sharing(diagnose_write(error, settings, self._path, self.description))
-
-
-def _about_sharing(error: Exception) -> Exception:
-    """Name the settings of the shared path where the readers of client keys name theirs."""
-    if not isinstance(error, BloqConfigurationError):
-        return error
-    renamed = {"vault_path": "shared_vault_path"}
-    return BloqConfigurationError(
-        [FieldProblem(renamed.get(one.field, one.field), one.problem, one.remedy) for one in error.problems],
-        error.where,
-    )
+        return rename_fields(diagnose_write(error, settings, self._path, self.description), _FIELD_NAMES)

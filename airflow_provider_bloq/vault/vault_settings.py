@@ -1,4 +1,4 @@
-"""What an Airflow Vault connection says, read by the rules of ``VaultHook`` and checked."""
+"""The settings of an Airflow Vault connection, read as ``VaultHook`` reads them, and checked."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = [
 _DEFAULT_MOUNT = "secret"
 _DEFAULT_KV_VERSION = 2
 _DEFAULT_AUTH_TYPE = "token"
-#: The words that VaultHook takes for "use TLS"; it takes every other word for plain http.
+#: Values that VaultHook reads as "use TLS"; it reads every other word as plain http.
 _TRUE_WORDS = frozenset({"on", "t", "true", "y", "yes", "1"})
 _FALSE_WORDS = frozenset({"false", "f", "n", "no", "0", "off", ""})
 _TLS_TYPES = frozenset({"vaults", "https"})
-#: What a header can hold. An error about another character would quote the token.
+#: The characters that a header can hold. An error about another one would quote the token.
 _TOKEN = re.compile(r"[!-~]+", re.ASCII)
 
 
 class VaultConnection(Protocol):
-    """The part of an Airflow connection that is read here."""
+    """The parts of an Airflow connection that are read here."""
 
     conn_type: Any
     host: Any
@@ -50,15 +50,15 @@ class VaultConnection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VaultSettings:
-    """A Vault server, a KV engine in it, and who logs in there.
+    """A Vault server, a KV engine and a login.
 
     :param url: Address of the server.
-    :param namespace: Namespace of Vault Enterprise or OpenBao; empty for the root.
-    :param mount: Path that the KV engine is mounted at.
+    :param namespace: Namespace of Vault Enterprise or OpenBao; empty for the root namespace.
+    :param mount: Path at which the KV engine is mounted.
     :param kv_version: Version of the KV engine, 1 or 2.
-    :param auth_type: Name of the auth method, in ``VaultHook``'s words.
-    :param login_digest: SHA-256 over all that takes part in the login, in hex.
-    :param secrets: What must not be quoted, should a server ever echo it. Takes no part in comparisons.
+    :param auth_type: Auth method, as ``VaultHook`` names it.
+    :param login_digest: SHA-256 of everything that takes part in the login, in hex.
+    :param secrets: Values that must not be quoted if a server repeats them. Not compared.
     """
 
     url: str
@@ -71,12 +71,12 @@ class VaultSettings:
 
 
 def read_vault_settings(connection: VaultConnection, where: str) -> VaultSettings:
-    """Read and check a Vault connection, before anything is sent to it.
+    """Read and check a Vault connection before anything is sent.
 
     :param connection: An Airflow connection that ``VaultHook`` accepted.
-    :param where: What the connection is called in error messages.
-    :return: What it says.
-    :raises BloqConfigurationError: It would send credentials over plain http or to anybody, or its token is none.
+    :param where: The connection, for error messages.
+    :raises BloqConfigurationError: It would send credentials over plain http or to an unverified server, or its
+        token is malformed.
     """
     extra: Mapping[str, Any] = connection.extra_dejson
     options: Mapping[str, Any] = extra.get("client_kwargs") or {}
@@ -102,20 +102,19 @@ def read_vault_settings(connection: VaultConnection, where: str) -> VaultSetting
 
 
 def require_token(text: Any, source: str, where: str) -> str:
-    """Take a Vault token out of what was entered.
+    """Return a Vault token without the white space around it.
 
-    :param text: The token, perhaps with white space around it.
-    :param source: What it was taken from, for the problem, which does not quote it.
-    :param where: What the connection is called in error messages.
-    :return: The token alone.
-    :raises BloqConfigurationError: No header can hold it.
+    :param text: The token.
+    :param source: Where it comes from, for the error, which does not quote it.
+    :param where: The connection, for error messages.
+    :raises BloqConfigurationError: A header cannot hold it.
     """
     token = text.strip() if isinstance(text, str) else ""
     if not _TOKEN.fullmatch(token):
         raise BloqConfigurationError.of(
             "vault_conn_id",
-            f"{source} is no Vault token: "
-            + ("it holds a character that no token has" if token else "it is blank"),
+            f"{source} is not a Vault token: "
+            + ("it contains a character that no token has" if token else "it is blank"),
             "Enter the token alone, without quotation marks, blanks or invisible characters",
             where,
         )
@@ -123,7 +122,7 @@ def require_token(text: Any, source: str, where: str) -> str:
 
 
 def _secrets(*texts: Any) -> tuple[Secret, ...]:
-    # Longest first: what is cut out of a message as a part of another leaves the rest of that.
+    # Longest first: replacing a part of a longer secret would leave the rest of it.
     forms = {form for text in texts if text for form in (str(text), str(text).strip()) if form}
     return tuple(Secret(form) for form in sorted(forms, key=len, reverse=True))
 
@@ -159,8 +158,8 @@ def _refuse_unsafe(url: str, options: Mapping[str, Any], where: str) -> None:
     if not verify or str(verify).lower() in _FALSE_WORDS:
         raise BloqConfigurationError.of(
             "vault_conn_id",
-            "its client_kwargs turn off the check of Vault's certificate",
-            'Set "verify" there to the path of the CA certificates that sign it, or leave it out',
+            "its client_kwargs turn off the verification of Vault's certificate",
+            'Set "verify" there to the path of the CA certificates that sign it, or remove it',
             where,
         )
 

@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_bloq.exceptions import BloqError
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.testing.stack import LocalStack
-from tests.rotation.team import teams
+from tests.accounts.team import teams
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 #: What the local anvil chain says of itself.

@@ -14,8 +14,8 @@ import pytest
 
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq, LocalBloqOptions
 from airflow_provider_bloq.testing.openbao import LocalVault
+from tests.accounts.team import Team, teams
 from tests.airflow.leaks import found
-from tests.rotation.team import Team, teams
 
 RunDag = Callable[..., Any]
 

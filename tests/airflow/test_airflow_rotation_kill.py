@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_bloq.testing.airflow import LocalAirflow
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from airflow_provider_bloq.testing.openbao import LocalVault
-from tests.rotation.team import Team
+from tests.accounts.team import Team
 
 DAG = "mortal_rotation"
 #: The tasks that come to their end.

@@ -16,10 +16,10 @@ from airflow_provider_bloq.connection.settings import BloqSettings
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.testing.openbao import LocalVault
 from airflow_provider_bloq.testing.stack import member_policy, reader_policy, worker_policy
+from tests.accounts.team import account_policy
 from tests.docs.markdown import Block, anchors, blocks, links
 from tests.docs.public_classes import public_names
 from tests.docs.running import run
-from tests.rotation.team import account_policy
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

@@ -20,7 +20,7 @@ def test_forget_drops_the_token_even_while_another_thread_holds_the_lock(
     source = source_of(stored.path)
     source.load()
     # As in a child that was forked while a thread of its parent was loading.
-    with held_by_a_thread(source._access._lock):
+    with held_by_a_thread(source._vault._lock):
         source.forget()
         with watch() as seen, ends_in_time():
             source.load()
@@ -34,7 +34,7 @@ def test_a_forked_child_logs_in_by_itself(
     login_as(connect, vault.approle("forked", [stored.policy]))
     source = source_of(stored.path)
     source.load()
-    with held_by_a_thread(source._access._lock), watch() as seen:
+    with held_by_a_thread(source._vault._lock), watch() as seen:
         child = os.fork()
         if child == 0:
             status = 1

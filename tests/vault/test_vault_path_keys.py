@@ -46,7 +46,7 @@ def test_what_would_stand_in_logs_in_another_form_is_no_path_key(
 ) -> None:
     keys = path_keys(vault, stored, connect)
     vault.put(stored.path, {"clientId": "i", "clientSecret": "s", "connect_eth": value})
-    with pytest.raises(BloqConfigurationError, match="field connect_eth is no path key") as refused:
+    with pytest.raises(BloqConfigurationError, match="field connect_eth does not hold a path key") as refused:
         keys.load("eth")
     assert refused.value.fields == ("vault_path",)
     assert value not in str(refused.value)

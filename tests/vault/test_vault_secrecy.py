@@ -137,7 +137,7 @@ def test_source_reading_and_identity_show_no_secret(
     connect(password=token)
     source = source_of(stored.path)
     reading = source.load()
-    kept = f"{vars(source)!r} {vars(source._access)!r} {vars(source._access._session)!r}"
+    kept = f"{vars(source)!r} {vars(source._vault)!r} {vars(source._vault._login)!r}"
     shown = f"{source!r} {kept} {source.description} {source.identity} {reading}"
     assert token not in shown
     assert stored.client_secret not in shown
@@ -179,7 +179,7 @@ def test_a_token_that_no_header_can_hold_is_told_and_not_shown(
     caplog.set_level(logging.DEBUG)
     put_token(connect, monkeypatch, place, around.format(TOKEN, TOKEN), port=relay.port)
     named = {"password": "its password", "VAULT_TOKEN": "VAULT_TOKEN in the environment"}[place]
-    with pytest.raises(BloqConfigurationError, match=f"{named}.* is no Vault token") as told:
+    with pytest.raises(BloqConfigurationError, match=f"{named}.* is not a Vault token") as told:
         source_of("bloq/keys").load()
     shown = everything_shown_by(told.value) + caplog.text
     assert TOKEN not in shown

@@ -74,5 +74,5 @@ def test_a_ca_file_that_does_not_exist_is_named(
 @pytest.mark.parametrize("verify", [False, 0, "false", "False", "no", ""])
 def test_the_check_cannot_be_turned_off(connect: Any, source_of: Any, verify: Any) -> None:
     connect(password="token", extra={"client_kwargs": {"verify": verify}})
-    with pytest.raises(BloqConfigurationError, match="turn off the check"):
+    with pytest.raises(BloqConfigurationError, match="turn off the verification"):
         source_of("bloq").load()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.accounts.rotation import advance
+from airflow_provider_bloq.accounts.rotation import RotationContext, advance
 from airflow_provider_bloq.exceptions import (
     BloqRotationDisputed,
     BloqRotationError,
@@ -19,8 +20,7 @@ from airflow_provider_bloq.flow.retry import RetryPolicy
 from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
 from airflow_provider_bloq.testing.openbao import LocalVault
-from tests.rotation.interference import before_create, end_grace, overtake
-from tests.rotation.team import SETTLE_SECONDS, MemoryJournal, Team
+from tests.accounts.team import SETTLE_SECONDS, MemoryJournal, Team
 from tests.support.drivers import PATIENT
 
 NewTeam = Callable[..., Team]
@@ -35,7 +35,7 @@ def test_pairs_that_a_colleague_makes_in_between_are_left_alone(team: Team) -> N
     first = team.colleague_creates()
     team.advance(journal, grace=LONG)
     second = team.colleague_creates()
-    end_grace(journal)
+    journal.end_grace()
 
     team.rotate(journal)
     team.check(foreign={first.client_id, second.client_id})
@@ -72,7 +72,7 @@ def test_old_keys_that_were_put_back_are_not_deleted(team: Team) -> None:
     team.advance(journal, grace=LONG)
     new_id = team.stored_keys().client_id
     team.write_stored(clientId=team.keys.client_id, clientSecret=team.keys.client_secret)
-    end_grace(journal)
+    journal.end_grace()
 
     with pytest.raises(BloqRotationHalted, match=new_id):
         team.rotate(journal)
@@ -84,7 +84,7 @@ def test_the_old_pair_lives_on_where_the_new_one_was_deleted(team: Team) -> None
     team.advance(journal, grace=LONG)
     new_id = team.stored_keys().client_id
     team.bloq.delete_client_keys(new_id)
-    end_grace(journal)
+    journal.end_grace()
 
     with pytest.raises(BloqRotationHalted, match=new_id):
         team.rotate(journal)
@@ -96,8 +96,8 @@ def test_a_rotation_that_was_overtaken_within_its_grace_period_ends_well(team: T
     team.advance(first, grace=LONG)
     between = team.stored_keys().client_id
     team.advance(second, grace=LONG)
-    end_grace(first)
-    end_grace(second)
+    first.end_grace()
+    second.end_grace()
 
     assert team.rotate(first).superseded_by == team.stored_keys().client_id
     team.check(old={between})
@@ -213,3 +213,26 @@ def test_a_window_that_has_not_passed_is_waited_out_before_a_pair_is_judged(
     (waited,) = slept
     assert 0 < waited <= SETTLE_SECONDS
     team.check()
+
+
+def overtake(context: RotationContext, act: Callable[[], Any]) -> None:
+    """Do something in the moment before the secret is written, once."""
+    write, pending = context.vault.write_keys, [act]
+
+    def written(*arguments: Any) -> int:
+        while pending:
+            pending.pop()()
+        return write(*arguments)
+
+    context.vault.write_keys = written  # type: ignore[assignment]
+
+
+def before_create(context: RotationContext, act: Callable[[], Any]) -> None:
+    """Do something in the moment before the pair is made, once."""
+    create = context.create_keys
+
+    def created() -> Any:
+        act()
+        return create()
+
+    context.create_keys = created  # type: ignore[method-assign]

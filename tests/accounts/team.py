@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from airflow_provider_bloq.accounts.client import AccountLogin, AccountsTokenEndpoint, ClientKeysClient
+from airflow_provider_bloq.accounts.client import AccountLogin, AccountsTokenEndpoint, ClientKeysApi
 from airflow_provider_bloq.accounts.rotation import (
     GracePeriod,
     RotationContext,
@@ -28,20 +28,17 @@ from airflow_provider_bloq.flow.retry import NO_RETRIES, RetryPolicy
 from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local import IssuedKeys, LocalBloq
 from airflow_provider_bloq.testing.openbao import AppRole, LocalVault
+from airflow_provider_bloq.testing.stack import worker_policy
 from airflow_provider_bloq.vault.rotation import AccountLocation, RotationVault
 from tests.support.drivers import PATIENT
 
-__all__ = ["CAMEL", "Desk", "MemoryJournal", "Team", "account_policy", "desk_for", "worker_policy"]
+__all__ = ["CAMEL", "Desk", "MemoryJournal", "Team", "account_policy", "desk_for"]
 
 T = TypeVar("T")
 
 CAMEL = ("clientId", "clientSecret")
-#: Seconds within which every answer of the local service comes.
+#: Longer than the local service needs for any answer, in seconds.
 SETTLE_SECONDS = 600.0
-
-
-def worker_policy(path: str) -> str:
-    return f'path "secret/data/{path}" {{ capabilities = ["read"] }}'
 
 
 def account_policy(path: str, account_path: str) -> str:
@@ -53,7 +50,7 @@ def account_policy(path: str, account_path: str) -> str:
 
 @dataclass
 class MemoryJournal:
-    """A journal that shows what was written, and all that ever was."""
+    """A journal that also keeps everything that was ever written."""
 
     value: Any = None
     written: list[str] = field(default_factory=list)
@@ -69,10 +66,14 @@ class MemoryJournal:
     def clear(self) -> None:
         self.value = None
 
+    def end_grace(self) -> None:
+        """Put the end of the grace period into the past."""
+        self.value = json.dumps(self.read() | {"grace_until": 0.0})
+
 
 @dataclass(frozen=True)
 class Desk:
-    """All that a process needs to rotate a team's keys, as plain JSON values."""
+    """Everything that a process needs to rotate a team's keys, as JSON values."""
 
     accounts_url: str
     path: str
@@ -186,13 +187,11 @@ class Team:
     def colleague_creates(self) -> IssuedKeys:
         return self.bloq.create_client_keys(self.account.id)
 
-    def account_client(self) -> ClientKeysClient:
-        login = AccountLogin(self.account.email, Secret(self.password), "a test")
-        return ClientKeysClient(self.driver.run, url=self.bloq.accounts_url, login=login, policy=NO_RETRIES)
-
     def pairs(self) -> set[str]:
         """The client IDs of the account."""
-        return set(self.account_client().list().client_ids)
+        login = AccountLogin(self.account.email, Secret(self.password), "a test")
+        api = ClientKeysApi(url=self.bloq.accounts_url, login=login, policy=NO_RETRIES)
+        return set(self.run(api.list()).client_ids)
 
     def accepted(self, keys: ClientKeys) -> bool:
         try:
@@ -202,7 +201,7 @@ class Team:
         return True
 
     def check(self, *, foreign: set[str] = frozenset(), old: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-        """Hold it against what must be true whatever happened."""
+        """Check what must be true whatever happened."""
         fields, _ = self.stored()
         keys = self.stored_keys()
         assert self.accepted(keys), "Vault holds a dead pair"

@@ -12,7 +12,7 @@ from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.vault.key_source import VaultKeySource
 from airflow_provider_bloq.vault.rotation import AccountLocation, RotationVault
-from tests.rotation.team import MemoryJournal, Team
+from tests.accounts.team import MemoryJournal, Team
 
 
 def client_as(team: Team, role: str) -> Any:

@@ -19,7 +19,7 @@ from airflow_provider_bloq.accounts.rotation import RotationOutcome, advance
 from airflow_provider_bloq.exceptions import BloqError
 from airflow_provider_bloq.flow.effects import Effect, Flow, Mask, RunBlocking, Send
 from airflow_provider_bloq.flow.sync_driver import SyncDriver
-from tests.rotation.team import desk_for
+from tests.accounts.team import desk_for
 from tests.support.drivers import PATIENT
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ def warm_up(order: dict[str, Any]) -> bool:
     """Load Airflow and hvac, which costs seconds, before the first fork; sends nothing."""
     os.environ.update(order["environment"])
     importlib.import_module("jwt")
-    desk_for(order["desk"]).context(FileJournal(Path(order["journal"]))).vault.place()
+    desk_for(order["desk"]).context(FileJournal(Path(order["journal"]))).vault.target()
     return True
 
 

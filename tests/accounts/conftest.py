@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_bloq.auth.cache import shared_providers
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from airflow_provider_bloq.testing.openbao import LocalVault
-from tests.rotation.team import Team, teams
+from tests.accounts.team import Team, teams
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.accounts.rotation import GracePeriod, RotationOutcome, advance, plan
+from airflow_provider_bloq.accounts.client import KeyListing, ListedKeys
+from airflow_provider_bloq.accounts.rotation import (
+    SKEW,
+    Attribution,
+    GracePeriod,
+    RotationOutcome,
+    advance,
+    attribute_key,
+    plan,
+)
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqRotationHalted
 from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local import LocalBloq
-from tests.rotation.team import MemoryJournal, Team
+from tests.accounts.team import MemoryJournal, Team
 from tests.support.drivers import PATIENT, awaiting_driver
 
 NewTeam = Callable[..., Team]
@@ -23,22 +34,30 @@ LONG = 1_000_000.0
 KEYS_PATH = "/users/me/client-keys"
 
 
-@pytest.mark.parametrize(
-    "names", [("clientId", "clientSecret"), ("client_id", "client_secret"), ("bloq_id", "bloq_key")]
-)
-def test_the_pair_is_exchanged_and_nothing_else(new_team: NewTeam, names: tuple[str, str]) -> None:
-    team = new_team(names=names)
-    foreign = team.colleague_creates()
-    before, version = team.stored()
+def test_the_pair_is_replaced_and_nothing_else(new_team: NewTeam, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for names in (("clientId", "clientSecret"), ("client_id", "client_secret"), ("bloq_id", "bloq_key")):
+        team = new_team(names=names)
+        foreign = team.colleague_creates()
+        before, version = team.stored()
+        caplog.clear()
 
-    outcome = team.rotate()
+        outcome = team.rotate()
 
-    after, _ = team.stored()
-    assert outcome == RotationOutcome(team.keys.client_id, after[names[0]], version, version + 1)
-    assert set(after) == set(before)
-    assert after[names[0]] != before[names[0]]
-    assert after[names[1]] != before[names[1]]
-    team.check(foreign={foreign.client_id})
+        after, _ = team.stored()
+        assert outcome == RotationOutcome(team.keys.client_id, after[names[0]], version, version + 1)
+        assert set(after) == set(before)
+        assert after[names[0]] != before[names[0]]
+        assert after[names[1]] != before[names[1]]
+        team.check(foreign={foreign.client_id})
+        assert f"Kept 1 other pairs of this account: {foreign.client_id}" in caplog.text
+
+
+def test_without_other_pairs_none_are_logged_as_kept(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    team.rotate()
+    assert "Deleting client keys" in caplog.text
+    assert "other pairs" not in caplog.text
 
 
 def test_an_event_loop_rotates_alike(team: Team) -> None:
@@ -138,7 +157,7 @@ def test_a_secret_in_an_engine_without_versions_is_refused(
         connection["schema"] = "kv1"
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
     team.bloq.reset_counters()
-    with pytest.raises(BloqConfigurationError, match="cannot check and set.*enable-versioning kv1"):
+    with pytest.raises(BloqConfigurationError, match="no check-and-set.*enable-versioning kv1"):
         team.rotate()
     assert team.bloq.counters().logins == 0
 
@@ -166,18 +185,55 @@ def test_a_journal_that_cannot_be_read_stops_the_rotation(team: Team) -> None:
     team.check()
 
 
-@pytest.mark.parametrize(
-    ("fields", "told"),
-    [
+def test_every_missing_field_of_the_login_is_named(team: Team) -> None:
+    for fields, wrong in (
         ({"user": "a"}, ("account_password_field",)),
         ({"login": "a", "password": "b"}, ("account_user_field",)),
         ({"user": "", "password": ""}, ("account_user_field", "account_password_field")),
-    ],
-)
-def test_an_incomplete_login_in_vault_is_told_by_field(
-    team: Team, fields: dict[str, str], told: tuple[str, ...]
-) -> None:
-    team.vault.put(team.desk.account_path, fields)
-    with pytest.raises(BloqConfigurationError) as refused:
-        team.rotate()
-    assert refused.value.fields == told
+    ):
+        team.vault.put(team.desk.account_path, fields)
+        with pytest.raises(BloqConfigurationError) as refused:
+            team.rotate()
+        assert refused.value.fields == wrong
+
+
+LISTED_AT = 1_000_000.0
+SETTLE_SECONDS = 60.0
+
+
+def pair(client_id: str, after: float | None = 1.0) -> ListedKeys:
+    """A pair that was created some seconds after the list before the create."""
+    if after is None:
+        return ListedKeys(client_id, "yesterday")
+    moment = datetime.fromtimestamp(LISTED_AT + after, UTC).isoformat(timespec="milliseconds")
+    return ListedKeys(client_id, moment.replace("+00:00", "Z"))
+
+
+def attributed(*pairs: ListedKeys, in_vault: str = "old") -> Attribution:
+    return attribute_key(
+        KeyListing(pairs),
+        known={"old", "other"},
+        in_vault=in_vault,
+        listed_at=LISTED_AT,
+        settle_seconds=SETTLE_SECONDS,
+    )
+
+
+def test_a_lost_create_made_the_only_new_pair_that_vault_does_not_hold() -> None:
+    assert attributed(pair("old"), pair("other")) == Attribution()
+    assert attributed(pair("old"), pair("new")) == Attribution(own=pair("new"))
+    assert attributed(pair("a"), pair("b")) == Attribution(candidates=(pair("a"), pair("b")))
+    assert attributed(pair("new"), in_vault="new") == Attribution()
+    assert attributed(pair("new"), pair("b"), in_vault="new") == Attribution(own=pair("b"))
+
+
+def test_a_lost_create_made_a_pair_only_while_it_was_under_way() -> None:
+    for after in (-SKEW, 0.0, SETTLE_SECONDS + SKEW):
+        assert attributed(pair("new", after)) == Attribution(own=pair("new", after))
+    for after in (-SKEW - 0.001, SETTLE_SECONDS + SKEW + 0.001):
+        assert attributed(pair("new", after)) == Attribution()
+
+
+def test_a_pair_without_a_time_of_creation_is_never_certain() -> None:
+    assert attributed(pair("new", None)) == Attribution(candidates=(pair("new", None),))
+    assert attributed(pair("a"), pair("b", None)).own is None

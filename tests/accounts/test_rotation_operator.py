@@ -16,7 +16,7 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow_provider_bloq.exceptions import BloqAccountRejected, BloqConfigurationError, BloqRotationDisputed
 from airflow_provider_bloq.operators.client_keys import BloqRotateClientKeysOperator
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
-from tests.rotation.team import Team
+from tests.accounts.team import Team
 
 
 @dataclass
