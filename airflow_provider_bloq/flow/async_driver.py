@@ -1,4 +1,4 @@
-"""Blocking calls beside an event loop, from which Airflow's own blocking functions still find that loop."""
+"""The asyncio driver of flows: ``aiohttp`` sends, blocking calls run in threads."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ __all__ = [
 T = TypeVar("T")
 
 
-#: Seconds that a server may take to agree that a WebSocket is closed.
-FAREWELL = 2.0
+#: Seconds to wait for a server to confirm that a WebSocket is closed.
+CLOSE_TIMEOUT = 2.0
 
 
 class AsyncConnections:
-    """Keeps connections open until :meth:`close`, after which they are made anew where they are wanted.
+    """Keeps connections open until :meth:`close`; after that they are opened again when needed.
 
     :param network: The connection's settings.
     """
@@ -76,7 +76,7 @@ class AsyncConnections:
         return self._session is not None
 
     def session(self) -> aiohttp.ClientSession:
-        """Return the session; requests through it need :meth:`tls_for` and :func:`proxy_for` as well."""
+        """Return the session; requests also need :meth:`tls_for` and :func:`proxy_for`."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(
@@ -84,14 +84,14 @@ class AsyncConnections:
                 ),
                 headers={"User-Agent": f"{USER_AGENT} aiohttp/{aiohttp.__version__}"},
                 cookie_jar=aiohttp.DummyCookieJar(),
-                # The environment's proxies are looked up here; by itself aiohttp would read .netrc too.
+                # proxy_for() reads the environment's proxies; aiohttp itself would also read .netrc.
                 trust_env=False,
                 trace_configs=[_refusing_redirects()],
             )
         return self._session
 
     async def tls_for(self, trust: Trust) -> Any:
-        """Return what makes a server's certificate acceptable, as ``aiohttp`` takes it.
+        """Return the ``ssl`` argument of ``aiohttp`` for a request.
 
         :raises OSError: The CA bundle does not exist.
         """
@@ -106,11 +106,11 @@ class AsyncConnections:
     async def open_websocket(
         self, request: Request, query: Mapping[str, Secret | str]
     ) -> aiohttp.ClientWebSocketResponse:
-        """Open a WebSocket; whoever asks for it closes it.
+        """Open a WebSocket; the caller closes it.
 
-        :param request: How it is opened, without the query.
-        :param query: The query, which may hold secrets. It makes the URL a secret: no error quotes it.
-        :raises BloqApiError: The server does not open one; ``status`` tells what it answered.
+        :param request: The opening request, without the query.
+        :param query: The query, which may hold secrets: no error quotes it.
+        :raises BloqApiError: The server does not open one; ``status`` is its response.
         """
         try:
             return await self._opened(request, query)
@@ -119,11 +119,11 @@ class AsyncConnections:
             failure: BloqApiError = error_of(request, Response(refused.status, headers))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = no_answer(request, error, acted=False)
-        # Raised out here, since the errors of aiohttp hold the URL and would go along as the context.
+        # Raised outside the except, since the errors of aiohttp hold the URL and would become the context.
         raise failure
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Close the open connections."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -137,7 +137,7 @@ class AsyncConnections:
             headers=dict(request.headers),
             ssl=await self.tls_for(request.trust) if request.url.startswith("https:") else True,
             proxy=proxy_for(request.url),
-            timeout=aiohttp.ClientWSTimeout(ws_close=FAREWELL),
+            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
         )
 
 
@@ -148,13 +148,13 @@ def proxy_for(url: str) -> str | None:
 
 
 class _Pins(aiohttp.Fingerprint):
-    """Several fingerprints where aiohttp's own class knows one."""
+    """Several fingerprints; aiohttp's own class accepts one."""
 
     def __init__(self, fingerprints: frozenset[str]) -> None:
         super().__init__(bytes(32))
         self._fingerprints = fingerprints
 
-    # Equal pins share connections; different ones must not.
+    # Only equal pins may share connections.
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Pins) and other._fingerprints == self._fingerprints
 
@@ -170,14 +170,11 @@ class _Pins(aiohttp.Fingerprint):
 
 
 class _RedirectRefused(aiohttp.ClientError):
-    """A server would have the request made elsewhere."""
+    """A server redirected the request."""
 
 
 def _refusing_redirects() -> aiohttp.TraceConfig:
-    """Make what ends a request that is redirected.
-
-    None is documented, and one would carry the client keys on. To open a WebSocket, aiohttp follows unasked.
-    """
+    """Return a trace config that ends a redirected request: when opening a WebSocket, aiohttp follows redirects."""
 
     async def refuse(*_: object) -> None:
         raise _RedirectRefused
@@ -187,7 +184,7 @@ def _refusing_redirects() -> aiohttp.TraceConfig:
     return config
 
 
-#: Seconds after which a waiting task looks whether its leader's event loop still runs.
+#: Seconds after which a waiting task checks whether the event loop that runs the shared call still runs.
 OWNER_CHECK_INTERVAL = 1.0
 
 
@@ -196,8 +193,8 @@ class AsyncDriver:
 
     :param network: The connection's settings.
     :param mask: Hides a secret wherever the process logs.
-    :param sleep: Lets seconds pass.
-    :param observe: Is told what happens.
+    :param sleep: Waits for some seconds.
+    :param observe: Receives the events.
     """
 
     def __init__(
@@ -212,7 +209,7 @@ class AsyncDriver:
         self._mask = mask
         self._sleep = sleep
         self._observe = observe
-        self._leading = 0
+        self._running = 0
         self._is_closed = False
         self._masked: set[Secret] = set()
 
@@ -229,28 +226,28 @@ class AsyncDriver:
     async def open_websocket(
         self, request: Request, query: Mapping[str, Secret | str]
     ) -> aiohttp.ClientWebSocketResponse:
-        """See :meth:`Connections.open_websocket`."""
+        """Open a WebSocket, as :meth:`AsyncConnections.open_websocket`."""
         return await self._connections.open_websocket(request, query)
 
     @property
     def is_open(self) -> bool:
-        """See :attr:`Connections.is_open`."""
+        """Whether connections may be kept open."""
         return self._connections.is_open
 
     async def close(self) -> None:
-        """Close the connections that are kept open, at the latest when the last flight led here has ended."""
+        """Close the open connections, but only after the last shared call that runs here has ended."""
         self._is_closed = True
         await self._close_unless_needed()
 
     async def _close_unless_needed(self) -> None:
-        # Others may wait for a flight whose own caller was cancelled and has closed this driver.
-        if self._is_closed and not self._leading:
+        # Others may wait for a shared call whose own caller was cancelled and has closed this driver.
+        if self._is_closed and not self._running:
             await self._connections.close()
 
     async def _perform(self, effect: Effect) -> Any:
         match effect:
             case Send(request):
-                return await self._observed(request)
+                return await self._send_observed(request)
             case Sleep(seconds):
                 return await self._sleep(seconds)
             case LoadKeys(source):
@@ -265,8 +262,7 @@ class AsyncDriver:
                 return await in_thread(call)
             case RunShared(call, flow):
                 call.runs_on(asyncio.get_running_loop())
-                # A task of its own: a caller that is cancelled must not take the token from all who
-                # wait for it.
+                # In a separate task: if this caller is cancelled, the others still get the token.
                 task = asyncio.create_task(self._run_shared(call, flow))
                 await _is_done(task)
                 return task.result()
@@ -274,13 +270,13 @@ class AsyncDriver:
                 return await _await_shared(call)
 
     async def _mask_once(self, secret: Secret) -> None:
-        # Whoever waits for a node reads the same passwords at every look.
+        # A wait for a node reads the same passwords at each poll.
         if secret not in self._masked:
             await self._mask(secret.reveal())
             self._masked.add(secret)
 
     async def _run_shared(self, call: SharedCall[T], flow: Flow[T]) -> T:
-        self._leading += 1
+        self._running += 1
         try:
             result = await self.run(flow)
         except BaseException as error:
@@ -290,10 +286,10 @@ class AsyncDriver:
             call.set_result(result)
             return result
         finally:
-            self._leading -= 1
+            self._running -= 1
             await self._close_unless_needed()
 
-    async def _observed(self, request: Request) -> Response:
+    async def _send_observed(self, request: Request) -> Response:
         started = time.monotonic()
         try:
             response = await self._send(request)
@@ -315,14 +311,14 @@ class AsyncDriver:
             except aiohttp.ServerFingerprintMismatch as mismatch:
                 failure = wrong_certificate(request, mismatch.got.hex())
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                failure = no_answer(request, error, acted=not _surely_unsent(error))
-        # Raised out here, since the errors of aiohttp hold the request with its credentials, and would go along as
+                failure = no_answer(request, error, acted=not _was_not_sent(error))
+        # Raised outside the except, since the errors of aiohttp hold the request with its credentials and would become
         # the context.
         raise failure
 
     async def _exchange(self, request: Request, tls: Any) -> Response:
         started = time.monotonic()
-        # Redirects are not followed: none is documented, and one would carry the client keys on.
+        # Redirects are not followed: none is documented, and one would forward the client keys.
         async with self._connections.session().request(
             request.method,
             request.revealed_url,
@@ -338,7 +334,7 @@ class AsyncDriver:
 
 
 async def _await_shared(call: SharedCall[Any]) -> SharedOutcome:
-    """Wait until a flight that another leads has ended."""
+    """Wait for the end of a shared call that another caller runs."""
     arrival = asyncio.wrap_future(call.future)
     while not call.is_lost:
         if await _is_done(arrival, timeout=OWNER_CHECK_INTERVAL):
@@ -348,30 +344,30 @@ async def _await_shared(call: SharedCall[Any]) -> SharedOutcome:
 
 
 async def _is_done(future: asyncio.Future[Any], *, timeout: float | None = None) -> bool:
-    """Wait without being bound to it: it goes on when the waiting task is cancelled.
+    """Wait for a future, which continues if the waiting task is cancelled.
 
-    :param future: What to wait for.
-    :param timeout: For how many seconds at most.
+    :param future: The future.
+    :param timeout: Seconds to wait at most.
     """
-    # Its error is told to whoever asks for the result; asyncio need not report that nobody did.
-    future.add_done_callback(_take_note)
-    _under_way.add(future)
-    future.add_done_callback(_under_way.discard)
+    # Callers get its error with the result; asyncio need not report that nobody retrieved it.
+    future.add_done_callback(_retrieve_error)
+    _pending.add(future)
+    future.add_done_callback(_pending.discard)
     done, _ = await asyncio.wait([future], timeout=timeout)
     return bool(done)
 
 
-def _take_note(done: asyncio.Future[Any]) -> None:
+def _retrieve_error(done: asyncio.Future[Any]) -> None:
     if not done.cancelled():
         done.exception()
 
 
-#: The event loop itself holds its tasks weakly.
-_under_way: set[asyncio.Future[Any]] = set()
+#: Strong references: the event loop has only weak ones.
+_pending: set[asyncio.Future[Any]] = set()
 
 
-def _surely_unsent(error: Exception) -> bool:
-    """Tell whether the connection never came about, so that the service cannot have acted."""
+def _was_not_sent(error: Exception) -> bool:
+    """Return whether there was no connection, so that the service cannot have acted."""
     return isinstance(
         error,
         aiohttp.ClientConnectorError

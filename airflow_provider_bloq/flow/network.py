@@ -1,4 +1,4 @@
-"""What every transport keeps to, and how its failures are told."""
+"""Network settings of a connection, and the errors for requests without a response; shared by both drivers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-#: User and password in a URL that an error quotes, such as that of a proxy.
+#: User and password in a URL that an error quotes, such as a proxy's.
 _USERINFO = re.compile(r"\S+@")
 
 USER_AGENT = f"airflow-provider-bloq/{__version__}"
@@ -31,9 +31,9 @@ USER_AGENT = f"airflow-provider-bloq/{__version__}"
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The connection's settings for requests.
+    """A connection's settings for requests.
 
-    :param timeout: Seconds to wait for a connection, and for each part of an answer.
+    :param timeout: Seconds to wait for a connection, and for each part of a response.
     :param ca_bundle: File or folder of CA certificates, instead of those of the environment.
     """
 
@@ -42,19 +42,19 @@ class Network:
 
 
 def no_answer(request: Request, cause: BaseException, *, acted: bool) -> BloqUnavailable:
-    """Make the error for a request that got no answer.
+    """Return the error for a request that got no response.
 
-    Raise it where the error of the HTTP library is no longer handled: that one holds the request, and quotes what
-    could not be read, which may be the body of the token endpoint, or the URL of a proxy with its password.
+    Raise it outside the ``except`` of the HTTP library's error, which holds the request and may quote secrets: the
+    body of the token endpoint, or a proxy's URL with its password.
 
     :param request: The request.
-    :param cause: What the HTTP library raised; told by its innermost cause.
+    :param cause: What the HTTP library raised; only its innermost cause is quoted.
     :param acted: Whether the service may have acted on the request.
     """
     url = request.url.partition("?")[0]
     reason = _innermost(cause)
     what = "got no answer" if acted else "could not be sent"
-    # What the operating system says is quoted: it has not seen what the server sent.
+    # Errors of the operating system are quoted: they hold nothing that the server sent.
     said = f" {_USERINFO.sub('***@', str(reason))[:200]}" if isinstance(reason, OSError) else ""
     return BloqUnavailable(
         f"{request.method} {url} {what}: {type(reason).__name__}{said}",
@@ -65,7 +65,7 @@ def no_answer(request: Request, cause: BaseException, *, acted: bool) -> BloqUna
 
 
 def wrong_certificate(request: Request, fingerprint: str) -> BloqCertificateError:
-    """Make the error for a server that shows another certificate than the pinned one."""
+    """Return the error for a server whose certificate is not the pinned one."""
     url = request.url.partition("?")[0]
     return BloqCertificateError(
         f"{request.method} {url} was not sent: the server shows a certificate with the SHA-256 fingerprint "
@@ -78,9 +78,9 @@ def wrong_certificate(request: Request, fingerprint: str) -> BloqCertificateErro
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Follow the causes down: the outer ones only wrap, and quote whole URLs while at it.
+    """Return the innermost cause: the outer errors only wrap it and quote whole URLs.
 
-    Not the context: that may be an error of the user, who calls while handling it.
+    The context is not followed: it may be an error that the caller is handling.
     """
     while True:
         parts = (getattr(error, "reason", None), error.__cause__, *error.args)
@@ -91,11 +91,11 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def ca_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """Make a TLS context. Blocks: it reads files.
+    """Return a TLS context. Blocks: it reads files.
 
     :param ca_bundle: File or folder of CA certificates; None for REQUESTS_CA_BUNDLE or
         CURL_CA_BUNDLE of the environment, else those of ``certifi``, as ``requests`` does.
-    :raises OSError: The bundle does not exist or holds no certificates; names it.
+    :raises OSError: The bundle does not exist or holds no certificates; the message names it.
     """
     bundle = (
         ca_bundle
@@ -108,5 +108,5 @@ def ca_context(ca_bundle: str | None) -> ssl.SSLContext:
             return ssl.create_default_context(capath=bundle)
         return ssl.create_default_context(cafile=bundle)
     except OSError as error:
-        # Python's own error does not name the file.
+        # Python's error does not name the file.
         raise OSError(f"the CA bundle {bundle} cannot be used: {error}") from None

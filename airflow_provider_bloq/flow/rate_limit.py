@@ -1,4 +1,4 @@
-"""Holds the requests of one connection and process back to a rate, and longer where a service asks for it."""
+"""The rate limit of one connection in one process; also honours the pauses that services ask for."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: The longest that a request is held back because a service asked for it, in seconds; what asks for more
-#: is an error at once, since a deferred or a later task waits for less money than a worker.
+#: The longest that a request is held back because a service asks for it, in seconds. A longer pause is an error at
+#: once: it costs less to defer or retry the task than to block a worker.
 LONGEST_HOLD = 120.0
 
 
 class RateLimiter:
-    """A token bucket that holds one second's worth of requests, at least one.
+    """A token bucket with a capacity of one second's requests, at least one.
 
-    Thread and task safe: a request reserves its time under a lock and then sleeps until that comes.
+    Safe for threads and tasks: a request reserves its time under a lock and then sleeps until that time.
 
     :param requests_per_second: The rate.
     :param clock: Monotonic clock, in seconds.
@@ -44,16 +44,16 @@ class RateLimiter:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew with an unlocked lock. For a forked child."""
+        """Start again with a full bucket and an unlocked lock. For a forked child."""
         self._lock = threading.RLock()
-        #: When the bucket would be full again: what comes at an even rate, reserved ahead.
+        #: When the bucket would be full again; moved ahead by each reservation.
         self._full_at = float("-inf")
         self._held_until = float("-inf")
 
     def admit(self) -> Flow[None]:
-        """Wait until a request may go.
+        """Wait until a request may be sent.
 
-        :raises BloqRateLimited: A service asked for no requests for longer than a worker should wait.
+        :raises BloqRateLimited: A service asked for a pause longer than a worker should wait.
         """
         waited, by_service = 0.0, False
         while True:
@@ -63,39 +63,35 @@ class RateLimiter:
                 by_service = by_service or self._held_until > self._clock()
                 yield from sleep(pause)
                 waited += pause
-            # A service may have asked for a longer pause meanwhile; those who slept queue up anew.
+            # A service may have asked for a longer pause meanwhile; then the request queues again.
             if self._clock() >= self._held_until:
                 break
         if waited:
             yield from emit(held_back(waited, by_service=by_service))
 
     def note(self, response: Response) -> None:
-        """Let no request go for as long as a 429 asks for by its Retry-After.
+        """Hold back all requests for the Retry-After of a 429.
 
-        :param response: Any answer.
+        :param response: Any response.
         """
-        told = retry_after(response) if response.status == 429 else None
-        if told is not None:
+        pause = retry_after(response) if response.status == 429 else None
+        if pause is not None:
             with self._lock:
-                self._held_until = max(self._held_until, self._clock() + told)
+                self._held_until = max(self._held_until, self._clock() + pause)
 
     def over(self, flow: Flow[T]) -> Flow[T]:
-        """Run a flow with each of its requests admitted, and each answer noted.
+        """Run a flow with each of its requests admitted and each response noted; a flow.
 
-        The requests of a flight, which are those for tokens, are not held back: they have a patience of
-        their own, and everybody waits for them.
-
-        :param flow: The flow.
-        :return: What it returns.
+        Requests for tokens, which run as shared calls, are not held back: many callers wait for them.
         """
         with FlowSteps(flow) as steps:
             for effect in steps:
                 try:
                     if isinstance(effect, Send):
                         yield from self.admit()
-                    answer = steps.answer = yield effect
-                    if isinstance(answer, Response):
-                        self.note(answer)
+                    steps.answer = yield effect
+                    if isinstance(steps.answer, Response):
+                        self.note(steps.answer)
                 except Exception as error:
                     steps.failure = error
             return steps.result
@@ -115,26 +111,27 @@ class RateLimiter:
 
 
 class RateLimiters:
-    """The paces of this process by connection, so that all hooks of a connection keep one."""
+    """The rate limiters of this process by connection, so that all hooks of a connection share one."""
 
     def __init__(self) -> None:
-        self.forget()
+        self._limiters: dict[tuple[str, float], RateLimiter] = {}
+        self._lock = threading.Lock()
 
     def forget(self) -> None:
-        """Become empty. For a forked child: its requests are its own. Paces that are in use begin anew."""
-        for pace in getattr(self, "_paces", {}).values():
-            pace.forget()
+        """Become empty, and reset the limiters in use. For a forked child, which sends its own requests."""
         self._lock = threading.Lock()
-        self._paces: dict[tuple[str, float], RateLimiter] = {}
+        for limiter in self._limiters.values():
+            limiter.forget()
+        self._limiters.clear()
 
     def of(self, conn_id: str, requests_per_second: float) -> RateLimiter:
-        """Return the pace of a connection.
+        """Return the rate limiter of a connection.
 
         :param conn_id: Its id.
-        :param requests_per_second: The rate that it names at present.
+        :param requests_per_second: Its current rate.
         """
         with self._lock:
-            return self._paces.setdefault((conn_id, requests_per_second), RateLimiter(requests_per_second))
+            return self._limiters.setdefault((conn_id, requests_per_second), RateLimiter(requests_per_second))
 
 
 shared_rate_limiters = RateLimiters()

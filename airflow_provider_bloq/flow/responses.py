@@ -1,4 +1,4 @@
-"""JSON from elsewhere, decoded without the risk that its nesting ends the process."""
+"""Reading responses: JSON that is safe to decode, errors, and redaction of what a response echoes of its request."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ __all__ = [
 ]
 
 
-#: Levels that the decoder's C stack surely holds. No answer of Bloq or of a node comes near.
+#: Levels of nesting that the decoder's C stack holds. Responses of Bloq and of nodes have far fewer.
 DEEPEST = 2000
-#: How many levels of closed brackets are taken away before the rest is judged.
+#: How many levels of matching brackets are removed before the rest is counted.
 _PASSES = 100
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -43,12 +43,12 @@ _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 def parse_json(text: str | bytes, *, exact: bool = False) -> Any:
     """Decode JSON, as :func:`json.loads` does.
 
-    That one relies on the recursion limit, which libraries raise (py_ecc, which web3.py brings, to
-    100,000): the decoder, written in C, then runs out of stack, and the process dies.
+    ``json.loads`` relies on the recursion limit, which libraries raise (py_ecc, used by web3.py, to 100,000): the
+    decoder, written in C, then overflows the stack and the process dies.
 
     :param text: The JSON.
-    :param exact: Whether numbers with a fraction are read as :class:`~decimal.Decimal`, which loses nothing.
-    :raises ValueError: It is no JSON, or is nested deeper than any that is meant well.
+    :param exact: Whether to read numbers with a fraction as :class:`~decimal.Decimal`.
+    :raises ValueError: It is not JSON, or is nested too deeply.
     """
     if _may_be_too_deep(text.encode(errors="replace") if isinstance(text, str) else text):
         raise ValueError("it is nested too deep")
@@ -61,15 +61,12 @@ def parse_json(text: str | bytes, *, exact: bool = False) -> Any:
 def _may_be_too_deep(text: bytes) -> bool:
     if text.count(b"[") + text.count(b"{") <= DEEPEST:
         return False
-    # Brackets may also stand in strings; to leave those out costs more, and is seldom needed.
+    # Brackets may also be inside strings. Removing those costs more and is rarely needed.
     return _levels_left(text) > DEEPEST and _levels_left(_STRING.sub(b"", text)) > DEEPEST
 
 
 def _levels_left(text: bytes) -> int:
-    """Count the brackets that remain when the innermost pairs are taken away again and again.
-
-    For each pass this is a search at the speed of C, where to follow the brackets one by one is not.
-    """
+    """Count the brackets that remain after removing innermost pairs repeatedly: much faster than a loop in Python."""
     brackets = text.translate(None, _ALL_BUT_BRACKETS)
     for _ in range(_PASSES):
         before = len(brackets)
@@ -79,31 +76,30 @@ def _levels_left(text: bytes) -> int:
     return len(brackets)
 
 
-def redact_response(said: Any, request: Request) -> Any:
-    """Hide in what a server said whatever is secret of the request: error pages like to quote it.
+def redact_response(content: Any, request: Request) -> Any:
+    """Return a response with the request's secrets replaced by ``***``: error pages often quote the request.
 
-    :param said: Decoded JSON; its texts are gone through, also in lists and objects.
+    :param content: Decoded JSON; texts in lists and objects are included.
     :param request: The request, as it was sent.
-    :return: The same with ``***`` in the place of each secret.
     """
-    return _hidden(said, tuple(_secrets_of(request)))
+    return _redacted(content, tuple(_secrets_of(request)))
 
 
-def _hidden(said: Any, secrets: tuple[Secret, ...]) -> Any:
-    match said:
+def _redacted(content: Any, secrets: tuple[Secret, ...]) -> Any:
+    match content:
         case str():
             for secret in secrets:
-                said = said.replace(secret.reveal(), REDACTED)
-            return said
+                content = content.replace(secret.reveal(), REDACTED)
+            return content
         case list():
-            return [_hidden(one, secrets) for one in said]
+            return [_redacted(item, secrets) for item in content]
         case dict():
-            return {_hidden(name, secrets): _hidden(one, secrets) for name, one in said.items()}
-    return said
+            return {_redacted(name, secrets): _redacted(item, secrets) for name, item in content.items()}
+    return content
 
 
 def _secrets_of(request: Request) -> Iterator[Secret]:
-    """Give each form in which what a request carried may come back."""
+    """Yield each form in which a credential of the request may be echoed."""
     scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
     if credential:
         yield Secret(credential)
@@ -125,22 +121,23 @@ def _password_in(credential: Secret) -> Iterator[Secret]:
 
 
 _REQUEST_ID_HEADERS = ("x-request-id", "x-amzn-requestid", "x-correlation-id", "request-id")
-#: A body is quoted from its fields only, and these no longer than this.
+#: Errors quote only known fields of a body, up to this many characters.
 _LONGEST_TEXT = 300
-#: A plain text is quoted up to this many characters, and taken for one a person should read if its words are short:
-#: a token or a whole transaction that is echoed is none.
+#: Plain text is quoted up to this many characters, and only if its words are short: an echoed token or transaction is
+#: not a message for people.
 _LONGEST_PLAIN = 200
 _LONGEST_PLAIN_BODY = 2000
 _LONGEST_WORD = 80
 
 
 def error_of(request: Request, response: Response, *, plain: bool = False) -> BloqApiError:
-    """Return the error that a response stands for. Knows both shapes of error body that Bloq has
-    used: ``{code, message}`` and problem details (RFC 9457).
+    """Return the error for an unsuccessful response.
 
-    :param request: What was asked.
-    :param response: An answer with any status but a success.
-    :param plain: Whether a short text, bare or as a JSON string, is the reason of a 4xx as well.
+    Knows both error bodies that Bloq has used: ``{code, message}`` and problem details (RFC 9457).
+
+    :param request: The request.
+    :param response: The response.
+    :param plain: Whether a short plain text, or a JSON string, is used as the reason of a 4xx.
     """
     carried = response.request or request
     body = object_in(response) or {}
@@ -150,8 +147,8 @@ def error_of(request: Request, response: Response, *, plain: bool = False) -> Bl
     )
     detail = detail or text or (_plain_text(response, carried) if plain else None)
     url = request.url.partition("?")[0]
-    told = ": ".join(dict.fromkeys(part for part in (code, title, detail) if part))
-    message = f"{request.method} {url} answered {response.status}" + (f": {told}" if told else "")
+    reasons = ": ".join(dict.fromkeys(part for part in (code, title, detail) if part))
+    message = f"{request.method} {url} answered {response.status}" + (f": {reasons}" if reasons else "")
     fields: dict[str, Any] = {
         "status": response.status,
         "code": code,
@@ -181,18 +178,16 @@ def error_of(request: Request, response: Response, *, plain: bool = False) -> Bl
 
 
 def json_of(request: Request, response: Response, *, exact: bool = False) -> Any:
-    """Return the JSON of a success.
+    """Return the JSON of a successful response; None if it has no body.
 
-    :param request: What was asked.
-    :param response: What came.
-    :param exact: As for :func:`~airflow_provider_bloq.flow.responses.parse_json`.
-
-    :raises BloqUnavailable: The body is something else, such as the page of a proxy in between, or
-        it was cut short.
+    :param request: The request.
+    :param response: The response.
+    :param exact: As for :func:`parse_json`.
+    :raises BloqUnavailable: The body is not JSON, such as a proxy's page, or was truncated.
     """
     if response.status == 204 or not response.body:
         return None
-    # The error is raised out here: that of the decoder holds the body, and would go along as the context.
+    # The error is raised outside: the decoder's error holds the body and would become its context.
     with suppress(ValueError):
         return parse_json(response.body, exact=exact)
     kind = redact_response(
@@ -209,7 +204,7 @@ def json_of(request: Request, response: Response, *, exact: bool = False) -> Any
 
 
 def object_in(response: Response) -> dict[str, Any] | None:
-    """Return the JSON object that a body is; None where it is anything else."""
+    """Return the JSON object in a body; None if it is anything else."""
     try:
         body = parse_json(response.body)
     except ValueError:
@@ -225,18 +220,18 @@ def _plain_text(response: Response, carried: Request) -> str | None:
     if not 400 <= response.status < 500 or len(response.body) > _LONGEST_PLAIN_BODY:
         return None
     try:
-        told = parse_json(response.body)
+        content = parse_json(response.body)
     except ValueError:
-        told = response.body.decode(errors="replace")
-    told = redact_response(told, carried)
-    words = told.split() if isinstance(told, str) else []
+        content = response.body.decode(errors="replace")
+    content = redact_response(content, carried)
+    words = content.split() if isinstance(content, str) else []
     text = " ".join(words)
-    # Pages, and objects that were cut short, are nothing that was meant for a person.
+    # HTML pages and truncated objects are not messages for people.
     if not text.isprintable() or "\N{REPLACEMENT CHARACTER}" in text or text.startswith(("<", "{", "[")):
         return None
     if any(len(word) > _LONGEST_WORD for word in words):
         return None
     if len(text) > _LONGEST_PLAIN:
-        # The code of the error stands at the end.
+        # The error code is at the end.
         text = f"{text[: _LONGEST_PLAIN - 51]} … {text[-48:]}"
     return text or None

@@ -1,4 +1,4 @@
-"""When a request is sent again, and after how long."""
+"""When a request is sent again, and after how long; reading of ``Retry-After`` and HTTP dates."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from airflow_provider_bloq.exceptions import BloqUnavailable
+from airflow_provider_bloq.flow.backoff import exponential
 from airflow_provider_bloq.flow.effects import Flow, Request, Response, emit, send, sleep
 from airflow_provider_bloq.flow.events import held_back
 
@@ -29,14 +30,14 @@ TRANSIENT = frozenset({502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how patiently a request is repeated.
+    """How often a request is repeated, and after which pauses.
 
     :param attempts: How often it is sent at most.
     :param base: Upper bound of the first pause in seconds; it doubles with each attempt.
     :param cap: Upper bound of any pause, in seconds.
-    :param max_retry_after: The longest Retry-After that is waited for here, in seconds. A longer one is
-        for the caller, who can free the worker meanwhile.
-    :param random: Gives a number from 0 to 1: the full jitter.
+    :param max_retry_after: The longest Retry-After that is waited for here, in seconds. A longer one is left to
+        the caller, who can free the worker meanwhile.
+    :param random: Returns a number from 0 to 1: the full jitter.
     """
 
     attempts: int = 5
@@ -45,20 +46,19 @@ class RetryPolicy:
     max_retry_after: float = 120.0
     random: Callable[[], float] = random.random
 
-    def pause(self, attempt: int, told: float | None) -> float | None:
-        """Return the seconds to wait before the next attempt; None where there should be none.
+    def pause(self, attempts: int, retry_after: float | None) -> float | None:
+        """Return the seconds to wait before the next attempt; None if there should be none.
 
-        :param attempt: How many attempts were made.
-        :param told: What the service said by Retry-After, in seconds.
+        :param attempts: How many attempts were made.
+        :param retry_after: The service's Retry-After, in seconds.
         """
-        if attempt >= self.attempts or (told is not None and told > self.max_retry_after):
+        if attempts >= self.attempts or (retry_after is not None and retry_after > self.max_retry_after):
             return None
-        backoff = self.random() * min(self.cap, self.base * 2.0 ** (attempt - 1))
-        # The service's word is the least; the jitter on top keeps its callers from returning as one.
-        return backoff if told is None else told + min(backoff, 1.0)
+        backoff = self.random() * exponential(self.base, self.cap, attempts)
+        # At least what the service asks for; the jitter keeps all callers from returning at once.
+        return backoff if retry_after is None else retry_after + min(backoff, 1.0)
 
 
-#: One attempt and no pause.
 NO_RETRIES = RetryPolicy(attempts=1)
 
 
@@ -70,33 +70,33 @@ def sent_with_retries(
     before_each: Callable[[], Flow[None]] | None = None,
     transient: Collection[int] = TRANSIENT,
 ) -> Flow[Response]:
-    """Send a request until an answer comes that stands.
+    """Send a request, and again after a temporary failure.
 
     :param request: The request.
-    :param policy: How patiently.
+    :param policy: How often and when to send it again.
     :param idempotent: Whether it may be sent again although the service may have acted on it. One
         that surely was not acted on (no connection, 429) always may.
-    :param before_each: Makes a flow to run right before each time it is sent.
-    :param transient: Statuses by which an idempotent request is sent again.
-    :return: The last answer, which may still be a 429 or 5xx.
-    :raises BloqUnavailable: No answer came.
+    :param before_each: Returns a flow to run right before each attempt.
+    :param transient: Statuses after which an idempotent request is sent again.
+    :return: The last response, which may still be a 429 or 5xx.
+    :raises BloqUnavailable: There was no response.
     """
-    attempt = 0
+    attempts = 0
     while True:
-        attempt += 1
+        attempts += 1
         if before_each is not None:
             yield from before_each()
+        pause = None
         try:
             response = yield from send(request)
         except BloqUnavailable as failure:
-            pause = policy.pause(attempt, None) if idempotent or not failure.acted else None
+            if idempotent or not failure.acted:
+                pause = policy.pause(attempts, None)
             if pause is None:
                 raise
         else:
             if response.status == 429 or (idempotent and response.status in transient):
-                pause = policy.pause(attempt, retry_after(response))
-            else:
-                pause = None
+                pause = policy.pause(attempts, retry_after(response))
             if pause is None:
                 return response
             if response.status == 429:
@@ -105,7 +105,7 @@ def sent_with_retries(
 
 
 def retry_after(response: Response) -> float | None:
-    """Return the seconds that a response asks to wait; None where it does not, or not legibly.
+    """Return the seconds that a response asks to wait by ``Retry-After``; None if it has no readable one.
 
     A date is measured from the response's own ``Date``, since this machine's clock may be wrong.
     """
@@ -120,10 +120,10 @@ def retry_after(response: Response) -> float | None:
 
 
 def http_date(value: str) -> float | None:
-    """Return an HTTP date in epoch seconds; None where it is none."""
+    """Return an HTTP date in epoch seconds; None if it cannot be read."""
     try:
         date = parsedate_to_datetime(value)
-        # Its oldest form names no zone. It means UTC all the same, not the time zone of this machine.
+        # The oldest form names no time zone; it is UTC.
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None

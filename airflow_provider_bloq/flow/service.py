@@ -1,4 +1,4 @@
-"""What an endpoint is, and the one way a call of it goes: build, sign, send, repeat, read."""
+"""A service of Bloq: its endpoints, and how one is called: build the request, sign, send, retry, read the response."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ __all__ = [
 ]
 
 
-#: The statuses that Bloq's own client takes for success; 202 is not among them.
+#: The statuses that Bloq's own client treats as success; 202 is not one of them.
 SUCCESSES = frozenset({200, 201, 204})
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One row of a service's table of endpoints.
+    """An endpoint of a service.
 
     :param method: HTTP method.
     :param path: Path below the service's URL, with ``{names}`` to fill in.
-    :param idempotent: Whether a second request does no more than the first, so that it may be sent
-        again when it is not known whether the service acted.
+    :param idempotent: Whether a request may be sent again if it is not known whether the service acted on it.
     """
 
     method: str
@@ -44,9 +43,9 @@ class Endpoint:
     idempotent: bool
 
     def url(self, base: str, parts: Mapping[str, str], query: dict[str, Any] | None = None) -> str:
-        """Fill in the path.
+        """Return the URL with the parts filled in.
 
-        :raises BloqConfigurationError: A part is empty or would change the path's meaning.
+        :raises BloqConfigurationError: A part is empty or would change the meaning of the path.
         """
         for name, value in parts.items():
             if not isinstance(value, str) or value.strip() in ("", ".", ".."):
@@ -58,14 +57,14 @@ class Endpoint:
 def json_request(
     method: str, url: str, body: Any = None, secrets: Mapping[str, Secret] | None = None
 ) -> Request:
-    """Make a request that takes JSON and, where there is a body, sends it as JSON.
+    """Return a request that accepts JSON and sends its body, if any, as JSON.
 
     :param method: HTTP method.
     :param url: Absolute URL.
-    :param body: What to send.
-    :param secrets: Further fields of the body. They are revealed in here, so that no caller has them among its
-        local variables, which some show with a traceback.
-    :raises BloqConfigurationError: The body holds what JSON does not know.
+    :param body: The body.
+    :param secrets: Further fields of the body. They are revealed here, so that they are not in local variables of
+        callers, which some error reporters show with a traceback.
+    :raises BloqConfigurationError: The body cannot be written as JSON.
     """
     headers = {"Accept": "application/json"}
     if body is None:
@@ -86,10 +85,10 @@ def json_request(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a service answered to a call.
+    """A successful response.
 
-    :param content: The JSON; None where the answer has no body.
-    :param served_at: When, in epoch seconds by the service's own clock; None where it does not say.
+    :param content: The JSON; None without a body.
+    :param served_at: Its ``Date`` in epoch seconds, by the service's clock; None without one.
     """
 
     content: Any
@@ -97,16 +96,16 @@ class Answer:
 
 
 class Service:
-    """A service of Bloq that takes the access token.
+    """A service of Bloq that accepts the access token.
 
-    :param url: Base URL, without a slash at its end.
+    :param url: Base URL, without a trailing slash.
     :param bearer: Signs the requests.
-    :param policy: How patiently requests are repeated.
+    :param policy: How requests are retried.
     """
 
-    #: Whether numbers with a fraction are read as decimals: where they may be amounts of money.
+    #: Whether numbers with a fraction are read as decimals, since they may be amounts of money.
     EXACT: ClassVar[bool] = False
-    #: Whether refusals may be told in plain text instead of an object.
+    #: Whether errors may be plain text instead of an object.
     PLAIN_ERRORS: ClassVar[bool] = False
 
     def __init__(self, *, url: str, bearer: BearerAuth, policy: RetryPolicy) -> None:
@@ -119,20 +118,20 @@ class Service:
     ) -> Flow[Any]:
         """Call an endpoint; a flow.
 
-        :param endpoint: Which.
+        :param endpoint: The endpoint.
         :param query: Query parameters.
-        :param body: What to send as JSON.
-        :param parts: What to fill into the path.
-        :return: The JSON of the answer; None where it has no body.
-        :raises BloqApiError: The service answered with an error, or not at all.
-        :raises BloqAuthError: No usable token could be had, or it was refused.
+        :param body: The body, sent as JSON.
+        :param parts: Parts of the path.
+        :return: The JSON of the response; None without a body.
+        :raises BloqApiError: The service returned an error, or nothing.
+        :raises BloqAuthError: There is no usable token, or it was refused.
         """
         return (yield from self.ask(endpoint, parts, query=query, body=body)).content
 
     def request(
         self, endpoint: Endpoint, parts: Mapping[str, str], query: dict[str, Any] | None, body: Any
     ) -> Request:
-        """Build the request of a call, without a token; parameters as for :meth:`ask`."""
+        """Return the request of a call, without a token; parameters as for :meth:`ask`."""
         return json_request(endpoint.method, endpoint.url(self.url, parts, query), body)
 
     def ask(
@@ -144,15 +143,15 @@ class Service:
         body: Any = None,
         before_each: Callable[[], Flow[None]] | None = None,
     ) -> Flow[Answer]:
-        """As :meth:`call`, for who wants to know the service's time as well.
+        """Like :meth:`call`, but also return the service's time.
 
-        :param before_each: Makes a flow to run right before each time that the request is sent.
+        :param before_each: Returns a flow to run right before each attempt.
         """
         request = self.request(endpoint, parts, query, body)
         once = partial(
             sent_with_retries, policy=self.policy, idempotent=endpoint.idempotent, before_each=before_each
         )
-        # Signed outside, repeated inside: while Accounts is away its own patience counts, not both.
+        # Signed outside the retries: while Accounts is unavailable only its own retries count, not both.
         response = yield from self.bearer.send(request, once=once)
         if response.status not in SUCCESSES:
             raise error_of(request, response, plain=self.PLAIN_ERRORS)

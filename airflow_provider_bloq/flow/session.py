@@ -1,4 +1,4 @@
-"""What a transport tells of the requests that it sends, and of those that others send through it."""
+"""``requests`` sessions: pinned certificates, a timeout, and an event for each request."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 
 def response_event(request: Request, response: Response) -> Event:
-    """Tell of a request that was response_event, whatever the answer says."""
+    """Return the event for a request that was answered, with whatever status."""
     date = http_date(response.headers.get("date", ""))
     return call_event(
         request.method, _without_query(request.url), response.elapsed, status=response.status, date=date
@@ -44,21 +44,18 @@ def response_event(request: Request, response: Response) -> Event:
 
 
 def failure_event(request: Request, error: BloqApiError, elapsed: float) -> Event:
-    """Tell of a request that was not.
-
-    :param elapsed: Seconds that it took.
-    """
+    """Return the event for a request that failed after ``elapsed`` seconds."""
     return call_event(request.method, _without_query(request.url), elapsed, failure=type(error).__name__)
 
 
 class ObservedAdapter(BaseAdapter):
-    """Tells of each request that goes through another adapter: repeated and redirected ones, too.
+    """Emits an event for each request that goes through another adapter, including repeated and redirected ones.
 
-    The time that it tells ends with the headers of the answer, and of the URL it tells the origin alone: what
-    others put into their paths may be a key.
+    The duration ends with the headers of the response. The event has only the origin of the URL, since paths of other
+    libraries may contain a key.
 
-    :param adapter: Sends.
-    :param observe: Is told.
+    :param adapter: Sends the requests.
+    :param observe: Receives the events.
     """
 
     def __init__(self, adapter: BaseAdapter, observe: Observer) -> None:
@@ -67,33 +64,28 @@ class ObservedAdapter(BaseAdapter):
         self._observe = observe
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request, and tell of it."""
+        """Send a request and emit an event."""
         started = time.monotonic()
         try:
             response = self._adapter.send(request, *args, **kwargs)
         except Exception as error:
-            self._tell(request, started, failure=type(error).__name__)
+            self._emit(request, started, failure=type(error).__name__)
             raise
-        # Through this an ``auth`` sends a request again that was refused.
+        # An ``auth`` sends a refused request again through this.
         response.connection = self  # type: ignore[assignment]
         date = http_date(response.headers.get("Date", ""))
-        self._tell(request, started, status=response.status_code, date=date)
+        self._emit(request, started, status=response.status_code, date=date)
         return response
 
     def close(self) -> None:
         """Close the connections that are kept open."""
         self._adapter.close()
 
-    def _tell(self, request: requests.PreparedRequest, started: float, **outcome: Any) -> None:
+    def _emit(self, request: requests.PreparedRequest, started: float, **outcome: Any) -> None:
         elapsed = time.monotonic() - started
-        self._observe(call_event(request.method or "", _origin(request.url or ""), elapsed, **outcome))
-
-
-def _origin(url: str) -> str:
-    try:
-        return str(Origin.of(url))
-    except ValueError:
-        return ""
+        self._observe(
+            call_event(request.method or "", str(_origin_of(request.url) or ""), elapsed, **outcome)
+        )
 
 
 def _without_query(url: str) -> str:
@@ -101,9 +93,9 @@ def _without_query(url: str) -> str:
 
 
 class PinMismatch(urllib3.exceptions.SSLError):
-    """The server's certificate is none of the pinned ones.
+    """The server's certificate is not pinned.
 
-    :param fingerprint: SHA-256 fingerprint of the one that it showed, in lower-case hex.
+    :param fingerprint: SHA-256 fingerprint of the server's certificate, in lower-case hex.
     """
 
     def __init__(self, fingerprint: str) -> None:
@@ -112,22 +104,20 @@ class PinMismatch(urllib3.exceptions.SSLError):
 
 
 class UncheckedAdapter(HTTPAdapter):
-    """Checks no certificate, whatever ``verify`` says: the environment's CA variables override a
-    session's own ``verify`` and must not decide here.
+    """Does not verify certificates, whatever ``verify`` says: the environment's CA variables would override a
+    session's ``verify``.
     """
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Set the connection up without checks by CA."""
-        # Nodes sign their own certificates, which no CA knows: the subclass holds them against a fingerprint.
+        # Nodes have self-signed certificates: the subclass compares their fingerprint.
         super().cert_verify(conn, url, verify=False, cert=cert)
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
-        """Keep the pool of unchecked connections apart from others."""
         return super().build_connection_pool_key_attributes(request, verify=False, cert=cert)
 
 
 class PinnedAdapter(UncheckedAdapter):
-    """Talks only to servers whose certificate has one of these fingerprints.
+    """Connects only to servers whose certificate has one of these fingerprints.
 
     :param fingerprints: SHA-256 fingerprints in lower-case hex.
     """
@@ -140,12 +130,10 @@ class PinnedAdapter(UncheckedAdapter):
         super().__init__(pool_size, pool_size)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Open pinned connections."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        """Open pinned connections through the proxy, too."""
         manager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = self._pools
         return manager
@@ -158,7 +146,7 @@ def _pool_class(fingerprints: frozenset[str]) -> type[HTTPSConnectionPool]:
             certificate: bytes | None = cast(Any, self.sock).getpeercert(binary_form=True)
             shown = hashlib.sha256(certificate or b"").hexdigest()
             if shown not in fingerprints:
-                # The pool closes it. Closed here, it would be taken for one that never got through its proxy.
+                # The pool closes the connection. If closed here, it would look like a failure of the proxy.
                 raise PinMismatch(shown)
             self.is_verified = True
 
@@ -168,27 +156,27 @@ def _pool_class(fingerprints: frozenset[str]) -> type[HTTPSConnectionPool]:
     return PinnedPool
 
 
-#: Connections that are kept open to one host; more can be open at a time.
+#: Connections to one host that are kept open; more can be in use.
 POOL_SIZE = 32
 
 
 class NoAuth(AuthBase):
-    """Adds nothing. A session that has an ``auth`` is not given one out of ``.netrc``."""
+    """Adds nothing. It keeps ``requests`` from using ``.netrc``."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Leave the request as it is."""
+        """Return the request unchanged."""
         return request
 
 
 class BloqSession(requests.Session):
-    """Always has a timeout, prefers the connection's CA bundle to that of the environment, never reads
-    ``.netrc``, keeps no cookies, and opens connections of its own in a forked child.
+    """Has a timeout, prefers the connection's CA bundle to the environment's, ignores ``.netrc``, keeps no cookies, and
+    opens new connections in a forked child.
 
     :param network: The connection's settings.
     :param auth: Signs the requests.
-    :param trust: What makes certificates acceptable ...
-    :param origin: ... of this origin; None for all. Those of others are verified by the CAs.
-    :param observe: Is told of each request; None where its user tells of them.
+    :param trust: How certificates of ``origin`` are checked.
+    :param origin: None for all origins. Certificates of other origins are verified by the CAs.
+    :param observe: Receives an event for each request; None if the session's user emits them.
     """
 
     def __init__(
@@ -214,7 +202,7 @@ class BloqSession(requests.Session):
         self._pid = os.getpid()
         self.mount("http://", self._observed(HTTPAdapter(POOL_SIZE, POOL_SIZE)))
         self.mount("https://", self._observed(HTTPAdapter(POOL_SIZE, POOL_SIZE)))
-        # With the slash: adapters are chosen by prefix, and port 8545 is one of port 85450.
+        # Adapters are chosen by prefix: without the slash, port 8545 would match port 85450.
         self._trusting = self._observed(_adapter(self._trust))
         self.mount(f"{self._origin}/" if self._origin is not None else "https://", self._trusting)
 
@@ -222,7 +210,7 @@ class BloqSession(requests.Session):
         return adapter if self._observe is None else ObservedAdapter(adapter, self._observe)
 
     def get_adapter(self, url: str) -> BaseAdapter:
-        """Choose by origin, of which the prefix is only one spelling: it may come with port 443, too."""
+        """Choose by origin: the prefix is only one way to write it, without the port 443 for example."""
         if self._origin is not None and _origin_of(url) == self._origin:
             return self._trusting
         return super().get_adapter(url)
@@ -230,21 +218,21 @@ class BloqSession(requests.Session):
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send a request, within the connection's timeout unless one is given."""
         if self._pid != os.getpid():
-            # The open connections belong to the parent: two processes on one would mix their answers.
+            # The open connections belong to the parent: two processes on one would mix up responses.
             self._mount()
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self.network.timeout
         return super().send(request, **kwargs)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """Let the session's CA bundle, which is the connection's, go before REQUESTS_CA_BUNDLE."""
+        """Prefer the connection's CA bundle to REQUESTS_CA_BUNDLE."""
         if (verify is None or verify is True) and self.verify is not True:
             verify = self.verify
         return super().merge_environment_settings(url, proxies, stream, verify, cert)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Take credentials off a request that is redirected to another origin, and add none."""
-        # By itself requests lets http on port 80 hand them on to https.
+        """Remove credentials from a request that is redirected to another origin."""
+        # requests itself keeps them on a redirect from http on port 80 to https.
         origin = _origin_of(prepared_request.url)
         if origin is None or origin != _origin_of(response.request.url):
             prepared_request.headers.pop("Authorization", None)

@@ -1,4 +1,4 @@
-"""One refresh at a time: who comes while it is under way waits for its result."""
+"""One call at a time: callers that arrive while it runs wait for its result."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ T = TypeVar("T")
 
 
 class SharedOutcome(Enum):
-    """How waiting for another's flight ended, where it did not end in that flight's own error."""
+    """How waiting for a shared call ended."""
 
+    #: The call has a result or an error.
     DONE = "done"
-    #: Its leader was cancelled, killed or left behind: somebody else has to lead.
+    #: Its runner was cancelled, killed or left behind: another caller has to run it.
     ABANDONED = "abandoned"
-    #: Its leader runs in this very thread, which therefore cannot wait for it.
+    #: It runs in this very thread, which therefore cannot wait for it.
     WOULD_DEADLOCK = "would deadlock"
 
 
 class SharedCall(Generic[T]):
-    """One flight: who leads it, and what comes of it.
+    """One call: which thread or event loop runs it, and its result.
 
-    The hand-over is a ``concurrent.futures.Future``: a thread waits on it, a task awaits it.
+    The result is a ``concurrent.futures.Future``: a thread waits for it, a task awaits it.
     """
 
     def __init__(self) -> None:
@@ -45,40 +46,41 @@ class SharedCall(Generic[T]):
         self._loop: AbstractEventLoop | None = None
 
     def runs_on(self, loop: AbstractEventLoop) -> None:
-        """Note that the leader is a task of ``loop``, which goes on when its caller is cancelled."""
+        """Note that a task of ``loop`` runs it, which continues if its caller is cancelled."""
         self._loop = loop
 
     @property
     def is_detached(self) -> bool:
-        """Whether the leader needs its caller no more."""
+        """Whether it continues without its caller."""
         return self._loop is not None
 
     @property
     def runs_in_this_thread(self) -> bool:
-        """Whether the leader runs in this thread: as a task of its event loop, or below on the stack of
-        a signal handler, such as one that runs ``on_kill``.
+        """Whether it runs in this thread: as a task of its event loop, or below a signal handler on its stack, such
+        as one that runs ``on_kill``.
         """
         return self._thread == threading.get_ident()
 
     @property
     def is_lost(self) -> bool:
-        """Whether the leader is a task of an event loop that has stopped."""
+        """Whether it is a task of an event loop that has stopped."""
         return self._loop is not None and not self._loop.is_running()
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more can come of this flight."""
+        """Whether it has ended or can no longer end."""
         return self.future.done() or self.is_lost
 
     def set_result(self, result: T) -> None:
-        """End the flight with its result."""
-        # Whoever found it lost has abandoned it; a loop that is started again may land all the same.
+        """End the call with its result."""
+        # A caller that found it lost has abandoned it, but its loop may have been started again.
         with suppress(InvalidStateError):
             self.future.set_result(result)
 
     def set_error(self, error: BaseException) -> None:
-        """End the flight with the error that every waiter gets; one that stopped the leader only
-        (a cancellation, a task timeout) leaves the flight to another leader.
+        """End the call with an error that every waiting caller gets.
+
+        One that only stopped its runner (a cancellation, a task timeout) leaves the call to another runner.
         """
         if not isinstance(error, Exception):
             self.abandon()
@@ -87,38 +89,38 @@ class SharedCall(Generic[T]):
             self.future.set_exception(error)
 
     def abandon(self) -> None:
-        """End the flight without result, unless it has ended; who waits for it leads another one."""
+        """End the call without a result, unless it has ended; a waiting caller runs it again."""
         self.future.cancel()
 
 
 class SingleFlight(Generic[T]):
-    """Lets one caller run a flow while threads and event-loop tasks wait for what comes of it."""
+    """Lets one caller run a flow while other threads and tasks wait for its result."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget a flight under way. For a forked child, where its leader does not exist."""
-        # Reentrant: a signal handler may come by here while its own thread holds the lock.
+        """Forget a call that is running. For a forked child, in which its runner does not exist."""
+        # Reentrant: a signal handler may get here while its own thread holds the lock.
         self._lock = threading.RLock()
         self._call: SharedCall[T] | None = None
 
     @property
     def in_flight(self) -> bool:
-        """Whether a flight is under way."""
+        """Whether a call is running."""
         call = self._call
         return call is not None and not call.is_over
 
     def join(self, make: Callable[[], Flow[T]]) -> Flow[T]:
-        """Lead a new flight of ``make()``, or wait for the one under way.
+        """Run ``make()``, or wait for the call that is running.
 
-        :param make: Makes the flow; called only where this caller has to run it.
-        :return: What the flow returned, whoever ran it; every waiter raises a copy of its error.
+        :param make: Returns the flow; called only if this caller has to run it.
+        :return: What the flow returned. Every waiting caller raises a copy of its error.
         """
         while True:
-            call, is_leader = self._get_or_start()
-            if is_leader:
-                return (yield from self._run_shared(call, make()))
+            call, is_new = self._get_or_start()
+            if is_new:
+                return (yield from self._run(call, make()))
             outcome: SharedOutcome = yield AwaitShared(call)
             if outcome is SharedOutcome.DONE:
                 error = call.future.exception()
@@ -134,16 +136,16 @@ class SingleFlight(Generic[T]):
             if call is not None and not call.is_over:
                 return call, False
             call = self._call = SharedCall()
-        # An error is not kept: its traceback would hold on to all that its frames know.
+        # An error is not kept: its traceback would keep alive everything in its frames.
         call.future.add_done_callback(lambda _: self._clear(call))
         return call, True
 
-    def _run_shared(self, call: SharedCall[T], flow: Flow[T]) -> Flow[T]:
+    def _run(self, call: SharedCall[T], flow: Flow[T]) -> Flow[T]:
         try:
             result: T = yield RunShared(call, flow)
             return result
         finally:
-            # Airflow raises its task timeouts from a signal, also before a driver took the flight up.
+            # Airflow raises its task timeouts from a signal, perhaps before a driver has started the call.
             if not call.is_detached:
                 call.abandon()
 
@@ -154,11 +156,11 @@ class SingleFlight(Generic[T]):
 
 
 def _own_copy(error: BaseException) -> BaseException:
-    """Copy an error for one waiter: of one that all raise, each would add its frames to those of the others."""
+    """Copy an error for one caller: if all raised the same object, each would add its frames to it."""
     try:
         own = copy.copy(error)
     except Exception:
-        # One whose class cannot be called with its args.
+        # Its class cannot be called with its args.
         own = error
     if type(own) is not type(error):
         own = error

@@ -1,4 +1,4 @@
-"""Drives flows with blocking calls: ``requests`` sends, the thread sleeps."""
+"""The blocking driver of flows: ``requests`` sends, the thread sleeps."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Seconds after which a waiting thread looks whether its leader's event loop still runs.
+#: Seconds after which a waiting thread checks whether the event loop that runs the shared call still runs.
 OWNER_CHECK_INTERVAL = 1.0
 
 
 class SyncDriver:
-    """Runs flows in the calling thread. Safe to be used by many threads at once.
+    """Runs flows in the calling thread. Thread-safe.
 
     :param network: The connection's settings.
     :param mask: Hides a secret wherever the process logs.
-    :param sleep: Lets seconds pass.
-    :param observe: Is told what happens.
+    :param sleep: Waits for some seconds.
+    :param observe: Receives the events.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class SyncDriver:
         self._sleep = sleep
         self._observe = observe
         self._sessions: dict[Trust, BloqSession] = {}
-        #: What was masked, and in which process: a forked child has a supervisor of its own to tell.
+        #: What was masked, and in which process: a forked child has another supervisor.
         self._masked: tuple[int, set[Secret]] = (os.getpid(), set())
 
     def run(self, flow: Flow[T], /) -> T:
@@ -90,7 +90,7 @@ class SyncDriver:
     def _perform(self, effect: Effect) -> Any:
         match effect:
             case Send(request):
-                return self._observed(request)
+                return self._send_observed(request)
             case Sleep(seconds):
                 return self._sleep(seconds)
             case LoadKeys(source):
@@ -115,7 +115,7 @@ class SyncDriver:
                 return _await_shared(call)
 
     def _mask_once(self, secret: Secret) -> None:
-        # Whoever waits for a node reads the same passwords at every look.
+        # A wait for a node reads the same passwords at each poll.
         if self._masked[0] != os.getpid():
             self._masked = (os.getpid(), set())
         _, masked = self._masked
@@ -123,7 +123,7 @@ class SyncDriver:
             self._mask(secret.reveal())
             masked.add(secret)
 
-    def _observed(self, request: Request) -> Response:
+    def _send_observed(self, request: Request) -> Response:
         started = time.monotonic()
         try:
             response = self._send(request)
@@ -139,7 +139,7 @@ class SyncDriver:
         except requests.RequestException as error:
             mismatch = _mismatch(error)
             failure: BloqApiError = (
-                no_answer(request, error, acted=not _surely_unsent(error))
+                no_answer(request, error, acted=not _was_not_sent(error))
                 if mismatch is None
                 else wrong_certificate(request, mismatch.fingerprint)
             )
@@ -147,15 +147,15 @@ class SyncDriver:
             # The CA bundle that the environment names does not exist.
             failure = no_answer(request, error, acted=False)
         except ValueError as error:
-            # Though no redirect is followed, requests reads where it leads and may not be able to.
+            # requests reads the target of a redirect even if it does not follow it, and may fail.
             failure = no_answer(request, error, acted=True)
-        # Raised out here, since the errors of requests hold the request with its credentials, and would go along as
+        # Raised outside the except, since the errors of requests hold the request with its credentials and would become
         # the context.
         raise failure
 
     def _exchange(self, request: Request) -> Response:
         started = time.monotonic()
-        # Redirects are not followed: none is documented, and one would carry the client keys on.
+        # Redirects are not followed: none is documented, and one would forward the client keys.
         response = self._session(request.trust).request(
             request.method,
             request.revealed_url,
@@ -168,12 +168,12 @@ class SyncDriver:
 
     def _session(self, trust: Trust) -> BloqSession:
         session = self._sessions.get(trust)
-        # Without a lock, which a forked child might inherit locked: of two made at once one is kept.
+        # Without a lock, which a forked child could inherit locked. If two are made at once, one is kept.
         return session or self._sessions.setdefault(trust, BloqSession(self._network, trust=trust))
 
 
 def _await_shared(call: SharedCall[Any]) -> SharedOutcome:
-    """Wait until a flight that another leads has ended."""
+    """Wait for the end of a shared call that another caller runs."""
     if call.runs_in_this_thread:
         return SharedOutcome.WOULD_DEADLOCK
     while not call.is_lost:
@@ -193,14 +193,14 @@ def _mismatch(error: requests.RequestException) -> PinMismatch | None:
     return reason if isinstance(reason, PinMismatch) else None
 
 
-def _surely_unsent(error: requests.RequestException) -> bool:
-    """Tell whether the connection never came about, so that the service cannot have acted."""
-    # What is a ValueError, too, speaks of the URL, the proxy's URL or a header.
+def _was_not_sent(error: requests.RequestException) -> bool:
+    """Return whether there was no connection, so that the service cannot have acted."""
+    # Errors that are also a ValueError are about the URL, the proxy's URL or a header.
     if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError | ValueError):
         return True
     reason = _reason(error)
     if isinstance(reason, urllib3.exceptions.SSLError):
-        # Other TLS errors may also come in the middle of an answer.
+        # Other TLS errors may also occur in the middle of a response.
         return any(isinstance(part, ssl.SSLCertVerificationError) for part in reason.args)
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
 

@@ -1,6 +1,6 @@
-"""Blocking calls beside an event loop, in threads from which Airflow's blocking functions still find that loop.
+"""Blocking calls from an event loop, in threads from which Airflow's blocking functions still find that loop.
 
-Apart from the drivers, since it is needed before any HTTP library is loaded.
+Separate from the drivers because it is needed before any HTTP library is loaded.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ T = TypeVar("T")
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """Make a blocking call in a thread; as :func:`asyncio.to_thread`, with one difference.
+    """Make a blocking call in a thread. Unlike :func:`asyncio.to_thread`, the thread is one of asgiref.
 
-    What the call asks of Airflow, such as a connection, the triggerer of Airflow 3.1 sends from the event loop on
-    which its sockets live. It finds that loop only from threads of asgiref; from any other it would leave an answer
-    unread, and all triggers after it would get the wrong ones.
+    If the call asks Airflow for something, such as a connection, the triggerer of Airflow 3.1 sends the request from
+    the event loop that owns its sockets. It finds that loop only from threads of asgiref; from any other thread it
+    would leave a response unread, and all later triggers would get wrong responses.
 
-    :param call: The call. A caller that is cancelled does not wait for its end.
+    :param call: The call. A caller that is cancelled does not wait for it to end.
     """
     from asgiref.sync import sync_to_async
 
@@ -31,6 +31,6 @@ async def in_thread(call: Callable[[], T]) -> T:
         return await sync_to_async(call, thread_sensitive=False)()
 
     task = asyncio.create_task(called())
-    # Of a call that nobody waits for any more nobody asks for the failure either.
+    # If nobody waits any more, nobody retrieves the error either.
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return await asyncio.shield(task)
