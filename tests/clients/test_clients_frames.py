@@ -146,8 +146,8 @@ def test_a_call_of_the_account_that_fails(
     login = AccountLogin("me@example.com", Secret("the-password"), "a test")
     api = ClientKeysApi(url=server.url, login=login, policy=NO_RETRIES)
     bloq.failing["/auth" if operation == "login" else "/users/me/client-keys"] = fail
-    flow = ClientKeysApi.list.flow if operation != "create" else ClientKeysApi.create.flow
-    assert_shows_nothing(error_of(lambda: run_to_end(kind, lambda: flow(api))))
+    flow = api.create if operation == "create" else api.list
+    assert_shows_nothing(error_of(lambda: run_to_end(kind, flow)))
 
 
 @pytest.mark.parametrize("change", [{"lifetime": -1}, {"access_token": "the-access-token with blanks"}, {}])
