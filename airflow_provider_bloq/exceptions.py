@@ -6,8 +6,7 @@ No message contains a token, a key, a password or the body of a response from th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "BloqAccountRejected",
@@ -99,7 +98,7 @@ def _brief(value: Any) -> Any:
         case BloqError():
             return value.summary()
         case FieldProblem():
-            return asdict(value)
+            return value._asdict()
         case list() | tuple():
             return [_brief(one) for one in value[:_MAX_ITEMS]]
         case dict():
@@ -107,8 +106,7 @@ def _brief(value: Any) -> Any:
     return type(value).__name__
 
 
-@dataclass(frozen=True, slots=True)
-class FieldProblem:
+class FieldProblem(NamedTuple):
     """One wrong setting: its field, the problem and the remedy."""
 
     field: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from typing import Any
 
 from airflow_provider_bloq import exceptions
@@ -167,8 +167,8 @@ def _public_class(kind: type[BloqError]) -> type[BloqError]:
 
 
 def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
+    if isinstance(value, FieldProblem):
+        return value._asdict()
     if isinstance(value, tuple | list | set | frozenset):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
