@@ -224,7 +224,7 @@ def test_the_connection_test_of_a_member_mints_for_itself_and_looks_at_the_share
     hook("member").nodes.list()
     good, told = check_connection("bloq_member")
     assert good, told
-    assert "Shared token: found where it is shared" in told
+    assert "Shared token: found, expires in" in told
 
 
 def test_the_connection_test_of_a_reader_needs_a_shared_token(fleet: RealFleet) -> None:
