@@ -19,14 +19,16 @@ from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.bitcoin.conftest import bitcoin, bitcoind, shared_bitcoin
 from tests.hooks.conftest import Connect, connect, new_keys, no_tokens_of_others, serve
 from tests.operators.conftest import context
-from tests.support.drivers import DRIVERS, DriverKind
+from tests.support.drivers import DriverKind
 from tests.support.raw_server import RawConnection, SeenRequest, Serve
 from tests.support.shared_chain import SharedChain
 
 __all__ = [
+    "SEGWIT",
     "Ask",
     "Change",
     "Changing",
+    "ScriptedConnect",
     "address_of",
     "bitcoin",
     "bitcoind",
@@ -38,18 +40,14 @@ __all__ = [
     "shared_bitcoin",
 ]
 
+SEGWIT = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"
+
 #: Changes an answer of Connect: from path, status and body to status and body.
 Change = Callable[[str, int, bytes], tuple[int, bytes]]
 #: Puts such a change between the connection and the local service.
 Changing = Callable[[Change], None]
-#: Asks Connect about Bitcoin by the name of an operation, with either hook.
+#: Calls an operation of Connect by its name.
 Ask = Callable[..., Any]
-
-
-@pytest.fixture(params=DRIVERS)
-def kind(request: pytest.FixtureRequest) -> DriverKind:
-    chosen: DriverKind = request.param
-    return chosen
 
 
 @pytest.fixture(scope="session")
@@ -100,13 +98,43 @@ def running_evm(chain: Anvil) -> Iterator[LocalBloq]:
 
 
 @pytest.fixture
-def ask(bloq: LocalBloq, kind: DriverKind) -> Ask:
-    """Ask Connect by an operation, with the blocking or the async hook."""
-    return asker(kind)
+def ask(bloq: LocalBloq) -> Ask:
+    """Call an operation by its name."""
+    return asker()
 
 
-def asker(kind: DriverKind, chain: str = "btc", network: str | None = None) -> Ask:
-    """Make what asks Connect about a chain; iterators give lists."""
+class ScriptedConnect:
+    """A Connect, for ``bloq_default``, that returns the same answer to every request.
+
+    :param serve: Starts a server.
+    :param connect: Sets up the connection.
+    """
+
+    def __init__(self, serve: Serve, connect: Connect) -> None:
+        #: Status and body.
+        self.answer = (404, b"Not found")
+        #: The same for GET requests, if it differs.
+        self.answer_to_get: tuple[int, bytes] | None = None
+        server = serve(self._reply)
+        connect(server.url, server.url, extra={"connect_url": server.url})
+        self.ask = asker(network="mainnet")
+
+    def _reply(self, connection: RawConnection, request: SeenRequest) -> None:
+        if request.target == "/auth/token":
+            connection.reply(200, b'{"accessToken": "a-token"}')
+        elif request.method == "GET" and self.answer_to_get is not None:
+            connection.reply(*self.answer_to_get)
+        else:
+            connection.reply(*self.answer)
+
+
+@pytest.fixture
+def scripted(serve: Serve, connect: Connect) -> ScriptedConnect:
+    return ScriptedConnect(serve, connect)
+
+
+def asker(kind: DriverKind = "blocking", chain: str = "btc", network: str | None = None) -> Ask:
+    """Return a function that calls an operation of Connect; iterators become lists."""
 
     def blocking(name: str, **parameters: Any) -> Any:
         asked = getattr(BloqHook().connect(chain, network), name)(**parameters)

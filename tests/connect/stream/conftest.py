@@ -1,4 +1,4 @@
-"""Connect with a real Bitcoin node behind it, and the async hook's client of its stream."""
+"""Connect with a real Bitcoin node, and the async hook's client of its stream."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from airflow_provider_bloq.testing.bitcoind import Bitcoind
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from tests.bitcoin.conftest import bitcoin, bitcoind, shared_bitcoin
 from tests.connect.conftest import connected
-from tests.connect_stream.listening import EAGER
+from tests.connect.stream.waiting import EAGER
 from tests.hooks.conftest import Connect, connect, no_tokens_of_others
 from tests.support.shared_chain import SharedChain
 
 __all__ = ["bitcoin", "bitcoind", "connect", "no_tokens_of_others", "shared_bitcoin"]
 
-#: Starts a service of the test's own, to which ``bloq_default`` then leads.
+#: Starts a service of the test alone; ``bloq_default`` leads to it.
 Serve = Callable[..., LocalBloq]
 
 
 @pytest.fixture
 def serve(bitcoin: Bitcoind, connect: Connect) -> Iterator[Serve]:
-    """Start services on the shared node, whose clocks may be moved; ``bloq_default`` leads to the latest."""
+    """Start services on the shared node; ``bloq_default`` leads to the latest. Their clocks may be moved."""
     with ExitStack() as running:
 
         def started(**options: Any) -> LocalBloq:
@@ -47,7 +47,7 @@ def bloq(serve: Serve) -> LocalBloq:
 
 @pytest.fixture
 async def client(bloq: LocalBloq) -> AsyncIterator[HookConnectClient]:
-    """The client of that service, which waits hardly at all before it connects again."""
+    """The client of that service. It reconnects almost at once."""
     async with BloqAsyncHook() as hook:
         yield eager(hook)
 

@@ -1,4 +1,4 @@
-"""Payments as the feed tells them, against a real chain and the local stream."""
+"""The feed of payments, with a real chain and the local stream."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from contextlib import suppress
 import pytest
 
 from airflow_provider_bloq.connect.payments import Payment
+from airflow_provider_bloq.connect.stream_packets import StreamEvent
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg
 from airflow_provider_bloq.hooks._connect import HookConnectClient
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.testing.bitcoind import Bitcoind, BitcoinPayment, pay
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
-from tests.connect_stream.conftest import Serve, eager
-from tests.connect_stream.listening import (
+from tests.connect.stream.conftest import Serve, eager
+from tests.connect.stream.waiting import (
     FEE,
     NEVER,
     coins,
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.bitcoind
 READ_ONE = "connect GET /tx/{txid}"
 
 
-async def test_a_payment_is_told_when_it_is_seen_and_again_when_it_comes_into_a_block(
+async def test_a_payment_is_reported_in_the_mempool_and_in_a_block(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
     payment = pay([bitcoin.coin()], fee=FEE, outputs=2)
@@ -54,7 +55,7 @@ async def test_a_payment_is_told_when_it_is_seen_and_again_when_it_comes_into_a_
 
 
 @pytest.mark.parametrize("shape", ["txid", "object"])
-async def test_an_announced_transaction_is_read_in_either_shape_of_its_event(
+async def test_both_forms_of_the_event_of_a_transaction_are_read(
     serve: Serve, bitcoin: Bitcoind, shape: str
 ) -> None:
     bloq = serve(connect_address_event=shape)
@@ -64,13 +65,13 @@ async def test_an_announced_transaction_is_read_in_either_shape_of_its_event(
         for payment in payments:
             await asyncio.to_thread(bitcoin.send, payment)
             assert (await new(feed)).txid == payment.txid
-        # The look after joining may have found some, but what was announced is read all the same.
+        # The poll after joining may have found some, but announced transactions are read as well.
         reading = asyncio.create_task(following(feed))
         await until(lambda: bloq.counters().calls.get(READ_ONE, 0) > 0)
         reading.cancel()
 
 
-async def test_payments_from_a_height_on_are_told_the_oldest_first(
+async def test_payments_from_a_height_on_are_reported_oldest_first(
     client: HookConnectClient, bitcoin: Bitcoind
 ) -> None:
     first, second, third, fourth = (pay([coin], fee=FEE) for coin in coins(bitcoin, 4))
@@ -84,7 +85,7 @@ async def test_payments_from_a_height_on_are_told_the_oldest_first(
     assert [one.height for one in told] == [height, height + 1, height + 1, None]
 
 
-async def test_without_a_height_only_what_comes_is_told_and_what_waits(
+async def test_without_a_height_only_the_mempool_and_new_blocks_count(
     client: HookConnectClient, bitcoin: Bitcoind
 ) -> None:
     before, waiting = (pay([coin], fee=FEE) for coin in coins(bitcoin, 2))
@@ -94,9 +95,7 @@ async def test_without_a_height_only_what_comes_is_told_and_what_waits(
         assert (await new(feed)).txid == waiting.txid
 
 
-async def test_a_cursor_goes_on_after_the_event_that_was_given_last(
-    client: HookConnectClient, bitcoin: Bitcoind
-) -> None:
+async def test_a_cursor_continues_after_the_last_event(client: HookConnectClient, bitcoin: Bitcoind) -> None:
     payments = [pay([coin], fee=FEE) for coin in coins(bitcoin, 6)]
     for payment in payments[:3]:
         bitcoin.mine_only(payment)
@@ -114,7 +113,7 @@ async def test_a_cursor_goes_on_after_the_event_that_was_given_last(
     assert sorted(told) == sorted(payment.txid for payment in payments)
 
 
-async def test_what_is_deep_enough_is_forgotten(client: HookConnectClient, bitcoin: Bitcoind) -> None:
+async def test_final_payments_are_dropped(client: HookConnectClient, bitcoin: Bitcoind) -> None:
     payments = [pay([coin], fee=FEE) for coin in coins(bitcoin, 5)]
     for payment in payments[:4]:
         bitcoin.mine_only(payment)
@@ -129,7 +128,7 @@ async def test_what_is_deep_enough_is_forgotten(client: HookConnectClient, bitco
         assert feed.cursor["parent_hash"] == bitcoin.block_hash(height - 2)
 
 
-async def test_a_reorg_of_three_blocks_is_told_for_each_payment_in_them(
+async def test_a_reorg_of_three_blocks_changes_each_payment_in_them(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
     payments = [pay([coin], fee=FEE) for coin in coins(bitcoin, 4)]
@@ -152,14 +151,14 @@ async def test_a_reorg_of_three_blocks_is_told_for_each_payment_in_them(
 
 
 def replaced(bitcoin: Bitcoind, block: str, conflict: BitcoinPayment) -> str:
-    """Put a block with another payment, and one more, in the place of a block; returns the new one's hash."""
+    """Replace a block by one with another payment, and mine one more; return the hash of the new block."""
     bitcoin.invalidate(block)
     instead = bitcoin.mine_only(conflict)
     bitcoin.mine_only()
     return instead
 
 
-async def test_a_payment_that_a_reorg_replaces_by_another_is_gone_and_the_other_is_new(
+async def test_a_payment_replaced_in_a_reorg_is_gone_and_the_other_is_new(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
     (coin,) = coins(bitcoin, 1)
@@ -178,7 +177,7 @@ async def test_a_payment_that_a_reorg_replaces_by_another_is_gone_and_the_other_
         assert payment.txid not in {one["txid"] for one in feed.cursor["payments"]}
 
 
-async def test_a_payment_that_comes_back_after_it_was_gone_is_told_anew(
+async def test_a_payment_that_returns_is_reported_again(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
     (coin,) = coins(bitcoin, 1)
@@ -203,7 +202,7 @@ async def test_a_payment_that_comes_back_after_it_was_gone_is_told_anew(
         assert told in events
 
 
-async def test_a_reorg_of_blocks_that_are_no_longer_remembered_is_an_error(
+async def test_a_reorg_of_final_blocks_is_an_error(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
     payments = [pay([coin], fee=FEE) for coin in coins(bitcoin, 3)]
@@ -218,7 +217,7 @@ async def test_a_reorg_of_blocks_that_are_no_longer_remembered_is_an_error(
             await following(feed)
 
 
-async def test_without_a_stream_payments_are_found_over_rest_at_each_interval(
+async def test_without_a_stream_payments_are_polled_at_each_interval(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
     bloq.add_fault(
@@ -232,7 +231,7 @@ async def test_without_a_stream_payments_are_found_over_rest_at_each_interval(
     assert "stream 101" not in bloq.counters().statuses
 
 
-async def test_a_step_that_is_cancelled_loses_nothing(
+async def test_a_cancelled_step_loses_nothing(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
     payments = [pay([coin], fee=FEE) for coin in coins(bitcoin, 10)]
@@ -252,10 +251,10 @@ async def test_a_step_that_is_cancelled_loses_nothing(
     assert sorted(told) == sorted(payment.txid for payment in payments)
 
 
-async def test_a_look_that_is_cancelled_is_made_again(
+async def test_a_cancelled_poll_is_repeated(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
-    # No stream, so that nothing but the look itself calls for another one.
+    # No stream, so that nothing else causes another poll.
     bloq.add_fault(
         Fault(kind=FaultKind.STATUS, service="stream", path="/socket.io/open", status=404, times=None)
     )
@@ -273,7 +272,7 @@ async def test_a_look_that_is_cancelled_is_made_again(
         assert (await new(feed)).txid == payment.txid
 
 
-async def test_a_failing_look_is_made_again(
+async def test_a_failed_poll_is_repeated(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
     payment = pay([bitcoin.coin()], fee=FEE)
@@ -288,7 +287,7 @@ async def test_a_failing_look_is_made_again(
         assert (await telling).txid == payment.txid
 
 
-async def test_what_cannot_be_is_refused_before_anything_is_sent(
+async def test_invalid_arguments_are_refused_before_anything_is_sent(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
     address = paid_address(bitcoin)
@@ -307,9 +306,28 @@ async def test_what_cannot_be_is_refused_before_anything_is_sent(
     assert bloq.counters().calls == {}
 
 
-async def test_the_hook_can_be_left_while_the_feed_is_read_no_more(serve: Serve, bitcoin: Bitcoind) -> None:
+async def test_leaving_disconnects(serve: Serve, bitcoin: Bitcoind) -> None:
     bloq = serve()
     async with BloqAsyncHook() as hook:
         async with eager(hook).payments(paid_address(bitcoin)):
             await until_joined(bloq)
         await until_joined(bloq, 0)
+
+
+async def test_a_block_causes_a_poll_and_other_events_do_not(
+    client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
+) -> None:
+    # No stream: the test sends the events itself.
+    bloq.add_fault(
+        Fault(kind=FaultKind.STATUS, service="stream", path="/socket.io/open", status=404, times=None)
+    )
+    first, second = (pay([coin], fee=FEE) for coin in coins(bitcoin, 2))
+    bitcoin.send(first)
+    async with client.payments(paid_address(bitcoin), interval=NEVER) as feed:
+        await new(feed)
+        bitcoin.send(second)
+        reading = asyncio.create_task(new(feed))
+        feed.on_event(StreamEvent("tx", ({},)))
+        assert feed._next_poll > asyncio.get_running_loop().time()
+        feed.on_event(StreamEvent("block", ("ab" * 32,)))
+        assert (await reading).txid == second.txid

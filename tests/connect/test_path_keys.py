@@ -1,4 +1,4 @@
-"""Connect's JSON-RPC: the key in the path is the credential, and is seen nowhere else."""
+"""Connect's JSON-RPC: the key in the path is the credential, and shown nowhere else."""
 
 from __future__ import annotations
 
@@ -17,21 +17,18 @@ from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.connect.conftest import connected
 from tests.hooks.conftest import Connect
-from tests.support.drivers import DriverKind
 from tests.support.raw_server import RawConnection, SeenRequest, Serve
 
 KEY = "amber-acorn-arrow"
 
 
-def chain_id(kind: DriverKind, chain: str = "eth") -> Any:
-    if kind == "blocking":
-        return BloqHook().connect_rpc(chain).call("eth_chainId")
+def chain_id(chain: str = "eth") -> Any:
+    return BloqHook().connect_rpc(chain).call("eth_chainId")
 
-    async def awaited() -> Any:
-        async with BloqAsyncHook() as hook:
-            return await hook.connect_rpc(chain).call("eth_chainId")
 
-    return asyncio.run(awaited())
+async def chain_id_async() -> Any:
+    async with BloqAsyncHook() as hook:
+        return await hook.connect_rpc("eth").call("eth_chainId")
 
 
 def hides_key(error: BaseException, key: str = KEY) -> bool:
@@ -40,20 +37,21 @@ def hides_key(error: BaseException, key: str = KEY) -> bool:
 
 
 @pytest.mark.anvil
-def test_calls_go_by_the_key_alone(running_evm: LocalBloq, connect: Connect, kind: DriverKind) -> None:
+def test_the_path_key_is_the_only_credential(running_evm: LocalBloq, connect: Connect) -> None:
     key = running_evm.create_connect_key("eth")
     connected(connect, running_evm, connect_api_keys={"ETH": key})
-    assert chain_id(kind) == "0x7a69"
+    assert chain_id() == asyncio.run(chain_id_async()) == "0x7a69"
     token = BloqHook().get_access_token()
     assert "connect-rpc" not in running_evm.where_seen(token)
     running_evm.delete_connect_key(key)
-    with pytest.raises(BloqAuthError, match="path key") as refused:
-        chain_id(kind)
-    assert hides_key(refused.value, key)
+    for call in (chain_id, lambda: asyncio.run(chain_id_async())):
+        with pytest.raises(BloqAuthError, match="path key") as refused:
+            call()
+        assert hides_key(refused.value, key)
 
 
-def test_no_token_is_sent_along_and_no_error_has_the_key(
-    connect: Connect, serve: Serve, kind: DriverKind, caplog: pytest.LogCaptureFixture
+def test_no_token_is_sent_and_no_error_contains_the_key(
+    connect: Connect, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers = iter([500, 200, 400])
 
@@ -65,7 +63,7 @@ def test_no_token_is_sent_along_and_no_error_has_the_key(
     connect("http://127.0.0.1:9", "http://127.0.0.1:9", extra=extra)
     for _ in range(3):
         with pytest.raises(BloqError) as failed:
-            chain_id(kind)
+            chain_id()
         assert hides_key(failed.value)
         assert "/v1/***" in str(failed.value)
     assert [request.target for request in server.requests] == [f"/v1/{KEY}"] * 3
@@ -73,9 +71,7 @@ def test_no_token_is_sent_along_and_no_error_has_the_key(
     assert KEY not in caplog.text
 
 
-def test_a_server_that_is_away_does_not_bring_the_key_out(
-    connect: Connect, serve: Serve, kind: DriverKind
-) -> None:
+def test_an_unreachable_server_does_not_reveal_the_key(connect: Connect, serve: Serve) -> None:
     server = serve(lambda connection, _: connection.reset())
     extra = {"connect_url": server.url, "connect_api_keys": {"eth": KEY}}
     connect("http://127.0.0.1:9", "http://127.0.0.1:9", extra=extra)
@@ -84,18 +80,18 @@ def test_a_server_that_is_away_does_not_bring_the_key_out(
     assert hides_key(away.value)
 
 
-def test_without_a_key_it_is_told_where_to_put_one(connect: Connect, kind: DriverKind) -> None:
+def test_the_error_for_a_missing_key_says_where_to_put_it(connect: Connect) -> None:
     connect("http://127.0.0.1:9", "http://127.0.0.1:9")
     with pytest.raises(BloqConfigurationError, match="connect_etc") as missing:
-        chain_id(kind, "etc")
+        chain_id("etc")
     assert missing.value.fields == ("connect_api_keys",)
     with pytest.raises(BloqConfigurationError, match="eth, etc"):
-        chain_id(kind, "doge")
+        chain_id("doge")
     with pytest.raises(BloqConfigurationError, match="REST"):
-        chain_id(kind, "btc")
+        chain_id("btc")
 
 
-def test_a_request_shows_no_key(connect: Connect) -> None:
+def test_a_request_hides_the_key(connect: Connect) -> None:
     request = Request("POST", "https://eth.example/v1/***", path_key=Secret(KEY))
     assert request.revealed_url == f"https://eth.example/v1/{KEY}"
     assert KEY not in repr(request)
@@ -106,40 +102,37 @@ def test_a_request_shows_no_key(connect: Connect) -> None:
     assert settings.connect_api_keys["eth"].reveal() == KEY
 
 
-@pytest.mark.parametrize(
-    "keys", ["not-an-object-but-secret", ["a-secret"], {"eth": "a secret/../x"}, {"": "secret"}, {"eth": 7}]
-)
-def test_wrong_keys_are_told_without_being_shown(connect: Connect, keys: Any) -> None:
-    connect("http://127.0.0.1:9", "http://127.0.0.1:9", extra={"connect_api_keys": keys})
-    with pytest.raises(BloqConfigurationError) as wrong:
-        _ = BloqHook().settings
-    assert wrong.value.fields == ("connect_api_keys",)
-    assert "secret" not in str(wrong.value)
+def test_wrong_keys_are_refused_without_being_quoted(connect: Connect) -> None:
+    wrong: list[Any] = [
+        "not-an-object-but-secret",
+        ["a-secret"],
+        {"eth": "a secret/../x"},
+        {"": "secret"},
+        {"eth": 7},
+    ]
+    for keys in wrong:
+        connect("http://127.0.0.1:9", "http://127.0.0.1:9", extra={"connect_api_keys": keys})
+        with pytest.raises(BloqConfigurationError) as refused:
+            _ = BloqHook().settings
+        assert refused.value.fields == ("connect_api_keys",)
+        assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_a_url_with_a_path_key_is_refused_as_a_node_and_not_quoted(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    extra = {"environment": "prod", "connect_url": "https://{chain}.proxy.example/base"}
+    connect("https://accounts.example", "https://nodes.example", extra=extra)
+    for url in (
         f"https://eth.connect.bloq.cloud/v1/{KEY}",
         f"http://ETH.connect.bloq.cloud:8080/v1/{KEY}/",
         f"https://goerli.connect.bloqclouddev.com//v1/{KEY}",
         f"https://etc.proxy.example/base/%76%31/{KEY}",
-    ],
-)
-def test_a_url_with_a_path_key_is_no_node_and_is_not_quoted(
-    connect: Connect, kind: DriverKind, url: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    extra = {"environment": "prod", "connect_url": "https://{chain}.proxy.example/base"}
-    connect("https://accounts.example", "https://nodes.example", extra=extra)
-
-    async def awaited() -> Any:
-        async with BloqAsyncHook() as hook:
-            return await hook.rpc(url).call("eth_chainId")
-
-    with pytest.raises(BloqConfigurationError, match="connect:<chain>") as refused:
-        BloqHook().rpc(url).call("eth_chainId") if kind == "blocking" else asyncio.run(awaited())
-    assert refused.value.fields == ("node",)
-    assert hides_key(refused.value)
+    ):
+        with pytest.raises(BloqConfigurationError, match="connect:<chain>") as refused:
+            BloqHook().rpc(url).call("eth_chainId")
+        assert refused.value.fields == ("node",)
+        assert hides_key(refused.value)
     assert KEY not in caplog.text
 
 

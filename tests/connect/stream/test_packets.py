@@ -1,4 +1,4 @@
-"""The packets of the stream, and what its events say."""
+"""The packets and events of the stream."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from airflow_provider_bloq.connect.stream_packets import (
     Signal,
     StreamEvent,
     StreamHandshake,
+    StreamPacket,
     StreamRefusal,
     is_block,
     is_token_expiry,
@@ -18,13 +19,12 @@ from airflow_provider_bloq.connect.stream_packets import (
 TXID = "ab" * 32
 
 
-@pytest.mark.parametrize(
-    ("text", "packet"),
-    [
+def test_packets_are_parsed() -> None:
+    cases: list[tuple[str, StreamPacket]] = [
         ('0{"sid":"s","pingInterval":25000,"pingTimeout":5000}', StreamHandshake(25.0, 5.0)),
         ('0{"sid":"s"}', StreamHandshake(25.0, 5.0)),
         ('0{"pingInterval":true,"pingTimeout":"5"}', StreamHandshake(25.0, 5.0)),
-        # Neither a busy loop nor an eternal wait.
+        # Neither a busy loop nor an endless wait.
         ('0{"pingInterval":0,"pingTimeout":1e300}', StreamHandshake(0.05, 600.0)),
         ("1", Signal.CLOSED),
         ("2", Signal.OTHER),
@@ -43,25 +43,21 @@ TXID = "ab" * 32
         ('44"full"', StreamRefusal(is_about_token=False)),
         ('44/elsewhere,"jwt expired"', Signal.OTHER),
         ("451-[]", Signal.OTHER),
-    ],
-)
-def test_a_packet_is_read(text: str, packet: object) -> None:
-    assert read_packet(text) == packet
+    ]
+    for text, packet in cases:
+        assert read_packet(text) == packet
 
 
-@pytest.mark.parametrize(
-    "text", ["", "x", "9", "0", "0[]", "0{", "4", "47", "42", "42{}", "42[]", "42[1]", "42[", "44{"]
-)
-def test_what_is_no_packet_is_refused_and_not_quoted(text: str) -> None:
-    with pytest.raises(ValueError) as refused:
-        read_packet(text + "SECRET" if text.endswith(("{", "[")) else text)
-    assert "SECRET" not in str(refused.value)
-    assert refused.value.__cause__ is None
+def test_invalid_packets_are_refused_and_not_quoted() -> None:
+    for text in ("", "x", "9", "0", "0[]", "0{", "4", "47", "42", "42{}", "42[]", "42[1]", "42[", "44{"):
+        with pytest.raises(ValueError) as refused:
+            read_packet(text + "SECRET" if text.endswith(("{", "[")) else text)
+        assert "SECRET" not in str(refused.value)
+        assert refused.value.__cause__ is None
 
 
-@pytest.mark.parametrize(
-    ("event", "txid"),
-    [
+def test_transaction_ids_are_read_from_the_events_of_addresses() -> None:
+    cases = [
         (StreamEvent("bcrt1qaddress", (TXID,)), TXID),
         (StreamEvent("bcrt1qaddress", (TXID.upper(),)), TXID),
         (StreamEvent("bcrt1qaddress", ({"address": "bcrt1qaddress", "txid": TXID},)), TXID),
@@ -71,13 +67,12 @@ def test_what_is_no_packet_is_refused_and_not_quoted(text: str) -> None:
         (StreamEvent("bcrt1qaddress", ({"txid": 1},)), None),
         (StreamEvent("tx", ({"txid": TXID},)), None),
         (StreamEvent("block", (TXID,)), None),
-    ],
-)
-def test_a_transaction_is_read_from_the_events_of_addresses(event: StreamEvent, txid: str | None) -> None:
-    assert txid_in(event) == txid
+    ]
+    for event, txid in cases:
+        assert txid_in(event) == txid
 
 
-def test_blocks_and_farewells_are_known_by_their_names() -> None:
+def test_blocks_and_expired_tokens_are_recognised_by_the_event_name() -> None:
     assert is_block(StreamEvent("block", (TXID,)))
     assert not is_block(StreamEvent("tx", (TXID,)))
     assert is_token_expiry(StreamEvent("disconnect", ("jwt expired",)))

@@ -1,4 +1,4 @@
-"""Which host a chain is asked at: a fixed URL serves no other chain than the one that it names."""
+"""The URL of a chain: a fixed one serves only the chain that its host names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def at(connect: Connect, connect_url: str, **extra: object) -> BloqHook:
     return BloqHook()
 
 
-def test_the_host_of_one_chain_is_not_asked_about_another(connect: Connect) -> None:
+def test_the_host_of_one_chain_is_not_used_for_another(connect: Connect) -> None:
     hook = at(connect, "https://btc.connect.example", connect_api_keys={"goerli": "a-key"})
     assert hook.connect("btc").url == "https://btc.connect.example/api/v1"
     for ask in (lambda: hook.connect("bch"), lambda: hook.connect_rpc("eth")):
@@ -29,7 +29,7 @@ def test_the_host_of_one_chain_is_not_asked_about_another(connect: Connect) -> N
         at(connect, "https://goerli.example", connect_api_keys={"goerli": "a-key"}).connect("btc")
 
 
-def test_a_url_with_a_place_for_the_chain_serves_all(
+def test_a_url_with_a_placeholder_serves_all_chains(
     connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     for url in ("https://{chain}.connect.example", "https://proxy.example/{chain}"):
@@ -39,7 +39,7 @@ def test_a_url_with_a_place_for_the_chain_serves_all(
     assert caplog.records == []
 
 
-def test_a_url_that_names_no_chain_is_used_with_a_warning(
+def test_a_url_without_a_chain_is_used_with_a_warning(
     connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook = at(connect, "https://proxy.example", connect_api_keys={"eth": "a-key"})
@@ -51,7 +51,7 @@ def test_a_url_that_names_no_chain_is_used_with_a_warning(
     assert "bch" in caplog.text
 
 
-def test_a_local_service_has_all_chains_behind_one_url(
+def test_a_local_service_has_one_url_for_all_chains(
     connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook = at(connect, "http://localhost:4006", environment="local")

@@ -1,4 +1,4 @@
-"""The token of the stream: renewed when it ends, given up when it is refused, and never insisted upon."""
+"""The token of the stream: replaced when it expires or is refused, a limited number of times."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from airflow_provider_bloq.hooks._connect import HookConnectClient
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.testing.bitcoind import Bitcoind, pay
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
-from tests.connect_stream.conftest import Serve, eager
-from tests.connect_stream.listening import (
+from tests.connect.stream.conftest import Serve, eager
+from tests.connect.stream.scripted_stream import serving
+from tests.connect.stream.waiting import (
     FEE,
     NEVER,
     PATIENCE,
@@ -27,7 +28,6 @@ from tests.connect_stream.listening import (
     until,
     until_joined,
 )
-from tests.connect_stream.scripted_stream import serving
 
 pytestmark = pytest.mark.bitcoind
 
@@ -36,7 +36,7 @@ OPENED = "stream GET /socket.io/open"
 
 
 class Naps:
-    """Pauses that last until a test has seen them."""
+    """Pauses that never end."""
 
     def __init__(self) -> None:
         self.asked: asyncio.Queue[float] = asyncio.Queue()
@@ -51,9 +51,7 @@ async def next_update(updates: ChainUpdates) -> None:
 
 
 @pytest.mark.parametrize("refusal", ["packet", "status"])
-async def test_when_the_token_ends_in_mid_stream_it_goes_on_with_a_fresh_one(
-    serve: Serve, bitcoin: Bitcoind, refusal: str
-) -> None:
+async def test_an_expired_token_is_replaced(serve: Serve, bitcoin: Bitcoind, refusal: str) -> None:
     bloq = serve(connect_stream_refusal=refusal)
     before, after = (pay([coin], fee=FEE) for coin in coins(bitcoin, 2))
     async with BloqAsyncHook() as hook, eager(hook).payments(paid_address(bitcoin), interval=NEVER) as feed:
@@ -69,9 +67,7 @@ async def test_when_the_token_ends_in_mid_stream_it_goes_on_with_a_fresh_one(
 
 
 @pytest.mark.parametrize("refusal", ["packet", "status"])
-async def test_a_token_that_is_refused_at_the_door_is_replaced(
-    serve: Serve, bitcoin: Bitcoind, refusal: str
-) -> None:
+async def test_a_refused_token_is_replaced(serve: Serve, bitcoin: Bitcoind, refusal: str) -> None:
     bloq = serve(connect_stream_refusal=refusal)
     async with BloqAsyncHook() as hook:
         stale = await hook.get_access_token()
@@ -82,7 +78,7 @@ async def test_a_token_that_is_refused_at_the_door_is_replaced(
     assert bloq.counters().calls[OPENED] == 2
 
 
-async def test_where_every_token_is_refused_it_is_asked_seldom(
+async def test_a_long_pause_follows_if_every_token_is_refused(
     client: HookConnectClient, bloq: LocalBloq
 ) -> None:
     bloq.add_fault(Fault(kind=FaultKind.UNAUTHORIZED, service="stream", path="/socket.io/open", times=None))
@@ -91,14 +87,12 @@ async def test_where_every_token_is_refused_it_is_asked_seldom(
     async with client.updates() as updates:
         async with asyncio.timeout(PATIENCE):
             assert await naps.asked.get() == LONG_PAUSE
-        # The refused tokens cost as many new ones as any request would, and no more.
+        # As many new tokens as for any request.
         assert bloq.counters().calls[OPENED] == 4
         assert not await updates.wait(0)
 
 
-async def test_a_stream_that_there_is_not_is_asked_for_seldom(
-    client: HookConnectClient, bloq: LocalBloq
-) -> None:
+async def test_a_long_pause_follows_if_there_is_no_stream(client: HookConnectClient, bloq: LocalBloq) -> None:
     bloq.add_fault(
         Fault(kind=FaultKind.STATUS, service="stream", path="/socket.io/open", status=404, times=None)
     )
@@ -109,7 +103,7 @@ async def test_a_stream_that_there_is_not_is_asked_for_seldom(
     assert bloq.counters().calls[OPENED] == 1
 
 
-async def test_pauses_grow_while_it_cannot_come_in(client: HookConnectClient, bloq: LocalBloq) -> None:
+async def test_pauses_grow_while_it_cannot_connect(client: HookConnectClient, bloq: LocalBloq) -> None:
     bloq.add_fault(
         Fault(kind=FaultKind.STATUS, service="stream", path="/socket.io/open", status=503, times=None)
     )
@@ -135,35 +129,33 @@ async def elsewhere(arrived: list[str]) -> AsyncIterator[str]:
         yield url
 
 
-async def test_the_token_is_shown_to_no_other_origin(client: HookConnectClient) -> None:
+async def test_the_token_is_sent_to_no_other_origin(client: HookConnectClient) -> None:
     arrived: list[str] = []
     async with elsewhere(arrived) as url:
         stream = client.stream
         client.stream = replace(stream, endpoint=replace(stream.endpoint, url=url))
         with pytest.raises(BloqUnsafeAddress):
             async with client.updates():
-                raise AssertionError("it may not listen there")
+                raise AssertionError("it must not connect there")
     assert arrived == []
 
 
-@pytest.mark.parametrize(
-    ("ends", "at_once"),
-    [
+def test_how_often_another_token_is_tried_at_once() -> None:
+    cases: list[tuple[list[tuple[float, bool]], bool]] = [
         ([(0.0, True)], True),
         ([(0.0, True)] * 3, True),
         ([(0.0, True)] * 4, False),
-        # Let in and thrown out is no better than not let in ...
+        # A short connection is no better than a refused one ...
         ([(STABLE_AFTER - 1, True)] * 4, False),
-        # ... but a token that has had its time makes up for what was before.
+        # ... but a long one makes up for earlier failures.
         ([(0.0, True)] * 3 + [(STABLE_AFTER, True)] * 2, True),
         ([(0.0, False)], False),
-    ],
-)
-def test_how_often_another_token_is_tried_at_once(ends: list[tuple[float, bool]], at_once: bool) -> None:
-    record = ConnectionFailures()
-    for lasted, is_about_token in ends:
-        record = record.after(lasted=lasted, is_about_token=is_about_token)
-    assert record.may_retry_at_once is at_once
+    ]
+    for ends, at_once in cases:
+        failures = ConnectionFailures()
+        for lasted, is_about_token in ends:
+            failures = failures.after(lasted=lasted, is_about_token=is_about_token)
+        assert failures.may_retry_at_once is at_once
 
 
 def test_failures_are_counted_until_a_connection_lasts() -> None:

@@ -1,4 +1,4 @@
-"""What tests of the stream wait for, and what they wait with: conditions, never durations."""
+"""What tests of the stream wait for: conditions, never durations."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ __all__ = [
     "until_joined",
 ]
 
-#: Seconds after which a test is stuck, however slow the machine.
+#: Seconds after which a test is stuck, even on a slow machine.
 PATIENCE = 60.0
-#: Connects again so fast that no test has to wait for it.
+#: Reconnects almost at once.
 EAGER = BackoffSettings(first=0.01, cap=0.05)
 FEE = 2_000
-#: Longer than any test: what only the interval would find is not found.
+#: Longer than any test: the interval never ends.
 NEVER = 86_400.0
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Wait until something becomes true that only the service itself can tell."""
+    """Wait until a condition on the service holds."""
 
     def wait() -> None:
         pause, end = threading.Event(), time.monotonic() + PATIENCE
@@ -71,14 +71,14 @@ async def moved(feed: PaymentFeed) -> PaymentChanged:
 
 
 def paid_address(node: Bitcoind) -> str:
-    """Return the address that every payment of these tests pays to."""
+    """Return the address that all payments of these tests pay."""
     unsent = pay([Coin("00" * 32, 0, 10 * FEE)], fee=FEE)
     decoded: Any = node.rpc("decoderawtransaction", unsent.raw)
     return str(decoded["vout"][0]["scriptPubKey"]["address"])
 
 
 def coins(node: Bitcoind, count: int) -> list[Coin]:
-    """Make coins that can be spent one by one, in a block that is there already."""
+    """Return coins that can be spent one by one."""
     split = pay([node.coin()], fee=100 * count + FEE, outputs=count)
     node.mine_only(split)
     return list(split.coins)

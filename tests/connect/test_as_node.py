@@ -1,9 +1,10 @@
-"""``connect:<chain>`` in the place of a node: operators, sensors and watchers on Connect's JSON-RPC."""
+"""``connect:<chain>`` in place of a node: operators, sensors and watchers on Connect's JSON-RPC."""
 
 from __future__ import annotations
 
 import asyncio
 import pickle
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -23,21 +24,20 @@ from airflow_provider_bloq.triggers.chain_events import BloqBlockTrigger
 from tests.clients.scripted_node import NOWHERE
 from tests.connect.conftest import connected
 from tests.hooks.conftest import Connect
-from tests.support.drivers import DriverKind
 
 ADDRESS = "0x" + "ab" * 20
 
 
 @pytest.fixture
 def path_key(running_evm: LocalBloq, connect: Connect) -> str:
-    """The key for the chain, which ``bloq_default`` has."""
+    """The path key of ``bloq_default``."""
     key = running_evm.create_connect_key("eth")
     connected(connect, running_evm, connect_api_keys={"eth": key})
     return key
 
 
 @pytest.mark.anvil
-def test_operators_call_it(path_key: str, context: dict[str, Any]) -> None:
+def test_operators(path_key: str, context: dict[str, Any]) -> None:
     call = BloqJsonRpcOperator(task_id="call", node=" connect:ETH", batch=["eth_chainId", "net_version"])
     many = BloqFanOutOperator(
         task_id="many",
@@ -51,9 +51,7 @@ def test_operators_call_it(path_key: str, context: dict[str, Any]) -> None:
 
 
 @pytest.mark.anvil
-def test_a_sensor_waits_for_it_and_what_is_stored_meanwhile_has_no_key(
-    path_key: str, context: dict[str, Any]
-) -> None:
+def test_a_deferred_sensor_stores_no_key(path_key: str, context: dict[str, Any]) -> None:
     head = int(BloqHook().connect_rpc("eth").call("eth_blockNumber"), 16)
     sensor = BloqBlockSensor(
         task_id="wait", node="connect:eth", height=head + 1, deferrable=True, poke_interval=0.1
@@ -73,7 +71,7 @@ def test_a_sensor_waits_for_it_and_what_is_stored_meanwhile_has_no_key(
 
 
 @pytest.mark.anvil
-async def test_a_watcher_tells_its_blocks(path_key: str) -> None:
+async def test_a_watcher_of_blocks(path_key: str) -> None:
     async with BloqAsyncHook() as hook:
         rpc = hook.connect_rpc("eth")
         await rpc.call("evm_mine")
@@ -85,37 +83,25 @@ async def test_a_watcher_tells_its_blocks(path_key: str) -> None:
     assert (event.payload["first"], event.payload["last_hash"]) == (height, newest["hash"])
 
 
-@pytest.mark.parametrize(
-    "beside",
-    [{"port": 8545}, {"path": "/rpc"}, {"tls_fingerprint": "ab" * 32}],
-    ids=lambda beside: next(iter(beside)),
-)
-def test_what_only_nodes_have_is_refused_beside_it(connect: Connect, kind: DriverKind, beside: Any) -> None:
+def test_node_options_are_refused(connect: Connect) -> None:
     connect(NOWHERE, NOWHERE, extra={"connect_api_keys": {"eth": "amber-acorn-arrow"}})
-
-    async def awaited() -> None:
-        async with BloqAsyncHook() as hook:
-            hook.rpc("connect:eth", **beside)
-
-    with pytest.raises(BloqConfigurationError) as refused:
-        BloqHook().rpc("connect:eth", **beside) if kind == "blocking" else asyncio.run(awaited())
-    assert refused.value.fields == tuple(beside)
-    with pytest.raises(BloqConfigurationError) as named:
-        RpcSubject.of("connect:eth", **beside)
-    assert named.value.fields == tuple(beside)
+    options: list[dict[str, Any]] = [{"port": 8545}, {"path": "/rpc"}, {"tls_fingerprint": "ab" * 32}]
+    for option in options:
+        for make in (BloqHook().rpc, RpcSubject.of):
+            with pytest.raises(BloqConfigurationError) as refused:
+                make("connect:eth", **option)
+            assert refused.value.fields == tuple(option)
 
 
-@pytest.mark.parametrize(
-    ("node", "told"), [("connect:doge", "eth, etc"), ("connect:btc", "REST"), ("connect:", "eth")]
-)
-def test_a_chain_that_it_has_not_is_refused(connect: Connect, node: str, told: str) -> None:
+def test_an_unknown_chain_is_refused(connect: Connect) -> None:
     connect(NOWHERE, NOWHERE)
-    with pytest.raises(BloqConfigurationError, match=told) as refused:
-        BloqHook().rpc(node)
-    assert refused.value.fields == ("chain",)
+    for node, told in (("connect:doge", "eth, etc"), ("connect:btc", "REST"), ("connect:", "eth")):
+        with pytest.raises(BloqConfigurationError, match=told) as refused:
+            BloqHook().rpc(node)
+        assert refused.value.fields == ("chain",)
 
 
-def test_there_is_no_session_with_the_key(connect: Connect) -> None:
+def test_there_is_no_session(connect: Connect) -> None:
     connect(NOWHERE, NOWHERE, extra={"connect_api_keys": {"eth": "amber-acorn-arrow"}})
     rpc = BloqHook().rpc("connect:eth")
     assert rpc.url.endswith("/v1/***")
@@ -124,34 +110,29 @@ def test_there_is_no_session_with_the_key(connect: Connect) -> None:
     assert refused.value.fields == ("node",)
 
 
-def test_it_has_one_name_and_answers_like_ethereum() -> None:
+def test_it_has_one_name_and_the_family_evm() -> None:
     assert RpcSubject.of(" connect: Kotti ") == RpcSubject("connect:kotti", family="evm")
     assert node_dataset("connect:ETH") == DatasetName("bloq://connect", "eth")
 
 
-@pytest.mark.parametrize(
-    "asset",
-    [
+def test_assets_are_watched_through_connect() -> None:
+    for asset in (
         blocks("ETH", "mainnet", connect=True, finality="finalized"),
         addresses("eth", "mainnet", "treasury", addresses=ADDRESS, connect=True),
         logs("eth", "mainnet", "usdc", addresses=ADDRESS, connect=True),
-    ],
-    ids=lambda asset: asset.uri,
-)
-def test_assets_of_such_chains_are_watched_by_it(asset: Any) -> None:
-    (watcher,) = asset.watchers
-    assert watcher.trigger.subject == RpcSubject("connect:eth", family="evm")
+    ):
+        (watcher,) = asset.watchers
+        trigger: Any = watcher.trigger
+        assert trigger.subject == RpcSubject("connect:eth", family="evm")
 
 
-@pytest.mark.parametrize(
-    ("make", "field"),
-    [
+def test_assets_that_connect_cannot_watch_are_refused() -> None:
+    makers: list[tuple[Callable[[], Any], str]] = [
         (lambda: blocks("doge", "mainnet", connect=True), "chain"),
         (lambda: logs("btc", "mainnet", "usdc", connect=True), "chain"),
         (lambda: blocks("eth", "mainnet", node="node-1", connect=True), "connect"),
-    ],
-)
-def test_assets_that_it_cannot_watch_are_refused(make: Any, field: str) -> None:
-    with pytest.raises(BloqConfigurationError) as refused:
-        make()
-    assert refused.value.fields == (field,)
+    ]
+    for make, field in makers:
+        with pytest.raises(BloqConfigurationError) as refused:
+            make()
+        assert refused.value.fields == (field,)

@@ -1,4 +1,4 @@
-"""A server that says by script what no decent stream would, over real WebSockets."""
+"""A scripted server of the stream, over real WebSockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WELCOME = "40"
 
 
 class Conversation:
-    """What the server says and hears on one connection."""
+    """The server's side of one connection."""
 
     def __init__(self, socket: web.WebSocketResponse, request: web.Request) -> None:
         self.socket = socket
@@ -37,7 +37,7 @@ class Conversation:
         return self.heard[-1]
 
     async def until_gone(self) -> None:
-        """Listen and say nothing until the client hangs up."""
+        """Read without answering until the client closes the connection."""
         while True:
             try:
                 await self.hear()
@@ -49,7 +49,7 @@ Script = Callable[[Conversation], Awaitable[None]]
 
 
 async def welcomed(conversation: Conversation, handshake: str = HANDSHAKE) -> None:
-    """Welcome a client, and answer the ping by which it makes sure that it has come in."""
+    """Complete the handshake, and answer the ping that ends the joining."""
     await conversation.say(handshake, WELCOME)
     while await conversation.hear() != "2":
         pass
@@ -60,7 +60,7 @@ async def welcomed(conversation: Conversation, handshake: str = HANDSHAKE) -> No
 async def scripted_stream(
     script: Script, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep, timeout: float = 30.0
 ) -> AsyncIterator[StreamEndpoint]:
-    """Serve a script, and give the door that leads to it."""
+    """Serve a script; yields an endpoint for it."""
 
     async def serve(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(timeout=1.0)
@@ -81,7 +81,7 @@ async def scripted_stream(
 async def serving(
     serve: Callable[[web.Request], Awaitable[web.StreamResponse]],
 ) -> AsyncIterator[str]:
-    """Serve every request of the stream's path by a function; gives its URL."""
+    """Serve the path of the stream with a function; yields its URL."""
     application = web.Application()
     application.router.add_get("/socket.io/", serve)
     runner = web.AppRunner(application, shutdown_timeout=1.0)

@@ -1,4 +1,4 @@
-"""The token rides in the query of the stream's URL. It stands in no log, no error and no repr."""
+"""The token is in the query of the stream's URL. No log, error or repr contains it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from airflow_provider_bloq.exceptions import BloqApiError
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.testing.bitcoind import Bitcoind
 from airflow_provider_bloq.testing.local import Fault, FaultKind, LocalBloq
-from tests.connect_stream.conftest import Serve, eager
-from tests.connect_stream.listening import NEVER, PATIENCE, paid_address, until, until_joined
+from tests.connect.stream.conftest import Serve, eager
+from tests.connect.stream.waiting import NEVER, PATIENCE, paid_address, until, until_joined
 
 pytestmark = pytest.mark.bitcoind
 
 OPENED = "stream GET /socket.io/open"
 
 
-def shut_doors() -> Iterator[Fault]:
-    """All ways in which nobody comes in."""
+def connection_faults() -> Iterator[Fault]:
+    """All ways in which connecting fails."""
     endpoint: dict[str, Any] = {"service": "stream", "path": "/socket.io/open"}
     for kind in (FaultKind.RESET, FaultKind.LOST_RESPONSE, FaultKind.UNAUTHORIZED, FaultKind.RATE_LIMIT):
         yield Fault(kind=kind, times=None, **endpoint)
@@ -36,7 +36,7 @@ def shut_doors() -> Iterator[Fault]:
 
 
 def everything_in(error: BaseException) -> str:
-    """Return all that could be shown of an error: its trace, its fields, and those of what it came from."""
+    """Return the traceback, the text and the fields of an error and of its causes."""
     shown = ["".join(traceback.format_exception(error))]
     chain: BaseException | None = error
     while chain is not None:
@@ -52,16 +52,16 @@ def has_struck(bloq: LocalBloq, fault: str) -> bool:
 async def error_of(endpoint: StreamEndpoint, token: str) -> BloqApiError:
     with pytest.raises(BloqApiError) as refused:
         async with asyncio.timeout(PATIENCE), endpoint.session(Secret(token), []):
-            raise AssertionError("it was let in")
+            raise AssertionError("the connection was accepted")
     return refused.value
 
 
-async def test_no_error_holds_it(serve: Serve) -> None:
+async def test_no_error_contains_the_token(serve: Serve) -> None:
     bloq = serve()
     async with BloqAsyncHook() as hook:
         token = await hook.get_access_token()
         endpoint = hook.connect("btc").stream.endpoint
-        for fault in shut_doors():
+        for fault in connection_faults():
             number = await asyncio.to_thread(bloq.add_fault, fault)
             assert token not in everything_in(await error_of(endpoint, token)), fault
             await asyncio.to_thread(bloq.clear_faults, number)
@@ -71,7 +71,7 @@ async def test_no_error_holds_it(serve: Serve) -> None:
         assert token not in everything_in(await error_of(endpoint, token))
 
 
-async def test_no_log_and_no_repr_holds_it(
+async def test_no_log_and_no_repr_contains_the_token(
     serve: Serve, bitcoin: Bitcoind, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -80,7 +80,7 @@ async def test_no_log_and_no_repr_holds_it(
     shown: list[object] = []
     async with BloqAsyncHook() as hook:
         client = eager(hook)
-        # What only a person can mend is tried again as soon as anything else.
+        # No long pauses.
         client.stream = replace(client.stream, sleep=lambda _: asyncio.sleep(0.01))
         tokens = [await hook.get_access_token()]
         async with (
@@ -99,7 +99,7 @@ async def test_no_log_and_no_repr_holds_it(
                 feed.cursor,
             ]
             shown += [asyncio.all_tasks(), hook, vars(hook)]
-            for fault in shut_doors():
+            for fault in connection_faults():
                 number = await asyncio.to_thread(bloq.add_fault, fault)
                 await asyncio.to_thread(bloq.drop_streams)
                 await until(partial(has_struck, bloq, number))

@@ -1,4 +1,4 @@
-"""What is told of payments, decided from what was told before and what there is now."""
+"""Which events of payments are reported, given those already reported and their current state."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def payment(name: str, height: int | None = None, block: str = "", index: int = 
     return Payment(name, index, "ours", 5, height, None if height is None else block or f"block-{height}")
 
 
-def told(*payments: Payment, floor: int = 10) -> ReportedPayments:
-    return ReportedPayments(floor, None, payments)
+def reported(*payments: Payment, from_height: int = 10) -> ReportedPayments:
+    return ReportedPayments(from_height, None, payments)
 
 
 def transaction(txid: str, height: int | None, *outputs: tuple[int, str]) -> Transaction:
@@ -26,36 +26,33 @@ def transaction(txid: str, height: int | None, *outputs: tuple[int, str]) -> Tra
     return Transaction(txid, height, block, 0, None, (), made, False, None, None)
 
 
-def test_what_is_new_is_told_unless_it_lies_below_the_floor() -> None:
+def test_a_new_payment_is_reported_unless_it_is_too_deep() -> None:
     new = [payment("a", 10), payment("b"), payment("b", index=1)]
-    assert told().changes([payment("deep", 9), *new]) == new
+    assert reported().changes([payment("deep", 9), *new]) == new
 
 
-def test_what_was_told_is_told_no_more() -> None:
+def test_a_reported_payment_is_not_reported_again() -> None:
     known = [payment("a", 12), payment("b")]
-    assert told(*known).changes(known) == []
+    assert reported(*known).changes(known) == []
 
 
-@pytest.mark.parametrize(
-    ("was", "now", "is_reorg"),
-    [
+def test_a_payment_in_another_block_is_a_change() -> None:
+    for before, after, is_reorg in (
         (payment("a"), payment("a", 12), False),
         (payment("a"), payment("a", 9), False),
         (payment("a", 12), payment("a"), True),
         (payment("a", 12), payment("a", 13), True),
         (payment("a", 12), payment("a", 12, "another"), True),
-    ],
-)
-def test_what_is_elsewhere_is_told(was: Payment, now: Payment, is_reorg: bool) -> None:
-    (event,) = told(was).changes([now])
-    assert event == PaymentChanged(was, now)
-    assert isinstance(event, PaymentChanged)
-    assert event.is_reorg is is_reorg
+    ):
+        (event,) = reported(before).changes([after])
+        assert event == PaymentChanged(before, after)
+        assert isinstance(event, PaymentChanged)
+        assert event.is_reorg is is_reorg
 
 
-def test_what_is_gone_is_told_for_each_of_its_outputs_and_may_come_back() -> None:
+def test_each_output_of_a_lost_transaction_is_a_change_and_may_return() -> None:
     both = [payment("a", 12), payment("a", 12, index=1)]
-    book = told(*both, payment("b"))
+    book = reported(*both, payment("b"))
     assert book.missing([payment("b", 13)]) == ["a"]
     gone = book.changes_without("a")
     assert gone == [PaymentChanged(one, None) for one in both]
@@ -66,43 +63,41 @@ def test_what_is_gone_is_told_for_each_of_its_outputs_and_may_come_back() -> Non
     assert book.changes_without("a") == []
 
 
-def test_only_what_may_still_change_is_remembered() -> None:
-    book = told(payment("a", 10), payment("b", 11), payment("c"))
+def test_final_payments_are_dropped() -> None:
+    book = reported(payment("a", 10), payment("b", 11), payment("c"))
     book.drop_below(11, "block-10")
     assert book.missing([]) == ["b", "c"]
     assert (book.from_height, book.parent_hash) == (11, "block-10")
     assert book.changes([payment("a", 10)]) == []
 
 
-def test_it_is_gone_on_with_from_json() -> None:
-    book = told(payment("a", 12), payment("b"))
+def test_it_is_restored_from_json() -> None:
+    book = reported(payment("a", 12), payment("b"))
     book.drop_below(11, "block-10")
     again = ReportedPayments.from_json(json.loads(json.dumps(book.to_json())))
     assert again.to_json() == book.to_json()
     assert again.changes([payment("a", 12), payment("b"), payment("c")]) == [payment("c")]
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
+def test_an_invalid_cursor_is_refused() -> None:
+    wrong: list[dict[str, Any]] = [
         {},
         {"from_height": 1, "parent_hash": None},
         {"from_height": "x", "parent_hash": None, "payments": []},
         {"from_height": 1, "parent_hash": None, "payments": [{}]},
-    ],
-)
-def test_what_is_no_cursor_is_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(BloqConfigurationError, match="cursor"):
-        ReportedPayments.from_json(fields)
+    ]
+    for fields in wrong:
+        with pytest.raises(BloqConfigurationError, match="cursor"):
+            ReportedPayments.from_json(fields)
 
 
-def test_payments_are_found_once_each_and_the_oldest_first() -> None:
+def test_payments_are_found_once_each_and_oldest_first() -> None:
     listed = [
         transaction("waits-new", None, (0, "ours")),
         transaction("waits", None, (0, "others"), (1, "ours"), (2, "theirs")),
         transaction("late", 12, (0, "ours")),
         transaction("early", 11, (0, "ours")),
-        # The second fifty addresses.
+        # From the second batch of addresses.
         transaction("waits", 13, (0, "others"), (1, "ours"), (2, "theirs")),
         transaction("earliest", 10, (0, "theirs")),
     ]
@@ -117,6 +112,6 @@ def test_payments_are_found_once_each_and_the_oldest_first() -> None:
     ]
 
 
-def test_addresses_of_bitcoin_cash_are_known_with_and_without_their_prefix() -> None:
+def test_addresses_of_bitcoin_cash_match_with_and_without_prefix() -> None:
     (found,) = payments_in([transaction("a", 1, (0, "qqaddress"))], ["bitcoincash:qqaddress"])
     assert found.address == "bitcoincash:qqaddress"

@@ -1,4 +1,4 @@
-"""One connection of the stream against servers that say by script what they say, over real sockets."""
+"""One connection of the stream, with scripted servers over real sockets."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.connect.stream import StreamEnded, StreamEndpoint
 from airflow_provider_bloq.connect.stream_packets import subscriptions
 from airflow_provider_bloq.exceptions import BloqApiError, BloqNotFound, BloqRateLimited, BloqUnavailable
-from tests.connect_stream.listening import PATIENCE
-from tests.connect_stream.scripted_stream import (
+from tests.connect.stream.scripted_stream import (
     HANDSHAKE,
     WELCOME,
     Conversation,
@@ -22,6 +21,7 @@ from tests.connect_stream.scripted_stream import (
     serving,
     welcomed,
 )
+from tests.connect.stream.waiting import PATIENCE
 from tests.support.drivers import PATIENT, awaiting_driver
 
 TOKEN = Secret("a-token-that-nobody-may-see")
@@ -29,20 +29,20 @@ EXPIRED = '42["disconnect","jwt expired"]'
 
 
 async def ended(script: Script) -> StreamEnded:
-    """Come in if the script lets one, and return how it ended."""
-    async with asyncio.timeout(PATIENCE), scripted_stream(script) as door:
+    """Join if the script allows it, and return how the connection ended."""
+    async with asyncio.timeout(PATIENCE), scripted_stream(script) as endpoint:
         with pytest.raises(StreamEnded) as end:
-            await heard_to_the_end(door)
+            await read_to_the_end(endpoint)
         return end.value
 
 
-async def heard_to_the_end(door: StreamEndpoint) -> None:
-    async with door.session(TOKEN, subscriptions([])) as session:
+async def read_to_the_end(endpoint: StreamEndpoint) -> None:
+    async with endpoint.session(TOKEN, subscriptions([])) as session:
         async for _ in session.events():
             pass
 
 
-async def test_it_comes_in_joins_its_rooms_and_hears_what_was_said_meanwhile() -> None:
+async def test_it_joins_its_rooms_and_keeps_early_events() -> None:
     asked: list[str] = []
 
     async def script(conversation: Conversation) -> None:
@@ -56,8 +56,8 @@ async def test_it_comes_in_joins_its_rooms_and_hears_what_was_said_meanwhile() -
         await conversation.until_gone()
 
     heard = []
-    async with asyncio.timeout(PATIENCE), scripted_stream(script) as door:
-        async with door.session(TOKEN, subscriptions(["one", "two"])) as session:
+    async with asyncio.timeout(PATIENCE), scripted_stream(script) as endpoint:
+        async with endpoint.session(TOKEN, subscriptions(["one", "two"])) as session:
             async for event in session.events():
                 heard.append((event.name, event.arguments))
                 if event.arguments == ("c",):
@@ -72,7 +72,7 @@ async def test_it_comes_in_joins_its_rooms_and_hears_what_was_said_meanwhile() -
     assert heard == [("tx", ({},)), ("tx", ({},)), ("block", ("a",)), ("block", ("c",))]
 
 
-async def test_it_pings_as_often_as_the_server_wants() -> None:
+async def test_it_pings_at_the_interval_of_the_server() -> None:
     pings = asyncio.Queue[float]()
 
     async def sleep(seconds: float) -> None:
@@ -87,13 +87,13 @@ async def test_it_pings_as_often_as_the_server_wants() -> None:
         await conversation.say('42["block","after three pings"]')
         await conversation.until_gone()
 
-    async with asyncio.timeout(PATIENCE), scripted_stream(script, sleep=sleep) as door:
-        async with door.session(TOKEN, subscriptions([])) as session:
+    async with asyncio.timeout(PATIENCE), scripted_stream(script, sleep=sleep) as endpoint:
+        async with endpoint.session(TOKEN, subscriptions([])) as session:
             assert (await anext(session.events())).arguments == ("after three pings",)
     assert {pings.get_nowait() for _ in range(pings.qsize())} == {7.0}
 
 
-async def test_a_server_that_answers_no_ping_is_given_up() -> None:
+async def test_a_server_that_does_not_answer_a_ping_is_given_up() -> None:
     handshake = '0{"sid":"s","pingInterval":50,"pingTimeout":50}'
 
     async def script(conversation: Conversation) -> None:
@@ -103,7 +103,7 @@ async def test_a_server_that_answers_no_ping_is_given_up() -> None:
     assert not (await ended(script)).is_about_token
 
 
-async def test_other_packets_are_no_answer_to_a_ping() -> None:
+async def test_other_packets_do_not_answer_a_ping() -> None:
     handshake = '0{"sid":"s","pingInterval":50,"pingTimeout":50}'
 
     async def script(conversation: Conversation) -> None:
@@ -115,9 +115,8 @@ async def test_other_packets_are_no_answer_to_a_ping() -> None:
     assert not (await ended(script)).is_about_token
 
 
-@pytest.mark.parametrize(
-    ("packets", "is_about_token"),
-    [
+async def test_the_end_says_whether_the_token_is_the_reason() -> None:
+    ends: list[tuple[list[str], bool]] = [
         ([HANDSHAKE, '44"jwt expired"'], True),
         ([HANDSHAKE, '44"invalid signature of the token"'], True),
         ([HANDSHAKE, '44{"message":"Authentication error"}'], True),
@@ -138,20 +137,18 @@ async def test_other_packets_are_no_answer_to_a_ping() -> None:
         ([HANDSHAKE, WELCOME, "42[]"], False),
         ([HANDSHAKE, WELCOME, "49"], False),
         ([HANDSHAKE, WELCOME, "42" + "[" * 100_000], False),
-    ],
-)
-async def test_however_it_ends_it_is_told_whether_because_of_the_token(
-    packets: list[str], is_about_token: bool
-) -> None:
-    async def script(conversation: Conversation) -> None:
-        await conversation.say(*packets)
+    ]
+    for packets, is_about_token in ends:
 
-    end = await ended(script)
-    assert (end.is_about_token, end.retryable) == (is_about_token, True)
-    assert TOKEN.reveal() not in repr((end, vars(end)))
+        async def script(conversation: Conversation, packets: list[str] = packets) -> None:
+            await conversation.say(*packets)
+
+        end = await ended(script)
+        assert (end.is_about_token, end.retryable) == (is_about_token, True), packets
+        assert TOKEN.reveal() not in repr((end, vars(end)))
 
 
-async def test_the_end_of_the_token_is_told_in_mid_stream() -> None:
+async def test_a_token_that_expires_during_the_connection() -> None:
     async def script(conversation: Conversation) -> None:
         await welcomed(conversation)
         await conversation.say('42["block","a"]', EXPIRED, "41")
@@ -159,44 +156,54 @@ async def test_the_end_of_the_token_is_told_in_mid_stream() -> None:
     assert (await ended(script)).is_about_token
 
 
-async def test_a_server_that_lets_nobody_in_is_not_waited_for() -> None:
+async def test_a_server_that_does_not_complete_the_handshake_in_time() -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.say(HANDSHAKE)
         await conversation.until_gone()
 
-    async with asyncio.timeout(PATIENCE), scripted_stream(script, timeout=0.2) as door:
+    async with asyncio.timeout(PATIENCE), scripted_stream(script, timeout=0.2) as endpoint:
         with pytest.raises(StreamEnded, match="in time"):
-            async with door.session(TOKEN, subscriptions([])):
-                raise AssertionError("it was let in")
+            async with endpoint.session(TOKEN, subscriptions([])):
+                raise AssertionError("the connection was accepted")
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
+async def test_another_answer_than_a_stream_is_an_error_by_its_status() -> None:
+    for status, kind in (
         (404, BloqNotFound),
         (429, BloqRateLimited),
         (503, BloqUnavailable),
         (400, BloqApiError),
         (401, StreamEnded),
-    ],
-)
-async def test_another_answer_than_a_stream_is_an_error_by_its_status(
-    status: int, kind: type[BloqApiError]
-) -> None:
+    ):
+
+        async def serve(_: web.Request, status: int = status) -> web.Response:
+            return web.json_response({"message": "no"}, status=status, headers={"Retry-After": "7"})
+
+        async with serving(serve) as url:
+            error = await refused(url)
+        assert type(error) is kind
+        assert TOKEN.reveal() not in repr((error, vars(error), error.__context__))
+        if isinstance(error, BloqRateLimited):
+            assert error.retry_after == 7.0
+        if isinstance(error, StreamEnded):
+            assert error.is_about_token
+
+
+async def test_a_server_that_does_not_answer_in_time() -> None:
+    released = asyncio.Event()
+
     async def serve(_: web.Request) -> web.Response:
-        return web.json_response({"message": "no"}, status=status, headers={"Retry-After": "7"})
+        await released.wait()
+        return web.Response()
 
     async with serving(serve) as url:
-        error = await refused(url)
-    assert type(error) is kind
-    assert TOKEN.reveal() not in repr((error, vars(error), error.__context__))
-    if isinstance(error, BloqRateLimited):
-        assert error.retry_after == 7.0
-    if isinstance(error, StreamEnded):
-        assert error.is_about_token
+        error = await refused(url, timeout=0.2)
+        released.set()
+    assert isinstance(error, StreamEnded)
+    assert "in time" in str(error)
 
 
-async def test_it_is_not_led_elsewhere() -> None:
+async def test_redirects_are_not_followed() -> None:
     arrived: list[str] = []
 
     async def elsewhere(request: web.Request) -> web.Response:
@@ -215,9 +222,9 @@ async def test_it_is_not_led_elsewhere() -> None:
     assert TOKEN.reveal() not in repr((error, vars(error), error.__context__))
 
 
-async def test_where_nobody_listens_it_is_unavailable() -> None:
+async def test_a_closed_port_is_unavailable() -> None:
     async def serve(_: web.Request) -> web.Response:
-        raise AssertionError("it is closed before")
+        raise AssertionError("the server is closed")
 
     async with serving(serve) as url:
         pass
@@ -226,18 +233,18 @@ async def test_where_nobody_listens_it_is_unavailable() -> None:
     assert TOKEN.reveal() not in repr((error, vars(error), error.__context__))
 
 
-async def refused(url: str) -> BloqApiError:
+async def refused(url: str, timeout: float = PATIENCE) -> BloqApiError:
     driver = awaiting_driver(PATIENT)
     try:
         with pytest.raises(BloqApiError) as error:
-            async with StreamEndpoint(driver, url, None, PATIENCE).session(TOKEN, subscriptions([])):
-                raise AssertionError("it was let in")
+            async with StreamEndpoint(driver, url, None, timeout).session(TOKEN, subscriptions([])):
+                raise AssertionError("the connection was accepted")
         return error.value
     finally:
         await driver.close()
 
 
-def test_joining_is_written_as_insight_reads_it() -> None:
+def test_the_packets_that_join_rooms_have_the_form_of_insight() -> None:
     assert [json.loads(one.removeprefix("42")) for one in subscriptions(["a", "b"])] == [
         ["subscribe", "inv"],
         ["subscribe", "bitcoind/addresstxid", ["a", "b"]],
