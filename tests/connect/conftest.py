@@ -115,8 +115,9 @@ class ScriptedConnect:
         self.answer = (404, b"Not found")
         #: The same for GET requests, if it differs.
         self.answer_to_get: tuple[int, bytes] | None = None
-        server = serve(self._reply)
-        connect(server.url, server.url, extra={"connect_url": server.url})
+        self.server = serve(self._reply)
+        url = self.server.url
+        connect(url, url, extra={"connect_url": url})
         self.ask = asker(network="mainnet")
 
     def _reply(self, connection: RawConnection, request: SeenRequest) -> None:

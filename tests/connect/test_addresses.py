@@ -38,6 +38,7 @@ LARGER = [
 ]
 LARGER_HASH = bytes.fromhex("F5BF48B397DAE70BE82B3CCA4793F8EB2B6CDAC9")
 LEGACY, CASH = VECTORS[0]
+LITECOIN = "LM2WMpR1Rp6j3Sa59cMXMs1SPzj9eXpGc1"
 BARE = CASH.partition(":")[2]
 SEGWIT = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"
 #: From BIP 350.
@@ -72,6 +73,8 @@ def test_invalid_addresses_are_refused() -> None:
         ("btc", "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqh2y7hd"),
         ("btc", "é" * 30),
         ("btc", "1" * 30),
+        ("btc", "z" * 35),
+        ("bch", encode_cashaddr("bitcoincash", 16, LARGER_HASH)),
         ("btc", 7),
     ):
         with pytest.raises(BloqConfigurationError) as refused:
@@ -110,6 +113,8 @@ def test_keys_scripts_and_networks_are_distinguished() -> None:
     script = encode_cashaddr("bitcoincash", 1, hash_of(CASH))
     assert len({address_key(each) for each in (LEGACY, testnet, script, SEGWIT, "nothing")}) == 5
     assert address_key(SEGWIT.upper()) == SEGWIT
+    # Base58 of another chain.
+    assert address_key(LITECOIN) == LITECOIN
 
 
 def hash_of(cash: str) -> bytes:

@@ -308,9 +308,22 @@ def test_incomplete_answers_are_errors(scripted: ScriptedConnect) -> None:
         scripted.answer = (200, json.dumps(answer).encode())
         with pytest.raises(BloqUnavailable, match="Connect"):
             scripted.ask(name, **parameters)
-    for rate in (-1, None):
+    scripted.answer = (200, b'{"status": "syncing"}')
+    assert scripted.ask("sync").percentage is None
+
+
+def test_a_fee_may_be_unknown(scripted: ScriptedConnect) -> None:
+    for rate, fee in ((-1, None), (None, None), ("0.00001", 1_000)):
         scripted.answer = (200, json.dumps({"6": rate}).encode())
-        assert scripted.ask("estimate_fee", blocks=6) is None
+        assert scripted.ask("estimate_fee", blocks=6) == fee
+
+
+def test_a_day_is_sent_in_utc(scripted: ScriptedConnect) -> None:
+    scripted.answer = (200, b'{"blocks": []}')
+    early = datetime.datetime(2026, 1, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
+    for date, day in ((early, "2025-12-31"), (early.replace(tzinfo=None), "2026-01-01")):
+        assert scripted.ask("blocks", date=date).blocks == ()
+        assert scripted.server.requests[-1].target.endswith(f"blockDate={day}")
 
 
 def test_amounts_are_exact() -> None:

@@ -7,12 +7,18 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.connect.history import REREAD_BLOCKS
-from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg, BloqUnavailable
+from airflow_provider_bloq.connect.history import REREAD_BLOCKS, transactions_since
+from airflow_provider_bloq.exceptions import (
+    BloqConfigurationError,
+    BloqListShifted,
+    BloqReorg,
+    BloqUnavailable,
+)
+from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.operators.connect import BloqAddressHistoryOperator
-from airflow_provider_bloq.testing.bitcoind import Bitcoind, Coin, Payment, pay
+from airflow_provider_bloq.testing.bitcoind import Bitcoind, BitcoinPayment, Coin, pay
 from airflow_provider_bloq.testing.local import LocalBloq
-from tests.connect.conftest import Changing, address_of, as_json, fresh_payment
+from tests.connect.conftest import SEGWIT, Changing, ScriptedConnect, address_of, as_json, fresh_payment
 
 pytestmark = pytest.mark.bitcoind
 
@@ -36,7 +42,7 @@ def key_of(row: dict[str, Any]) -> tuple[str, str, int]:
     return row["txid"], row["direction"], row["index"]
 
 
-def paid(payment: Payment, *indexes: int) -> set[tuple[str, str, int]]:
+def paid(payment: BitcoinPayment, *indexes: int) -> set[tuple[str, str, int]]:
     return {(payment.txid, "in", index) for index in indexes}
 
 
@@ -114,6 +120,15 @@ def test_addresses_are_a_list_of_texts(bloq: LocalBloq, context: dict[str, Any])
     for wrong in wrong_ones:
         with pytest.raises(BloqConfigurationError, match="addresses"):
             BloqAddressHistoryOperator(task_id="history", chain="btc", addresses=wrong).execute(context)
+
+
+def test_a_list_that_keeps_changing_is_an_error(scripted: ScriptedConnect) -> None:
+    scripted.answer = (200, b'{"totalItems": 5, "items": []}')
+    client = BloqHook().connect("btc", "mainnet")
+    with pytest.raises(BloqListShifted):
+        client.run(transactions_since(client, [SEGWIT], 0))
+    lists = [request for request in scripted.server.requests if request.target.endswith("/addrs/txs")]
+    assert len(lists) == 5
 
 
 def test_an_address_given_twice_is_read_once(

@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -213,6 +214,7 @@ def refusing(scripted: ScriptedConnect) -> ScriptedConnect:
 
 def send() -> SendResult:
     client = BloqHook().connect("btc", "mainnet")
+    client.policy = replace(client.policy, attempts=1)
     return client.run(send_once(client, RawTransaction.read(RAW)))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from airflow_provider_bloq.connect.payments import Payment
 from airflow_provider_bloq.connect.stream_packets import StreamEvent
-from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg
+from airflow_provider_bloq.exceptions import BloqApiError, BloqConfigurationError, BloqReorg
 from airflow_provider_bloq.hooks._connect import HookConnectClient
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.testing.bitcoind import Bitcoind, BitcoinPayment, pay
@@ -275,16 +276,33 @@ async def test_a_cancelled_poll_is_repeated(
 async def test_a_failed_poll_is_repeated(
     client: HookConnectClient, bloq: LocalBloq, bitcoin: Bitcoind
 ) -> None:
+    client.policy = replace(client.policy, attempts=1)
     payment = pay([bitcoin.coin()], fee=FEE)
     fault = bloq.add_fault(
-        Fault(kind=FaultKind.STATUS, service="connect", path="/addrs/txs", status=429, times=None)
+        Fault(kind=FaultKind.STATUS, service="connect", path="/addrs/txs", status=503, times=None)
     )
-    async with client.payments(paid_address(bitcoin), interval=NEVER) as feed:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            await asyncio.to_thread(bloq.clear_faults, fault)
+
+    feed = client.payments(paid_address(bitcoin), interval=NEVER)
+    feed._sleep, feed._random = sleep, lambda: 1.0
+    with pytest.raises(RuntimeError, match="async with"):
+        _ = feed.cursor
+    async with feed:
         await asyncio.to_thread(bitcoin.send, payment)
-        telling = asyncio.create_task(new(feed))
-        await until(lambda: bloq.faults_struck()[fault] > 1)
-        await asyncio.to_thread(bloq.clear_faults, fault)
-        assert (await telling).txid == payment.txid
+        assert (await new(feed)).txid == payment.txid
+    assert pauses == [1.0, 2.0, 4.0]
+
+
+async def test_a_poll_that_cannot_succeed_raises(client: HookConnectClient, bloq: LocalBloq) -> None:
+    bloq.add_fault(Fault(kind=FaultKind.STATUS, service="connect", path="/addrs/txs", status=400, times=None))
+    async with client.payments("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080") as feed:
+        with pytest.raises(BloqApiError):
+            await following(feed)
 
 
 async def test_invalid_arguments_are_refused_before_anything_is_sent(
