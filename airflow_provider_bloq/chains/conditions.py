@@ -142,7 +142,7 @@ class SubjectTarget(Target):
         rpc = reader.rpc(
             subject.node, tls_fingerprint=subject.tls_fingerprint, port=subject.port, path=subject.path
         )
-        look = self.looking_by(rpc)
+        look = self.poll_function(rpc)
 
         def observe(interests: frozenset[Hashable]) -> Flow[Any]:
             if subject.family is not None:
@@ -154,7 +154,7 @@ class SubjectTarget(Target):
         return observe
 
     @abstractmethod
-    def looking_by(self, rpc: RpcApi) -> RpcRead:
+    def poll_function(self, rpc: RpcApi) -> RpcRead:
         """Return what looks by this client, again and again."""
 
 
@@ -196,8 +196,8 @@ def _normalised(fingerprint: Any) -> str | None:
 class ChainHead(SubjectTarget):
     """The last block of a chain, as the subject knows it; seen as a :class:`Head`."""
 
-    def looking_by(self, rpc: RpcApi) -> RpcRead:
-        """See :meth:`SubjectTarget.looking_by`."""
+    def poll_function(self, rpc: RpcApi) -> RpcRead:
+        """See :meth:`SubjectTarget.poll_function`."""
 
         def look(family: ChainFamily, _: frozenset[Hashable]) -> Flow[Head]:
             return (yield from read_head(rpc, family))
@@ -263,8 +263,8 @@ class NodeSync(SubjectTarget):
 
     clock: Callable[[], float] = field(default=time.time, compare=False, repr=False)
 
-    def looking_by(self, rpc: RpcApi) -> RpcRead:
-        """See :meth:`SubjectTarget.looking_by`."""
+    def poll_function(self, rpc: RpcApi) -> RpcRead:
+        """See :meth:`SubjectTarget.poll_function`."""
 
         def look(family: ChainFamily, _: frozenset[Hashable]) -> Flow[SyncState]:
             return (yield from read_sync(rpc, family, clock=self.clock))
@@ -423,8 +423,8 @@ class Transactions(SubjectTarget):
 
     clock: Callable[[], float] = field(default=time.time, compare=False, repr=False)
 
-    def looking_by(self, rpc: RpcApi) -> RpcRead:
-        """See :meth:`SubjectTarget.looking_by`."""
+    def poll_function(self, rpc: RpcApi) -> RpcRead:
+        """See :meth:`SubjectTarget.poll_function`."""
         known: dict[str, SpentInputs] = {}
 
         def look(family: ChainFamily, interests: frozenset[Hashable]) -> Flow[TransactionStatuses]:

@@ -1,4 +1,4 @@
-"""Which failures of a look may pass, and how long to let a service be after one."""
+"""One poll for many waiters: when it polls, who gets the result, and which failures a wait tolerates."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 
 __all__ = [
-    "ASKED",
-    "DEFAULT_PATIENCE",
+    "DEFAULT_MAX_FAILURES",
+    "MIN_INTERVAL",
+    "PAUSE_REQUESTED",
     "FailureBudget",
     "Poll",
-    "PollResult",
     "PushListener",
     "Subscription",
     "SupportsPush",
@@ -33,14 +33,22 @@ __all__ = [
     "pause_after",
 ]
 
+log = logging.getLogger(__name__)
 
-#: The pause after one failure is half a second to one; it doubles, up to a minute. Where the service asks for
-#: more, it gets up to an hour.
+#: Pauses between failed polls, in seconds.
 BACKOFF = BackoffSettings(first=1.0, cap=60.0, max_retry_after=3600.0)
+#: Consecutive failed polls that are tolerated by default. The client has retried each of them already.
+DEFAULT_MAX_FAILURES = 5
+#: Why a wait does not poll during a pause that the service asked for.
+PAUSE_REQUESTED = "the service asked for a pause"
+#: The shortest interval between two polls in seconds. A sensor's ``poke_interval`` may be 0.
+MIN_INTERVAL = 0.1
+#: Waiters woken at once. A thousand would block the event loop.
+WAKE_BATCH = 25
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether another look may succeed with nothing changed by hand, as for the retry of a task."""
+    """Return whether another poll may succeed, by the same rules as the retry of a task."""
     if not isinstance(error, BloqError):
         return False
     advice = advice_on(error, 1, 0.0, BACKOFF)
@@ -48,32 +56,26 @@ def is_transient(error: BaseException) -> bool:
 
 
 def pause_after(failures: int, error: BaseException, *, random: Callable[[], float] = random.random) -> float:
-    """Return the seconds to wait after a failure. Never 0, so that no failure makes a busy loop.
+    """Return the seconds to pause after a failure; never 0.
 
-    :param failures: How many there were in a row, with this one.
-    :param error: What the latest of them was.
-    :param random: Gives a number from 0 to 1, for the jitter.
+    :param failures: Number of consecutive failures, including this one.
+    :param error: The latest of them.
+    :param random: Returns a number from 0 to 1, for the jitter.
     """
     jitter = random()
     pause = BACKOFF.pause(failures, jitter)
-    told = error.retry_after if isinstance(error, BloqRateLimited) else None
-    return pause if told is None else max(pause, BACKOFF.retry_pause(told, jitter))
-
-
-#: Failed looks in a row that are borne, unless another number is given. Each of them has already been
-#: tried several times by the client.
-DEFAULT_PATIENCE = 5
-#: What is still missing where it may not be looked.
-ASKED = "the service asked for fewer requests"
+    if isinstance(error, BloqRateLimited) and error.retry_after is not None:
+        return max(pause, BACKOFF.retry_pause(error.retry_after, jitter))
+    return pause
 
 
 class FailureBudget:
-    """One wait, from look to look.
+    """Judges the polls of one wait, and tolerates a limited number of consecutive failures.
 
     :param condition: What is waited for.
-    :param memory: What is remembered from before, if anything.
-    :param failures: How many of the latest looks failed.
-    :param patience: How many may fail in a row; one more ends the wait.
+    :param memory: The memory of an earlier verdict, if there was one.
+    :param failures: Consecutive failures so far.
+    :param max_failures: Consecutive failures to tolerate; one more ends the wait.
     """
 
     def __init__(
@@ -82,300 +84,283 @@ class FailureBudget:
         memory: Memory | None = None,
         *,
         failures: int = 0,
-        patience: int = DEFAULT_PATIENCE,
+        max_failures: int = DEFAULT_MAX_FAILURES,
     ) -> None:
         self.condition = condition
         self.memory = memory
         self.failures = failures
-        self.patience = patience
-        #: What is still missing, for a person.
-        self.reason = "nothing was seen yet"
-        #: Seconds to let the service be after the latest look, if that failed.
+        self.max_failures = max_failures
+        #: What is still missing, for logs.
+        self.reason = "not polled yet"
+        #: Seconds to pause after the latest poll if it failed.
         self.pause = 0.0
-        #: Those of them that the service has asked for: no hurry is a reason to look sooner.
-        self.asked = 0.0
+        #: The same if the service asked for the pause, else 0.
+        self.retry_after = 0.0
 
-    def saw(self, seen: Any) -> Verdict:
-        """Judge what a look gave."""
+    def succeeded(self, seen: Any) -> Verdict:
+        """Judge what a poll returned."""
         verdict = self.condition.judge(seen, self.memory)
         self.failures = 0
-        self.pause = self.asked = 0.0
+        self.pause = self.retry_after = 0.0
         if isinstance(verdict, Waiting):
             self.memory = verdict.memory
             self.reason = verdict.reason
         return verdict
 
-    def missed(self, error: BloqError) -> Waiting | Failed:
-        """Judge a look that failed: whether the next one may still succeed."""
+    def failed(self, error: BloqError) -> Waiting | Failed:
+        """Judge a failed poll: whether to go on waiting."""
         self.failures += 1
         self.pause = pause_after(self.failures, error)
-        is_told = isinstance(error, BloqRateLimited) and error.retry_after is not None
-        self.asked = self.pause if is_told else 0.0
-        if not is_transient(error) or self.failures > self.patience:
+        is_asked_for = isinstance(error, BloqRateLimited) and error.retry_after is not None
+        self.retry_after = self.pause if is_asked_for else 0.0
+        if not is_transient(error) or self.failures > self.max_failures:
             return Failed(error)
-        self.reason = f"{self.failures} of at most {self.patience} looks in a row failed: {error}"
+        self.reason = f"consecutive failed polls: {self.failures}; the latest: {error}"
         return Waiting(self.reason, self.memory)
 
 
-#: How many are woken before the event loop may turn to others: a thousand who all go to work at once
-#: would hold it up.
-WOKEN_AT_ONCE = 25
-
-
 class WaiterQueue:
-    """Lets tasks of one event loop wait until it is told that there is news."""
+    """Wakes waiters in batches so that the event loop is not blocked."""
 
     def __init__(self) -> None:
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[None]] = []
 
     async def wait(self) -> None:
         """Wait for the next :meth:`wake`."""
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(woken)
+        self._waiters.append(woken)
         await woken
 
     async def wake(self) -> None:
-        """Wake all who wait now, in the order in which they came."""
-        waiting, self._waiting = self._waiting, []
-        for number, woken in enumerate(waiting, start=1):
-            # Whoever was cancelled has left its place here behind.
+        """Wake everyone who waits now, in order of arrival."""
+        waiters, self._waiters = self._waiters, []
+        for number, woken in enumerate(waiters, start=1):
+            # A cancelled waiter leaves its future behind.
             if not woken.done():
                 woken.set_result(None)
-            if number % WOKEN_AT_ONCE == 0:
+            if number % WAKE_BATCH == 0:
                 await asyncio.sleep(0)
-
-
-#: The shortest interval between two looks, in seconds: a sensor may say 0, which would be a busy loop.
-SHORTEST_INTERVAL = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """What one look gave: something seen, or an error.
+    """What one poll returned, or its error.
 
-    :param number: Which one it was, from 1 on.
-    :param ended: When it ended, on the event loop's clock.
+    :param number: Its number, from 1.
+    :param finished_at: When it finished, on the event loop's clock.
     :param interests: What it asked for.
-    :param seen: What the target's observer gave.
-    :param error: Why nothing was seen.
+    :param seen: What the target's poll function returned.
+    :param error: Why it failed.
     """
 
     number: int
-    ended: float
+    finished_at: float
     interests: frozenset[Hashable]
     seen: Any = None
     error: BaseException | None = None
 
-    def answers(self, interest: Hashable | None) -> bool:
-        """Tell whether it says anything to whoever has this interest. A failure concerns all."""
+    def covers(self, interest: Hashable | None) -> bool:
+        """Return whether it concerns a waiter with this interest. A failure concerns everyone."""
         return self.error is not None or interest is None or interest in self.interests
 
 
 class Subscription:
-    """The place of one waiter at a poll.
+    """One waiter's subscription to a poll.
 
     :param poll: The poll.
-    :param interval: Seconds after which it wants the next look.
-    :param interest: What the look must ask for on its behalf.
+    :param interval: Seconds between polls.
+    :param interest: What the polls must ask for on the waiter's behalf.
     """
 
     def __init__(self, poll: Poll, interval: float, interest: Hashable | None) -> None:
-        self.poll = poll
-        self.interval = max(interval, SHORTEST_INTERVAL)
+        self.interval = max(interval, MIN_INTERVAL)
         self.interest = interest
-        self._known = poll.known_to_a_newcomer(self)
+        self._poll = poll
+        self._last_number = poll.last_number_before(self)
 
-    async def look(self) -> Any:
-        """Wait for the next look that answers to its interest.
+    async def result(self) -> Any:
+        """Wait for the next poll that covers the interest, and return what it saw.
 
-        :return: What was seen.
-        :raises BaseException: The look failed; the same error is raised for every waiter.
+        :raises BaseException: The poll failed; every waiter gets the same error.
         """
         while True:
-            latest = self.poll.latest
-            if latest is not None and (latest.number > self._known or self.poll.is_over):
-                self._known = latest.number
+            latest = self._poll.latest
+            if latest is not None and (latest.number > self._last_number or self._poll.is_over):
+                self._last_number = latest.number
                 if latest.error is not None:
-                    # Else each waiter that raises it would add its own frames to those of the others.
+                    # Without the traceback, to which each waiter that raises the error would add its frames.
                     raise latest.error.with_traceback(None)
-                if latest.answers(self.interest):
+                if latest.covers(self.interest):
                     return latest.seen
-            await self.poll.news.wait()
+            await self._poll.results.wait()
 
 
 class Poll:
-    """Looks as often as the most eager of its waiters wants, and for the interests of all of them.
+    """Polls at the shortest interval among its subscribers, for the interests of all of them.
 
-    It looks from the first :meth:`join` until the last one leaves, or to an error that no further look can
-    mend. :meth:`end` ends what is then still under way.
+    It runs from the first :meth:`subscribe` until the last subscriber leaves or an error is not transient.
 
-    :param look: Looks once, for these interests.
-    :param gathered: Awaited before the first look: returns when all have joined who are about to.
+    :param poll_once: Polls once, for these interests.
+    :param when_ready: Awaited before the first poll, so that everyone about to subscribe is included.
     """
 
     def __init__(
         self,
-        look: Callable[[frozenset[Hashable]], Awaitable[Any]],
-        gathered: Callable[[], Awaitable[None]] | None = None,
+        poll_once: Callable[[frozenset[Hashable]], Awaitable[Any]],
+        when_ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._look = look
-        self._gathered = gathered
-        self._seats: set[Subscription] = set()
-        self._stirred = asyncio.Event()
-        self._is_hurried = False
+        self._poll_once = poll_once
+        self._when_ready = when_ready
+        self._subscriptions: set[Subscription] = set()
+        #: Set when the next poll may be due earlier than before.
+        self._rescheduled = asyncio.Event()
+        self._is_requested = False
         self._failures = 0
         self._not_before = 0.0
         self._task: asyncio.Task[None] | None = None
-        #: What the latest look gave.
+        #: The latest result.
         self.latest: PollResult | None = None
-        #: Where the waiters wait for the next.
-        self.news = WaiterQueue()
-        #: Whether there will be no further look.
+        #: Where subscribers wait for the next result.
+        self.results = WaiterQueue()
+        #: Whether there will be no further poll.
         self.is_over = False
 
     @property
-    def is_deserted(self) -> bool:
-        """Whether nobody waits any more."""
-        return not self._seats
+    def subscribers(self) -> int:
+        """Number of subscribers."""
+        return len(self._subscriptions)
 
-    @property
-    def waiters(self) -> int:
-        """How many wait at present."""
-        return len(self._seats)
+    def subscribe(self, interval: float, interest: Hashable | None = None) -> Subscription:
+        """Subscribe; the first subscription starts the poll.
 
-    def join(self, interval: float, interest: Hashable | None = None) -> Subscription:
-        """Take a seat; the first one sets the poll going.
-
-        :param interval: Seconds between two looks that it wants at most.
-        :param interest: What the looks must ask for on its behalf.
+        :param interval: Longest time between two polls in seconds.
+        :param interest: What the polls must ask for.
         """
-        seat = Subscription(self, interval, interest)
-        self._seats.add(seat)
-        self._stirred.set()
+        subscription = Subscription(self, interval, interest)
+        self._subscriptions.add(subscription)
+        self._rescheduled.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run())
-        return seat
+        return subscription
 
-    def leave(self, seat: Subscription) -> None:
-        """Give up a seat."""
-        self._seats.discard(seat)
-        if not self._seats:
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription; with the last one the poll is over."""
+        self._subscriptions.discard(subscription)
+        if not self._subscriptions:
             self.is_over = True
 
-    def hasten(self) -> None:
-        """Look soon, whatever the interval: there is said to be something new."""
-        self._is_hurried = True
-        self._stirred.set()
+    def poll_soon(self) -> None:
+        """Poll without waiting for the interval. A pause after a failure is not cut short."""
+        self._is_requested = True
+        self._rescheduled.set()
 
-    async def end(self) -> None:
-        """Stop looking, also in the midst of a look."""
+    async def stop(self) -> None:
+        """Stop, even in the middle of a poll."""
         self.is_over = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def known_to_a_newcomer(self, seat: Subscription) -> int:
-        """Return the number of the look after which news begin for a new waiter.
+    def last_number_before(self, subscription: Subscription) -> int:
+        """Return the number of the poll after which results are new to a new subscriber.
 
-        The latest look is news if it is as recent as the waiter wants to have them, and answers to it.
+        It gets the latest result at once if that covers its interest and is no older than its interval.
         """
         latest = self.latest
         if latest is None:
             return 0
-        age = asyncio.get_running_loop().time() - latest.ended
-        is_news = latest.error is None and latest.answers(seat.interest) and age <= seat.interval
-        return latest.number - 1 if is_news else latest.number
+        age = asyncio.get_running_loop().time() - latest.finished_at
+        is_recent = (
+            latest.error is None and latest.covers(subscription.interest) and age <= subscription.interval
+        )
+        return latest.number - 1 if is_recent else latest.number
 
     async def _run(self) -> None:
-        if self._gathered is not None:
-            await self._gathered()
+        if self._when_ready is not None:
+            await self._when_ready()
         while True:
             await self._until_due()
             if self.is_over:
                 return
-            self.latest = await self._looked()
+            self.latest = await self._next_result()
             if self.latest.error is not None and not is_transient(self.latest.error):
                 self.is_over = True
-            await self.news.wake()
+            await self.results.wake()
 
     async def _until_due(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self.is_over and (remaining := self._due - loop.time()) > 0:
-            # Whoever sits down meanwhile may want to see sooner, or news may come.
-            self._stirred.clear()
+        while not self.is_over and (remaining := self._due_at - loop.time()) > 0:
+            self._rescheduled.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(remaining):
-                    await self._stirred.wait()
+                    await self._rescheduled.wait()
 
     @property
-    def _due(self) -> float:
+    def _due_at(self) -> float:
         if self.latest is None:
             return 0.0
-        interval = SHORTEST_INTERVAL if self._is_hurried else min(seat.interval for seat in self._seats)
-        return max(self.latest.ended + interval, self._not_before)
+        interval = MIN_INTERVAL if self._is_requested else min(one.interval for one in self._subscriptions)
+        return max(self.latest.finished_at + interval, self._not_before)
 
-    async def _looked(self) -> PollResult:
-        interests = frozenset(seat.interest for seat in self._seats if seat.interest is not None)
-        # What comes from now on may be too late for this look.
-        self._is_hurried = False
+    async def _next_result(self) -> PollResult:
+        interests = frozenset(one.interest for one in self._subscriptions if one.interest is not None)
+        # A request from now on may be too late for this poll.
+        self._is_requested = False
         seen: Any = None
         failure: BaseException | None = None
         try:
-            seen = await self._look(interests)
+            seen = await self._poll_once(interests)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            # Airflow has errors that are none of Exception. Whatever happened, nobody must be left waiting.
+            # Some of Airflow's errors do not derive from Exception. Every error must reach the waiters.
             failure = error
         number = self.latest.number + 1 if self.latest else 1
-        look = PollResult(number, asyncio.get_running_loop().time(), interests, seen, failure)
+        result = PollResult(number, asyncio.get_running_loop().time(), interests, seen, failure)
         if failure is None:
             self._failures = 0
         else:
             self._failures += 1
-            self._not_before = look.ended + pause_after(self._failures, failure)
-        return look
-
-
-log = logging.getLogger(__name__)
+            self._not_before = result.finished_at + pause_after(self._failures, failure)
+        return result
 
 
 class SupportsPush(ABC):
-    """A target of which news are announced. What there is, only a look tells; the news only say when."""
+    """A target whose service pushes updates. They only tell when to poll."""
 
     __slots__ = ()
 
     @abstractmethod
-    def news(self, hook: BloqAsyncHook) -> ChainUpdates | None:
-        """Return what announces them, not opened yet; None if nothing should.
+    def updates(self, hook: BloqAsyncHook) -> ChainUpdates | None:
+        """Return the updates, not opened yet; None to poll at intervals only.
 
-        :param hook: The hook by which the target is looked at.
+        :param hook: The hook that polls the target.
         """
 
 
 class PushListener:
-    """Has a poll look whenever there are news, besides its intervals; from now until :meth:`end`.
+    """Has a poll run at each update, until :meth:`stop`.
 
-    :param news: What announces them.
+    :param updates: The updates.
     :param poll: The poll.
     """
 
-    def __init__(self, news: ChainUpdates, poll: Poll) -> None:
-        self._news = news
+    def __init__(self, updates: ChainUpdates, poll: Poll) -> None:
+        self._updates = updates
         self._poll = poll
         self._task = asyncio.create_task(self._run())
 
-    async def end(self) -> None:
-        """Listen no more."""
+    async def stop(self) -> None:
+        """Stop listening."""
         self._task.cancel()
         await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         try:
-            async with self._news:
+            async with self._updates:
                 while True:
-                    await self._news.wait(None)
-                    self._poll.hasten()
+                    await self._updates.wait(None)
+                    self._poll.poll_soon()
         except Exception:
-            # Nothing depends on news alone: the poll goes on at its interval.
-            log.exception("News are not heard any more: what is new is seen at the next interval.")
+            # The poll goes on at its interval.
+            log.exception("Updates are no longer received. New blocks are seen at the next interval.")

@@ -1,25 +1,14 @@
-"""Conditions as JSON and back, for the kwargs of triggers."""
+"""What passes between the worker and the triggerer as JSON: conditions, and the event that ends a wait."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bloq import exceptions
-from airflow_provider_bloq.chains.conditions import (
-    BlockReached,
-    NodeSynced,
-    RpcSubject,
-    TransactionConfirmed,
-)
-from airflow_provider_bloq.connect.conditions import (
-    ConnectBalanceReached,
-    ConnectBlockReached,
-    ConnectPaymentSeen,
-    ConnectTransactionConfirmed,
-)
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqError,
@@ -28,101 +17,96 @@ from airflow_provider_bloq.exceptions import (
     FieldProblem,
 )
 from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
-from airflow_provider_bloq.nodes.conditions import ClusterHealth, ClusterState, ClusterUpdated, NodeState
-from airflow_provider_bloq.polling.conditions import Condition
+
+if TYPE_CHECKING:
+    from airflow_provider_bloq.polling.conditions import Condition
 
 __all__ = [
     "condition_from_json",
     "condition_to_json",
-    "error_from_json",
-    "error_to_json",
     "failed_event",
     "met_event",
     "result_of",
     "timeout_event",
 ]
 
-
-_KINDS: dict[str, type[Condition]] = {
-    kind.kind: kind
-    for kind in (
-        BlockReached,
-        ClusterHealth,
-        ClusterState,
-        ClusterUpdated,
-        ConnectBalanceReached,
-        ConnectBlockReached,
-        ConnectPaymentSeen,
-        ConnectTransactionConfirmed,
-        NodeState,
-        NodeSynced,
-        TransactionConfirmed,
-    )
+#: The class of each kind of condition. A wait imports only its own.
+_KINDS: Mapping[str, tuple[str, str]] = {
+    "block_reached": ("chains", "BlockReached"),
+    "node_synced": ("chains", "NodeSynced"),
+    "transaction_confirmed": ("chains", "TransactionConfirmed"),
+    "connect_balance_reached": ("connect", "ConnectBalanceReached"),
+    "connect_block_reached": ("connect", "ConnectBlockReached"),
+    "connect_payment_seen": ("connect", "ConnectPaymentSeen"),
+    "connect_transaction_confirmed": ("connect", "ConnectTransactionConfirmed"),
+    "cluster_health": ("nodes", "ClusterHealth"),
+    "cluster_state": ("nodes", "ClusterState"),
+    "cluster_updated": ("nodes", "ClusterUpdated"),
+    "node_state": ("nodes", "NodeState"),
+}
+#: Fields of errors that are not plain JSON, and how they are read from it.
+_READ_FIELD: Mapping[str, Callable[[Any], Any]] = {
+    "problems": lambda problems: tuple(FieldProblem(**problem) for problem in problems),
+    "candidates": tuple,
 }
 
 
 def condition_to_json(condition: Condition) -> dict[str, Any]:
-    """Write a condition as a dict of JSON values."""
+    """Return a condition as JSON."""
     return {"kind": condition.kind, **asdict(condition)}  # type: ignore[call-overload]
 
 
 def condition_from_json(fields: dict[str, Any]) -> Condition:
     """Read a condition that :func:`condition_to_json` wrote.
 
-    :raises BloqConfigurationError: This version of the provider knows no such condition.
+    :raises BloqConfigurationError: Another version of the provider wrote it, and this one does not know it.
     """
     values = dict(fields)
-    kind = _KINDS.get(str(values.pop("kind", None)))
-    # A TypeError: the fields are those of another version.
+    kind = values.pop("kind", None)
+    # A TypeError means that the fields are those of another version.
     with suppress(TypeError):
-        if isinstance(values.get("subject"), dict):
-            values["subject"] = RpcSubject(**values["subject"])
-        if kind is not None:
-            return kind(**values)
+        if kind in _KINDS:
+            service, name = _KINDS[kind]
+            module = import_module(f"airflow_provider_bloq.{service}.conditions")
+            if service == "chains" and isinstance(values.get("subject"), dict):
+                values["subject"] = module.RpcSubject(**values["subject"])
+            condition: Condition = getattr(module, name)(**values)
+            return condition
     raise BloqConfigurationError.of(
         "condition",
-        f"{fields!r} is none that this version of the provider knows",
-        "Let the triggerer and the workers have the same version; clear the task.",
+        f"{fields!r} is not known to this version of the provider",
+        "Install the same version on the triggerer and the workers, then clear the task.",
     )
 
 
-#: Fields that are more than JSON: how they come back from it.
-_REVIVED: Mapping[str, Callable[[Any], Any]] = {
-    "problems": lambda problems: tuple(FieldProblem(**problem) for problem in problems),
-    "candidates": tuple,
-}
-
-
 def met_event(result: Any) -> dict[str, Any]:
-    """Make the event that says: what was waited for has come.
+    """Return the event of a condition that holds.
 
-    :param result: What is to be said of it; JSON.
+    :param result: Its result; JSON.
     """
     return {"status": "met", "result": result}
 
 
 def failed_event(error: BloqError) -> dict[str, Any]:
-    """Make the event that says: it will not come any more, or cannot be seen."""
+    """Return the event of a wait that failed."""
     return {"status": "failed", "error": error_to_json(error)}
 
 
 def timeout_event(reason: str) -> dict[str, Any]:
-    """Make the event of a wait that timed out.
+    """Return the event of a wait that timed out.
 
-    :param reason: What was missing in the end.
+    :param reason: What was still missing.
     """
     return {"status": "timeout", "reason": reason}
 
 
 def result_of(event: Any) -> Any:
-    """Return the result of the wait that an event tells of, or raise what became of it.
+    """Return the result of a wait from the event that ``execute_complete`` was given.
 
-    :param event: What ``execute_complete`` was given.
-    :return: The result of the condition.
-    :raises BloqError: The error that ended the wait, in its own class and with its fields; also as an
-        ``AirflowFailException`` where no retry can help.
-    :raises BloqWaitTimeout: The deadline has passed.
-    :raises BloqForeignEvent: It is no event that this version of the provider makes.
+    :raises BloqError: The error that ended the wait, with its class and fields; also an
+        ``AirflowFailException`` if a retry cannot help.
+    :raises BloqWaitTimeout: The wait timed out.
+    :raises BloqForeignEvent: This version of the provider does not know the event.
     """
     match event:
         case {"status": "met", "result": result}:
@@ -132,38 +116,34 @@ def result_of(event: Any) -> Any:
                 raise error_from_json(fields)
         case {"status": "timeout", "reason": str(reason)}:
             raise BloqWaitTimeout(reason)
+    # Its values are not shown, since they might be secret.
+    shape = f"fields {sorted(map(str, event))}" if isinstance(event, Mapping) else type(event).__name__
     raise BloqForeignEvent(
-        f"The triggerer sent an event that this version of the provider does not know ({_shape(event)}). Let the "
-        "triggerer and the workers have the same version."
+        f"The triggerer sent an event that this version of the provider does not know ({shape}). Install the same "
+        "version on the triggerer and the workers."
     )
 
 
 def error_to_json(error: BloqError) -> dict[str, Any]:
-    """Write an error as JSON. One that is also Airflow's is written as the one it is at Bloq."""
+    """Return an error as JSON, under the name of its class in :mod:`airflow_provider_bloq.exceptions`."""
+    public = (kind for kind in type(error).__mro__ if kind.__module__ == exceptions.__name__)
     return {
-        "type": _public_class(type(error)).__name__,
+        "type": next(public, BloqError).__name__,
         "args": [str(argument) for argument in error.args],
         "fields": {name: _plain(value) for name, value in vars(error).items() if not name.startswith("__")},
     }
 
 
 def error_from_json(fields: Mapping[str, Any]) -> BloqError:
-    """Read an error that :func:`error_to_json` wrote. A class that this version lacks becomes ``BloqError``."""
+    """Read an error that :func:`error_to_json` wrote. An unknown class becomes ``BloqError``."""
     kind = getattr(exceptions, fields["type"], None)
     if not (isinstance(kind, type) and issubclass(kind, BloqError)):
         return BloqError(f"{fields['type']}: {' '.join(fields['args'])}")
     error = kind.__new__(kind)
     error.args = tuple(fields["args"])
     for name, value in fields["fields"].items():
-        setattr(error, name, _REVIVED.get(name, _as_it_is)(value))
+        setattr(error, name, _READ_FIELD[name](value) if name in _READ_FIELD else value)
     return error
-
-
-def _public_class(kind: type[BloqError]) -> type[BloqError]:
-    for ancestor in kind.__mro__:
-        if issubclass(ancestor, BloqError) and ancestor.__module__ == exceptions.__name__:
-            return ancestor
-    return BloqError
 
 
 def _plain(value: Any) -> Any:
@@ -174,11 +154,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
-def _shape(event: Any) -> str:
-    return f"fields {sorted(map(str, event))}" if isinstance(event, Mapping) else type(event).__name__

@@ -1,4 +1,4 @@
-"""What a watcher's look at a chain gives: the last final block, and the means to read on."""
+"""Watchers: follow a chain's final blocks, build events of them, and keep a checkpoint of what was delivered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar, cast
 
 from airflow_provider_bloq.chains.blocks import (
     BlockHeader,
@@ -18,7 +18,7 @@ from airflow_provider_bloq.chains.blocks import (
     read_head,
 )
 from airflow_provider_bloq.chains.conditions import RpcRead, SubjectTarget
-from airflow_provider_bloq.chains.cursor import Advance, ChainCursor, ReadHeaders, Reorg, next_step
+from airflow_provider_bloq.chains.cursor import Advance, ChainCursor, Reorg, next_step
 from airflow_provider_bloq.chains.events import EventBuilder, EventPayload, first_batch, reorg_event
 from airflow_provider_bloq.chains.queries import ChainFamily, SharedReads
 from airflow_provider_bloq.chains.sources import ChainSource, NodeSource
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChainSnapshot",
-    "Checkpoint",
     "CheckpointStore",
     "FinalBlock",
     "FinalConnectBlock",
@@ -46,37 +45,40 @@ __all__ = [
     "WatcherSettings",
 ]
 
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+#: Blocks without events after which the checkpoint is written all the same. After a restart they are read again.
+QUIET_BLOCKS = 32
+#: Version of the checkpoint's JSON.
+CHECKPOINT_VERSION = 1
+
 
 @dataclass(frozen=True, slots=True)
 class ChainSnapshot:
-    """What a look gave, and how to read more of the chain.
+    """What a poll of a chain returned.
 
     :param final: The last final block; None if there is none yet, or the chain has just changed.
-    :param client: What told so, and runs the flows that read on.
-    :param source: Reads more, or takes what another watcher has just read.
+    :param client: The client that polled, which also runs further flows.
+    :param source: Reads blocks, and shares what it read with other watchers until the next poll.
     """
 
     final: BlockHeader | None
     client: RpcApi | ConnectApi
     source: ChainSource
 
-    @property
-    def headers(self) -> ReadHeaders:
-        """Reads headers."""
-        return self.source.headers
-
 
 @dataclass(frozen=True, slots=True)
 class FinalBlock(SubjectTarget):
-    """The last final block of a chain; seen as a :class:`Sight`.
+    """The last final block of a chain, polled as a :class:`ChainSnapshot`.
 
     :param finality: Which block is final.
     """
 
     finality: Finality
 
-    def looking_by(self, rpc: RpcApi) -> RpcRead:
-        """See :meth:`SubjectTarget.looking_by`."""
+    def poll_function(self, rpc: RpcApi) -> RpcRead:
         reads = SharedReads()
         known: list[tuple[Head, BlockHeader | None]] = []
 
@@ -89,37 +91,35 @@ class FinalBlock(SubjectTarget):
                 known[:] = [(head, final)]
             return known[0][1]
 
-        def look(family: ChainFamily, _: frozenset[Hashable]) -> Flow[ChainSnapshot]:
+        def poll_once(family: ChainFamily, _: frozenset[Hashable]) -> Flow[ChainSnapshot]:
             final = yield from final_block(family)
             reads.renew()
             return ChainSnapshot(final, rpc, NodeSource(rpc, family, reads))
 
-        return look
+        return poll_once
 
 
 @dataclass(frozen=True, slots=True)
 class FinalConnectBlock(ConnectTarget, SupportsPush):
-    """The last final block of a chain; seen as a :class:`Sight`.
+    """The last final block of a chain in Connect, polled as a :class:`ChainSnapshot`.
 
     :param finality: Which block is final, by confirmations.
-    :param stream: Whether Connect's stream should announce new blocks.
+    :param stream: Whether Connect's stream announces new blocks.
     """
 
     finality: Finality
     stream: bool
 
-    def news(self, hook: BloqAsyncHook) -> ChainUpdates | None:
-        """See :meth:`Announced.news`."""
+    def updates(self, hook: BloqAsyncHook) -> ChainUpdates | None:
         return hook.connect(self.chain, self.network).updates() if self.stream else None
 
     def poll_function(self, api: ConnectApi) -> PollFunction:
-        """See :meth:`ConnectTarget.poll_function`."""
         reads = SharedReads()
         source = ConnectSource(api, reads)
         known: dict[str, BlockHeader] = {}
 
-        def look(_: frozenset[Hashable]) -> Flow[ChainSnapshot]:
-            # What Connect has taken in, not what its node has: it can be asked about that only.
+        def poll_once(_: frozenset[Hashable]) -> Flow[ChainSnapshot]:
+            # The newest block that Connect has indexed: its node may have newer ones that it cannot serve yet.
             newest = yield from ConnectApi.last_block.flow(api)
             head = newest.synced_hash or newest.last_hash
             if head is None:
@@ -129,12 +129,12 @@ class FinalConnectBlock(ConnectTarget, SupportsPush):
             if final is None:
                 final = yield from self._below(api, source, head)
                 known.clear()
-                # That there is none may be since Connect does not know its own newest block yet: it is asked again.
+                # Connect may not serve its newest block yet, so the absence of a final one is not remembered.
                 if final is not None:
                     known[head] = final
             return ChainSnapshot(final, api, source)
 
-        return look
+        return poll_once
 
     def _below(self, api: ConnectApi, source: ConnectSource, head: str) -> Flow[BlockHeader | None]:
         try:
@@ -148,21 +148,182 @@ class FinalConnectBlock(ConnectTarget, SupportsPush):
         return headers[0] if headers else None
 
 
-log = logging.getLogger(__name__)
+@dataclass(frozen=True, slots=True)
+class WatcherSettings:
+    """What a watcher watches and reports.
 
-#: The form in which it is stored. A later one can then be told from this.
-_VERSION = 1
+    :param conn_id: Id of the connection.
+    :param target: The chain and its finality, polled as a :class:`ChainSnapshot`.
+    :param builder: Builds the events.
+    :param start: Height of the first block to report; None for the first that becomes final once the watcher
+        has started for the first time.
+    :param interval: Seconds between two polls.
+    """
+
+    conn_id: str
+    target: Target
+    builder: EventBuilder
+    start: int | None
+    interval: float
+
+
+class Watcher:
+    """Follows a chain for one trigger. No failure ends it: it pauses and goes on.
+
+    :param settings: What it watches.
+    :param store: Where it keeps its checkpoint.
+    :param sleep: Waits some seconds.
+    """
+
+    def __init__(
+        self,
+        settings: WatcherSettings,
+        store: CheckpointStore,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._sleep = sleep
+        self._written: Checkpoint | None = None
+        self._failed_reads = 0
+
+    async def batches(self) -> AsyncGenerator[Sequence[EventPayload], None]:
+        """Yield events in batches. Asking for the next batch confirms that the previous one was delivered."""
+        checkpoint = await self._until_done(self._store.read, "its checkpoint cannot be read")
+        async with aclosing(self._snapshots()) as snapshots:
+            async for snapshot in snapshots:
+                if snapshot.final is None:
+                    continue
+                if checkpoint is None:
+                    start = self._settings.start
+                    cursor = ChainCursor.after(snapshot.final) if start is None else ChainCursor.before(start)
+                    # Written at once, so that a restart misses nothing that becomes final from now on.
+                    checkpoint = Checkpoint(cursor)
+                    await self._write(checkpoint)
+                while (batch := await self._next_batch(checkpoint, snapshot, snapshot.final)) is not None:
+                    events, sent, after = batch
+                    if events:
+                        await self._write(sent)
+                        yield events
+                        await self._write(after)
+                    elif after.cursor.height - self._written_height >= QUIET_BLOCKS:
+                        await self._write(after)
+                    checkpoint = after
+
+    @property
+    def _written_height(self) -> int:
+        return self._written.cursor.height if self._written else -QUIET_BLOCKS
+
+    async def _next_batch(
+        self, checkpoint: Checkpoint, snapshot: ChainSnapshot, final: BlockHeader
+    ) -> _Batch | None:
+        try:
+            if checkpoint.sent is not None:
+                flow = self._resend(checkpoint, checkpoint.sent, snapshot, final)
+            else:
+                flow = self._advance(checkpoint.cursor, snapshot, final)
+            batch = await cast("RunsAsync", snapshot.client).run(flow)
+        except BloqReorg:
+            log.info("The chain was reorganised while it was read. It is read again.")
+            return None
+        except Exception as error:
+            self._failed_reads += 1
+            await self._recover(error, self._failed_reads, "the chain cannot be read")
+            return None
+        self._failed_reads = 0
+        return batch
+
+    def _advance(
+        self, cursor: ChainCursor, snapshot: ChainSnapshot, final: BlockHeader
+    ) -> Flow[_Batch | None]:
+        last = self._settings.builder.last_height(cursor.height, final.height)
+        step = yield from next_step(snapshot.source.headers, cursor, final, last)
+        match step:
+            case Reorg(cursor=at_fork):
+                event = _marked(reorg_event(step, cursor.hashes[-1]), redelivered=False)
+                return [event], Checkpoint(cursor, at_fork, event), Checkpoint(at_fork)
+            case Advance(headers=()):
+                return (), Checkpoint(step.cursor), Checkpoint(step.cursor)
+            case Advance(headers=headers):
+                built = yield from self._settings.builder.events(snapshot.source, headers)
+                covered, events = first_batch(headers, built)
+                after = cursor.past(covered)
+                batch = [_marked(event, redelivered=False) for event in events]
+                return batch, Checkpoint(cursor, after), Checkpoint(after)
+        return None
+
+    def _resend(
+        self, checkpoint: Checkpoint, sent: ChainCursor, snapshot: ChainSnapshot, final: BlockHeader
+    ) -> Flow[_Batch | None]:
+        """Send again what may not have been delivered before a restart."""
+        after = Checkpoint(sent)
+        if checkpoint.reorg is not None:
+            return [_marked(checkpoint.reorg, redelivered=True)], checkpoint, after
+        step = yield from next_step(
+            snapshot.source.headers, checkpoint.cursor, final, min(sent.height, final.height)
+        )
+        if step is None:
+            return None
+        if not isinstance(step, Advance) or not _leads_to(step, sent):
+            # These blocks were replaced. The cursor after them finds that out and reports the reorg.
+            return (), after, after
+        if step.cursor.height < sent.height:
+            # The node does not have all of these blocks yet.
+            return None
+        events = yield from self._settings.builder.events(snapshot.source, step.headers)
+        return [_marked(event, redelivered=True) for event in events], checkpoint, after
+
+    async def _write(self, checkpoint: Checkpoint) -> None:
+        await self._until_done(lambda: self._store.write(checkpoint), "its checkpoint cannot be written")
+        self._written = checkpoint
+
+    async def _snapshots(self) -> AsyncGenerator[ChainSnapshot, None]:
+        settings = self._settings
+        failures = 0
+        while True:
+            try:
+                async with shared_polls().subscribe(
+                    settings.conn_id, settings.target, interval=settings.interval
+                ) as handle:
+                    while True:
+                        try:
+                            snapshot = await handle.result()
+                        except Exception as error:
+                            if not is_transient(error):
+                                raise
+                            # The poll itself pauses.
+                            log.warning("A watcher's poll failed: %s", error)
+                            continue
+                        failures = 0
+                        yield snapshot
+            except Exception as error:
+                failures += 1
+                await self._recover(error, failures, "the chain cannot be polled")
+
+    async def _until_done(self, work: Callable[[], Awaitable[T]], problem: str) -> T:
+        failures = 0
+        while True:
+            try:
+                return await work()
+            except Exception as error:
+                failures += 1
+                await self._recover(error, failures, problem)
+
+    async def _recover(self, error: Exception, failures: int, problem: str) -> None:
+        # Raising would not help: Airflow restarts a failed watcher at once, again and again.
+        log.error("A watcher pauses because %s: %s", problem, error, exc_info=not is_transient(error))
+        await self._sleep(pause_after(failures, error))
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """How far a watcher has come.
 
-    :param cursor: The blocks of which all events have arrived in Airflow.
-    :param sent: Where the cursor will be once the events have arrived that were sent off last; None if
-        none are under way.
-    :param reorg: The event that was sent off last, if it tells of a reorg. Any other can be told again from
-        the blocks between the two cursors.
+    :param cursor: The blocks whose events have all been delivered.
+    :param sent: The cursor once the batch on its way is delivered; None if there is none.
+    :param reorg: The event on its way if it reports a reorg. Others can be built again from the blocks between
+        the two cursors.
     """
 
     cursor: ChainCursor
@@ -176,8 +337,8 @@ class Checkpoint:
         return cls(ChainCursor.from_json(fields["cursor"]), sent, fields.get("reorg"))
 
     def to_json(self) -> dict[str, Any]:
-        """Write it as JSON."""
-        fields: dict[str, Any] = {"version": _VERSION, "cursor": self.cursor.to_json()}
+        """Return it as JSON."""
+        fields: dict[str, Any] = {"version": CHECKPOINT_VERSION, "cursor": self.cursor.to_json()}
         if self.sent is not None:
             fields["sent"] = self.sent.to_json()
         if self.reorg is not None:
@@ -185,246 +346,73 @@ class Checkpoint:
         return fields
 
 
-class Accessor(Protocol):
-    """The asset state store of one asset."""
+#: Events, the checkpoint while they are being delivered, and the one after that.
+_Batch: TypeAlias = tuple[Sequence[EventPayload], Checkpoint, Checkpoint]
 
-    async def aget(self, key: str, default: Any = None) -> Any:
-        """Read a value."""
 
-    async def aset(self, key: str, value: Any) -> None:
-        """Write a value."""
+class _AssetState(Protocol):
+    """Airflow's state store of one asset."""
+
+    async def aget(self, key: str, default: Any = None) -> Any: ...
+
+    async def aset(self, key: str, value: Any) -> None: ...
 
 
 class CheckpointStore:
-    """Keeps the :class:`Place` of one watcher, in the asset state store where Airflow has one (since 3.3).
+    """Keeps the checkpoint of one watcher in the asset state store (Airflow 3.3).
 
-    Without one, the place is lost when the triggerer ends, and the watcher begins at its ``start`` again.
+    Without a store the checkpoint is lost when the triggerer ends, and the watcher begins at its ``start`` again.
 
-    :param store: What Airflow gave the trigger: the state stores of the assets that it watches for.
-    :param key: The key that tells this watcher from others of the same asset.
+    :param store: The trigger's ``asset_state_store``; None if Airflow has none.
+    :param key: Tells this watcher from others of the same asset.
     """
 
     def __init__(self, store: Any, key: str) -> None:
-        self._accessors = _accessors_in(store)
+        self._assets = _assets_in(store)
         self._key = key
         self._writes = 0
 
     async def read(self) -> Checkpoint | None:
-        """Return the place that was kept last; None if there is none."""
-        kept = [await accessor.aget(self._key) for accessor in self._accessors]
-        written = [
-            fields for fields in kept if isinstance(fields, dict) and fields.get("version") == _VERSION
+        """Return the latest checkpoint; None if there is none."""
+        found = [await asset.aget(self._key) for asset in self._assets]
+        readable = [
+            fields
+            for fields in found
+            if isinstance(fields, dict) and fields.get("version") == CHECKPOINT_VERSION
         ]
-        if not written:
+        if not readable:
             return None
-        # They differ where the process ended between two writes, or an asset came later.
-        latest = max(written, key=lambda fields: int(fields["writes"]))
+        # They differ if the process ended between two writes, or an asset was added later.
+        latest = max(readable, key=lambda fields: int(fields["writes"]))
         self._writes = int(latest["writes"])
         return Checkpoint.from_json(latest)
 
-    async def write(self, place: Checkpoint) -> None:
-        """Keep the place."""
-        fields = {**place.to_json(), "writes": self._writes + 1}
-        for accessor in self._accessors:
-            await accessor.aset(self._key, fields)
+    async def write(self, checkpoint: Checkpoint) -> None:
+        """Store a checkpoint."""
+        fields = {**checkpoint.to_json(), "writes": self._writes + 1}
+        for asset in self._assets:
+            await asset.aset(self._key, fields)
         self._writes += 1
 
 
-def _accessors_in(store: Any) -> Sequence[Accessor]:
+def _assets_in(store: Any) -> Sequence[_AssetState]:
     if store is None:
         log.warning(
-            "Airflow gave no asset state store: after a restart the watcher begins at its start again."
+            "Airflow has no asset state store: after a restart the watcher begins at its start again."
         )
         return ()
-    # One trigger may watch for several assets. Airflow's own class can be used without naming one only where
-    # it is a single one, and does not tell their names.
+    # A trigger may watch for several assets. Airflow's accessor works without an asset's name only if there is
+    # one, and has no public way to list them.
     by_asset = [*getattr(store, "_by_name", {}).values(), *getattr(store, "_by_uri", {}).values()]
     if len(by_asset) > 1:
-        log.info("One watcher serves %d assets, and keeps its place with each of them.", len(by_asset))
+        log.info("One watcher serves %d assets, and writes its checkpoint to each of them.", len(by_asset))
         return by_asset
     return (store,)
 
 
-T = TypeVar("T")
-
-#: Blocks without an event after which the place is kept all the same. So many are read again after a restart.
-QUIET_BLOCKS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class WatcherSettings:
-    """What a watcher watches, and tells of it.
-
-    :param conn_id: Id of the connection.
-    :param target: The chain, and which of its blocks is final; seen as a :class:`Sight`.
-    :param telling: What is told of the blocks.
-    :param start: Height of the first block to tell of; None for the first that becomes final after the
-        watcher was started for the first time.
-    :param interval: Seconds between two looks.
-    """
-
-    conn_id: str
-    target: Target
-    telling: EventBuilder
-    start: int | None
-    interval: float
-
-
-class Watcher:
-    """Follows a chain for one trigger. No failure ends it: there is a pause, and then it goes on.
-
-    :param settings: What it watches.
-    :param store: Where it keeps its place.
-    :param sleep: Lets seconds pass.
-    """
-
-    def __init__(
-        self,
-        settings: WatcherSettings,
-        store: CheckpointStore,
-        *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._settings = settings
-        self._store = store
-        self._sleep = sleep
-        self._kept: Checkpoint | None = None
-        self._failed_readings = 0
-
-    async def batches(self) -> AsyncGenerator[Sequence[EventPayload], None]:
-        """Give the events, in batches. To ask for the next batch says that the one before has arrived."""
-        place = await self._until_done(self._store.read, "its place cannot be read")
-        async with aclosing(self._sights()) as sights:
-            async for sight in sights:
-                if sight.final is None:
-                    continue
-                if place is None:
-                    start = self._settings.start
-                    cursor = ChainCursor.after(sight.final) if start is None else ChainCursor.before(start)
-                    # At once: what becomes final from now on must not be missed, whatever happens.
-                    place = Checkpoint(cursor)
-                    await self._keep(place)
-                while (batch := await self._batch(place, sight, sight.final)) is not None:
-                    events, sent, after = batch
-                    if events:
-                        await self._keep(sent)
-                        yield events
-                        await self._keep(after)
-                    elif after.cursor.height - self._kept_height >= QUIET_BLOCKS:
-                        await self._keep(after)
-                    place = after
-
-    @property
-    def _kept_height(self) -> int:
-        return self._kept.cursor.height if self._kept else -QUIET_BLOCKS
-
-    async def _batch(
-        self, place: Checkpoint, sight: ChainSnapshot, final: BlockHeader
-    ) -> tuple[Sequence[EventPayload], Checkpoint, Checkpoint] | None:
-        """Find out what is to be sent next, the place while it is under way, and the one after it."""
-        try:
-            if place.sent is not None:
-                flow = self._once_more(place, place.sent, sight, final)
-            else:
-                flow = self._next(place.cursor, sight, final)
-            batch = await cast("RunsAsync", sight.client).run(flow)
-        except BloqReorg:
-            log.info("The chain was reorganised while it was read; it is looked at again.")
-            return None
-        except Exception as error:
-            self._failed_readings += 1
-            await self._recover(error, self._failed_readings, "the chain cannot be read")
-            return None
-        self._failed_readings = 0
-        return batch
-
-    def _next(
-        self, cursor: ChainCursor, sight: ChainSnapshot, final: BlockHeader
-    ) -> Flow[tuple[Sequence[EventPayload], Checkpoint, Checkpoint] | None]:
-        last = self._settings.telling.last_height(cursor.height, final.height)
-        step = yield from next_step(sight.headers, cursor, final, last)
-        match step:
-            case Reorg(cursor=at_fork):
-                event = _first(reorg_event(step, cursor.hashes[-1]))
-                return [event], Checkpoint(cursor, at_fork, event), Checkpoint(at_fork)
-            case Advance(headers=()):
-                return (), Checkpoint(step.cursor), Checkpoint(step.cursor)
-            case Advance(headers=headers):
-                told, events = first_batch(headers, (yield from self._told(sight, headers)))
-                after = cursor.past(told)
-                return [_first(event) for event in events], Checkpoint(cursor, after), Checkpoint(after)
-        return None
-
-    def _once_more(
-        self, place: Checkpoint, sent: ChainCursor, sight: ChainSnapshot, final: BlockHeader
-    ) -> Flow[tuple[Sequence[EventPayload], Checkpoint, Checkpoint] | None]:
-        """Send again what may or may not have arrived before a restart."""
-        after = Checkpoint(sent)
-        if place.reorg is not None:
-            return [_again(place.reorg)], place, after
-        step = yield from next_step(sight.headers, place.cursor, final, min(sent.height, final.height))
-        if step is None:
-            return None
-        if not isinstance(step, Advance) or not _is_along(step, sent):
-            # These blocks are gone. The cursor that knows them will find it out, and tell whoever was told.
-            return (), after, after
-        if step.cursor.height < sent.height:
-            # The node has not all of these blocks yet.
-            return None
-        events = yield from self._told(sight, step.headers)
-        return [_again(event) for event in events], place, after
-
-    def _told(self, sight: ChainSnapshot, headers: Sequence[BlockHeader]) -> Flow[list[EventPayload]]:
-        return self._settings.telling.events(sight.source, headers)
-
-    async def _keep(self, place: Checkpoint) -> None:
-        await self._until_done(lambda: self._store.write(place), "its place cannot be kept")
-        self._kept = place
-
-    async def _sights(self) -> AsyncGenerator[ChainSnapshot, None]:
-        failures = 0
-        while True:
-            try:
-                async with shared_polls().watch(
-                    self._settings.conn_id, self._settings.target, interval=self._settings.interval
-                ) as watch:
-                    while True:
-                        try:
-                            sight = await watch.look()
-                        except Exception as error:
-                            if not is_transient(error):
-                                raise
-                            # The poll itself pauses before the next look.
-                            log.warning("A watcher's look at the chain failed: %s", error)
-                            continue
-                        failures = 0
-                        yield sight
-            except Exception as error:
-                failures += 1
-                await self._recover(error, failures, "the chain cannot be looked at")
-
-    async def _until_done(self, work: Callable[[], Awaitable[T]], what: str) -> T:
-        failures = 0
-        while True:
-            try:
-                return await work()
-            except Exception as error:
-                failures += 1
-                await self._recover(error, failures, what)
-
-    async def _recover(self, error: Exception, failures: int, what: str) -> None:
-        # To raise would help nobody: Airflow starts a watcher anew at once, again and again.
-        log.error("A watcher has to wait, since %s: %s", what, error, exc_info=not is_transient(error))
-        await self._sleep(pause_after(failures, error))
-
-
-def _is_along(step: Advance, sent: ChainCursor) -> bool:
+def _leads_to(step: Advance, sent: ChainCursor) -> bool:
     return bool(step.headers) and step.headers[-1].hash == sent.hash_at(step.cursor.height)
 
 
-def _first(event: EventPayload) -> EventPayload:
-    return {**event, "redelivered": False}
-
-
-def _again(event: dict[str, Any]) -> EventPayload:
-    return {**event, "redelivered": True}
+def _marked(event: EventPayload, *, redelivered: bool) -> EventPayload:
+    return {**event, "redelivered": redelivered}

@@ -1,4 +1,4 @@
-"""What all sensors of this provider have in common: one condition, waited for in any of three ways."""
+"""The base classes of all sensors: one condition, waited for in any of Airflow's three ways."""
 
 from __future__ import annotations
 
@@ -39,53 +39,46 @@ if TYPE_CHECKING:
 __all__ = [
     "BloqRpcSensor",
     "BloqSensor",
-    "number_of",
 ]
 
-
-#: Seconds after its deadline at which Airflow ends a trigger that has not done so itself, as when no
-#: triggerer runs.
-BACKSTOP = 60.0
+#: Seconds after the deadline at which Airflow ends the trigger, in case no triggerer runs.
+TRIGGER_GRACE = 60.0
 
 
 class BloqSensor(BaseSensorOperator):
-    """Waits for a condition. What it decides by is the same in all modes: a subclass says what, nothing more.
+    """Waits for a condition. It decides by the same rules in all modes; a subclass only names the condition.
 
     - ``mode="poke"`` keeps the worker slot;
-    - ``mode="reschedule"`` frees it between two looks, each of which is a process of its own. What a look
-      remembers is kept in Airflow's task state store; before Airflow 3.3 there is none, so each look starts
-      anew, also with the count of failures. ``poke_interval`` is raised to 10 s at least: Airflow may take
-      the end of one look for a sudden death of the next one if that begins too soon, and then fails the task
+    - ``mode="reschedule"`` frees it between two pokes, each of which is a separate process. What a poke must
+      remember is kept in Airflow's task state store. Before Airflow 3.3 there is none, and each poke starts
+      anew, with the count of failures at zero. ``poke_interval`` is raised to at least 10 s: if the next poke
+      begins too soon, Airflow may take the end of the previous one for a sudden death of the task
       (https://github.com/apache/airflow/issues/71172);
-    - ``deferrable=True`` looks once on the worker, then waits in the triggerer, where all tasks that look at
-      the same thing share each request. ``mode``, ``exponential_backoff`` and ``silent_fail`` have no part
-      in it.
+    - ``deferrable=True`` pokes once on the worker, then waits in the triggerer, where all tasks that wait for
+      the same target share each poll. ``mode``, ``exponential_backoff`` and ``silent_fail`` have no effect.
 
-    It fails with the error that the condition names if what it waits for will not come any more, and with
-    ``AirflowSensorTimeout`` if the wait times out: after ``timeout``, or, if deferrable, after the shorter
-    of ``timeout`` and ``execution_timeout``. If deferrable, it looks once more when that has come, also where
-    the triggerer was down then.
+    It fails with the condition's error if the condition can no longer hold, and with ``AirflowSensorTimeout``
+    after ``timeout``; if deferrable, after the shorter of ``timeout`` and ``execution_timeout``. A deferred wait
+    polls once more at its deadline, even if the triggerer was down then.
 
-    Where a service asks to be left alone for a while (Retry-After), it is.
+    A pause that a service asks for (Retry-After) is kept.
 
     :param bloq_conn_id: Id of the connection.
     :param deferrable: Whether to wait in the triggerer; by default what Airflow's
         ``[operators] default_deferrable`` says.
-    :param max_consecutive_failures: Looks that may fail in a row, such as during an outage; one more fails
-        the task. Each has been tried several times already.
+    :param max_consecutive_failures: Failed pokes to tolerate in a row, such as during an outage; one more fails
+        the task. The client has retried each of them already.
     :param retry_policy: Which errors are worth another try of the task, and when. By default
-        :class:`~airflow_provider_bloq.hooks.retries.BloqRetryPolicy`; None for none. Airflow 3.1 and
-        3.2 know no such policies.
-    :raises BloqConfigurationError: ``max_consecutive_failures`` is no number of looks.
+        :class:`~airflow_provider_bloq.hooks.retries.BloqRetryPolicy`; None for none. Needs Airflow 3.3.
+    :raises BloqConfigurationError: ``max_consecutive_failures`` is not a whole number.
     """
 
     template_fields: Sequence[str] = ("bloq_conn_id",)
     ui_color = "#d9e7f5"
-
-    #: Seconds between two looks in reschedule mode, at least. The scheduler must have learnt by then that the
-    #: process of the look before has ended, of which its supervisor tells it up to 5 s late.
-    min_reschedule_interval: ClassVar[float] = 10.0
     operator_extra_links: Collection[BaseOperatorLink] = LINKS
+
+    #: Least ``poke_interval`` in reschedule mode. A supervisor reports up to 5 s late that its process has ended.
+    min_reschedule_interval: ClassVar[float] = 10.0
 
     def __init__(
         self,
@@ -104,33 +97,30 @@ class BloqSensor(BaseSensorOperator):
         if self.reschedule and not deferrable:
             self.poke_interval = max(self.poke_interval, self.min_reschedule_interval)
         with raise_as_fail_exception():
-            borne = untemplated(max_consecutive_failures)
-            require_whole_number("max_consecutive_failures", borne, least=0)
-        self.max_consecutive_failures: int = borne
-        self._lookout: ConditionPoller | None = None
+            failures = untemplated(max_consecutive_failures)
+            require_whole_number("max_consecutive_failures", failures, least=0)
+        self.max_consecutive_failures: int = failures
+        self._poller: ConditionPoller | None = None
 
     @abstractmethod
     def condition(self) -> Condition:
-        """Return what is waited for; called when the templates have been rendered.
+        """Return what to wait for; called after templates are rendered.
 
-        :raises BloqConfigurationError: The arguments name nothing that could be waited for.
+        :raises BloqConfigurationError: An argument is invalid.
         """
 
     @cached_property
     def hook(self) -> BloqHook:
-        """The hook of the connection; made when the task runs."""
+        """The hook of the connection."""
         warn_without_retry_policies(self.retries)
         return BloqHook(self.bloq_conn_id)
 
     def execute(self, context: Any) -> Any:
-        """Wait.
-
-        :return: What the condition tells when it holds.
-        """
-        self._lookout = None
+        """Wait, and return the result of the condition."""
+        self._poller = None
         if self.deferrable:
-            with self._skipping():
-                return self._looked_or_deferred(context)
+            with self._skip_if_asked():
+                return self._poke_or_defer(context)
         try:
             return super().execute(context)
         except (AirflowSensorTimeout, AirflowSkipException):
@@ -138,18 +128,15 @@ class BloqSensor(BaseSensorOperator):
             raise
 
     def poke(self, context: Any) -> PokeReturnValue:
-        """Look once.
-
-        :return: Whether the condition holds, and what it tells then.
-        """
+        """Poll the condition once."""
         from airflow_provider_bloq.polling.conditions import Met
 
         try:
-            verdict = self._look(context)
+            verdict = self._poll(context)
         except BloqError as error:
-            # Airflow's own soft_fail knows AirflowFailException only.
+            # Airflow's own soft_fail covers AirflowFailException only.
             if self.soft_fail and not error.retryable:
-                raise AirflowSkipException(f"Skipping, since soft_fail is set: {error}") from error
+                raise AirflowSkipException(f"Skipped because soft_fail is set: {error}") from error
             raise
         if isinstance(verdict, Met):
             return PokeReturnValue(is_done=True, xcom_value=verdict.result)
@@ -157,69 +144,63 @@ class BloqSensor(BaseSensorOperator):
         return PokeReturnValue(is_done=False)
 
     def execute_complete(self, context: Any, event: Any = None) -> Any:
-        """Go on when the trigger has ended.
-
-        :param context: The task's context.
-        :param event: What the trigger says.
-        :return: What the condition told.
-        """
+        """Return the result of the condition, or raise its error, from the trigger's event."""
         from airflow_provider_bloq.polling.serialization import result_of
 
-        with self._skipping():
+        with self._skip_if_asked():
             try:
                 return result_of(event)
-            except BloqWaitTimeout as late:
-                raise AirflowSensorTimeout(f"Timed out waiting: {late}") from None
+            except BloqWaitTimeout as timeout:
+                raise AirflowSensorTimeout(f"Timed out waiting: {timeout}") from None
 
-    def _look(self, context: Any) -> Met | Waiting:
+    def _poll(self, context: Any) -> Met | Waiting:
         from airflow_provider_bloq.polling.conditions import Failed
 
         with raise_as_fail_exception():
-            verdict = self._lookout_of(context).look()
+            verdict = self._poller_for(context).poll()
             if isinstance(verdict, Failed):
                 raise verdict.error
         return verdict
 
-    def _lookout_of(self, context: Any) -> ConditionPoller:
-        if self._lookout is None:
+    def _poller_for(self, context: Any) -> ConditionPoller:
+        if self._poller is None:
             from airflow_provider_bloq.polling.on_worker import ConditionPoller
 
-            in_turns = self.reschedule and not self.deferrable
-            store = context.get("task_state_store") if in_turns else None
-            if in_turns and store is None:
+            is_rescheduled = self.reschedule and not self.deferrable
+            store = context.get("task_state_store") if is_rescheduled else None
+            if is_rescheduled and store is None:
                 warn_once(MissingFeature.POKE_STATE)
-            self._lookout = ConditionPoller(
+            self._poller = ConditionPoller(
                 self.hook,
                 self.condition(),
-                patience=self.max_consecutive_failures,
-                deadline=time.time() + self._patience,
+                max_failures=self.max_consecutive_failures,
+                deadline=time.time() + self._time_limit,
                 store=store,
                 try_number=context["ti"].try_number if store is not None else 0,
             )
-        return self._lookout
+        return self._poller
 
     def _forget(self) -> None:
-        if self._lookout is not None:
-            self._lookout.forget()
+        if self._poller is not None:
+            self._poller.forget()
 
     @property
-    def _patience(self) -> float:
-        """Seconds to wait at most."""
+    def _time_limit(self) -> float:
         limit = self.execution_timeout
         return self.timeout if limit is None else min(self.timeout, limit.total_seconds())
 
-    def _looked_or_deferred(self, context: Any) -> Any:
+    def _poke_or_defer(self, context: Any) -> Any:
         from airflow_provider_bloq.polling.conditions import Met
 
         started = time.time()
-        verdict = self._look(context)
+        verdict = self._poll(context)
         if isinstance(verdict, Met):
             return verdict.result
         self.log.info("Waiting: %s", verdict.reason)
-        deadline = started + self._patience
+        deadline = started + self._time_limit
         if deadline <= time.time():
             raise AirflowSensorTimeout(f"Timed out waiting: {verdict.reason}")
-        return self._defer(deadline, verdict, self._lookout_of(context).not_before)
+        return self._defer(deadline, verdict, self._poller_for(context).not_before)
 
     def _defer(self, deadline: float, verdict: Waiting, not_before: float) -> NoReturn:
         from airflow_provider_bloq.polling.serialization import condition_to_json
@@ -236,39 +217,36 @@ class BloqSensor(BaseSensorOperator):
                 not_before=not_before or None,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=deadline - time.time() + BACKSTOP),
+            timeout=timedelta(seconds=deadline - time.time() + TRIGGER_GRACE),
         )
 
     @contextmanager
-    def _skipping(self) -> Iterator[None]:
-        """Do by ``soft_fail`` and ``never_fail`` what the base class does in its other modes."""
+    def _skip_if_asked(self) -> Iterator[None]:
+        """Apply ``soft_fail`` and ``never_fail`` to deferrable mode as the base class does to the other modes."""
         try:
             yield
         except AirflowSkipException:
             raise
-        except (AirflowSensorTimeout, AirflowTaskTimeout, AirflowFailException) as failure:
-            if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipping instead of failing: {failure}") from failure
-            raise
-        except Exception as failure:
-            final = isinstance(failure, BloqError) and not failure.retryable
+        except (Exception, AirflowTaskTimeout) as error:
+            final = isinstance(error, AirflowSensorTimeout | AirflowTaskTimeout | AirflowFailException) or (
+                isinstance(error, BloqError) and not error.retryable
+            )
             if self.never_fail or (self.soft_fail and final):
-                raise AirflowSkipException(f"Skipping instead of failing: {failure}") from failure
+                raise AirflowSkipException(f"Skipped instead of failed: {error}") from error
             raise
 
 
 class BloqRpcSensor(BloqSensor):
-    """A sensor that looks through the JSON-RPC of a node, cluster or URL.
+    """A sensor that polls the JSON-RPC of a node, cluster or URL.
 
-    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, ``connect:<chain>`` for the
-        JSON-RPC that Connect has for a chain, or a URL. A URL stands in Airflow's database while the task is
-        deferred, so it must not hold a key.
-    :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, where ``node`` is only its id and
-        the connection's ``node_fingerprints`` do not have it.
-    :param port: The port, where it is not the usual one of the chain.
-    :param path: The path, likewise.
-    :param family: Whether it answers like Ethereum's nodes (``evm``) or Bitcoin's (``bitcoin``); only for a
-        URL and for chains of which it is not known.
+    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, ``connect:<chain>`` for
+        Connect's JSON-RPC of a chain, or a URL. A URL must not contain a key, since it is in Airflow's database
+        while the task is deferred.
+    :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, if ``node`` is only an id and the
+        connection's ``node_fingerprints`` does not contain it.
+    :param port: The port, if it is not the chain's default.
+    :param path: The path, if it is not the chain's default.
+    :param family: ``evm`` or ``bitcoin``, for a URL and for chains whose JSON-RPC dialect is not known.
     """
 
     template_fields: Sequence[str] = (
@@ -299,9 +277,9 @@ class BloqRpcSensor(BloqSensor):
 
     @property
     def subject(self) -> RpcSubject:
-        """Whose JSON-RPC is looked through, as conditions name it.
+        """The node, cluster or URL, in the form that conditions store.
 
-        :raises BloqConfigurationError: The arguments name nothing that has one.
+        :raises BloqConfigurationError: An argument is invalid.
         """
         from airflow_provider_bloq.chains.conditions import RpcSubject
 

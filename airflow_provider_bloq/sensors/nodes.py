@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.sensors._base import BloqRpcSensor, BloqSensor, number_of
-from airflow_provider_bloq.validation import seconds_of
+from airflow_provider_bloq.sensors._base import BloqRpcSensor, BloqSensor
+from airflow_provider_bloq.validation import number_of, seconds_of
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -116,9 +116,9 @@ def test_a_look_is_counted_once_for_all_who_wait_for_it(
     stack: LocalStack, connected: Callable[..., None], backend: Backend
 ) -> None:
     async def wait(ready: asyncio.Barrier) -> None:
-        async with shared_polls().watch("bloq_default", NodeList(), interval=3600) as watch:
+        async with shared_polls().subscribe("bloq_default", NodeList(), interval=3600) as handle:
             await ready.wait()
-            await watch.look()
+            await handle.result()
             # Nobody leaves before all have seen it.
             await ready.wait()
 

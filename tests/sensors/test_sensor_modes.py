@@ -23,7 +23,7 @@ from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.nodes.conditions import NodeList
 from airflow_provider_bloq.polling.conditions import Condition, Memory, Met, Target, Verdict, Waiting
 from airflow_provider_bloq.polling.serialization import failed_event, met_event, timeout_event
-from airflow_provider_bloq.sensors._base import BACKSTOP, BloqSensor
+from airflow_provider_bloq.sensors._base import TRIGGER_GRACE, BloqSensor
 from airflow_provider_bloq.sensors.nodes import BloqNodeSensor
 from airflow_provider_bloq.testing.local import LocalBloq
 from airflow_provider_bloq.testing.local.faults import Fault, FaultKind
@@ -334,7 +334,7 @@ def test_the_trigger_ends_at_the_earlier_limit_and_airflow_a_little_later(
     assert before + seconds <= arguments["deadline"] <= after + seconds
     assert (arguments["poll_interval"], arguments["max_consecutive_failures"]) == (7, 3)
     assert isinstance(deferral.timeout, timedelta)
-    ends = deferral.timeout.total_seconds() - BACKSTOP
+    ends = deferral.timeout.total_seconds() - TRIGGER_GRACE
     assert arguments["deadline"] - after <= ends <= arguments["deadline"] - before
 
 

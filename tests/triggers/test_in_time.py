@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_bloq.exceptions import BloqError, BloqRateLimited, BloqUnavailable
 from airflow_provider_bloq.flow.effects import Flow, Sleep, emit, sleep
 from airflow_provider_bloq.flow.events import Event, held_back
-from airflow_provider_bloq.polling.on_worker import in_time
+from airflow_provider_bloq.polling.on_worker import before_deadline
 from tests.support.scripted_bloq import ScriptedBloq
 
 
@@ -26,7 +26,7 @@ def pausing(seconds: float, *, closed: Callable[[], object] = bool, event: Event
 
 def test_a_pause_that_ends_in_time_is_made() -> None:
     world = ScriptedBloq(time=100.0)
-    assert world.run(in_time(pausing(20.0), 120.0, world.clock)) == "seen"
+    assert world.run(before_deadline(pausing(20.0), 120.0, world.clock)) == "seen"
     assert world.slept == [20.0]
 
 
@@ -46,7 +46,7 @@ def test_one_that_would_not_ends_the_look(
     closed: list[bool] = []
     look = pausing(20.1, closed=lambda: closed.append(True), event=event)
     with pytest.raises(error) as given_up:
-        world.run(in_time(look, 120.0, world.clock))
+        world.run(before_deadline(look, 120.0, world.clock))
     assert getattr(given_up.value, "retry_after", None) == asked
     assert given_up.value.retryable
     assert world.slept == []
@@ -55,7 +55,7 @@ def test_one_that_would_not_ends_the_look(
 
 def test_after_the_deadline_a_look_that_needs_no_pause_goes_through() -> None:
     world = ScriptedBloq(time=100.0)
-    assert world.run(in_time(pausing(0.0), 100.0, world.clock)) == "seen"
+    assert world.run(before_deadline(pausing(0.0), 100.0, world.clock)) == "seen"
 
 
 def test_errors_reach_the_look_itself() -> None:
@@ -66,7 +66,7 @@ def test_errors_reach_the_look_itself() -> None:
             return "borne"
         return "seen"
 
-    look = in_time(careful(), 120.0, lambda: 100.0)
+    look = before_deadline(careful(), 120.0, lambda: 100.0)
     assert isinstance(next(look), Sleep)
     with pytest.raises(StopIteration) as end:
         look.throw(BloqUnavailable("away"))

@@ -43,45 +43,48 @@ class Counted(Condition):
 
 
 def test_a_wait_hands_on_what_each_look_must_remember() -> None:
-    wait = FailureBudget(Counted(3))
-    assert [wait.saw(1), wait.saw(2)] == [Waiting("look 1", {"looks": 1}), Waiting("look 2", {"looks": 2})]
-    assert wait.reason == "look 2"
-    assert wait.saw("three") == Met("three")
+    budget = FailureBudget(Counted(3))
+    assert [budget.succeeded(1), budget.succeeded(2)] == [
+        Waiting("look 1", {"looks": 1}),
+        Waiting("look 2", {"looks": 2}),
+    ]
+    assert budget.reason == "look 2"
+    assert budget.succeeded("three") == Met("three")
 
 
 def test_a_wait_goes_on_with_what_was_remembered_elsewhere() -> None:
-    assert FailureBudget(Counted(3), {"looks": 2}).saw("three") == Met("three")
+    assert FailureBudget(Counted(3), {"looks": 2}).succeeded("three") == Met("three")
 
 
 def test_a_failed_look_takes_nothing_from_the_memory() -> None:
-    wait = FailureBudget(Counted(2))
-    wait.saw(1)
-    wait.missed(AWAY)
-    assert wait.saw("two") == Met("two")
+    budget = FailureBudget(Counted(2))
+    budget.succeeded(1)
+    budget.failed(AWAY)
+    assert budget.succeeded("two") == Met("two")
 
 
 @pytest.mark.parametrize("patience", [0, 1, 5])
 def test_so_many_failures_in_a_row_are_borne_and_one_more_is_not(patience: int) -> None:
-    wait = FailureBudget(Counted(100), patience=patience)
-    assert all(isinstance(wait.missed(AWAY), Waiting) for _ in range(patience))
-    assert wait.missed(AWAY) == Failed(AWAY)
+    budget = FailureBudget(Counted(100), max_failures=patience)
+    assert all(isinstance(budget.failed(AWAY), Waiting) for _ in range(patience))
+    assert budget.failed(AWAY) == Failed(AWAY)
 
 
 def test_a_look_that_succeeds_begins_the_count_anew() -> None:
-    wait = FailureBudget(Counted(100), patience=1)
+    budget = FailureBudget(Counted(100), max_failures=1)
     for _ in range(5):
-        assert isinstance(wait.missed(AWAY), Waiting)
-        wait.saw(1)
-    assert wait.failures == 0
+        assert isinstance(budget.failed(AWAY), Waiting)
+        budget.succeeded(1)
+    assert budget.failures == 0
 
 
 def test_failures_before_are_counted() -> None:
-    assert FailureBudget(Counted(1), failures=5, patience=5).missed(AWAY) == Failed(AWAY)
+    assert FailureBudget(Counted(1), failures=5, max_failures=5).failed(AWAY) == Failed(AWAY)
 
 
 def test_what_cannot_pass_is_not_borne() -> None:
     gone = BloqNotFound("gone")
-    assert FailureBudget(Counted(1)).missed(gone) == Failed(gone)
+    assert FailureBudget(Counted(1)).failed(gone) == Failed(gone)
 
 
 @pytest.mark.parametrize(
@@ -126,15 +129,15 @@ def test_a_pause_is_at_least_what_the_service_asks_for(told: float, least: float
 
 
 def test_a_wait_tells_for_how_long_to_let_the_service_be() -> None:
-    wait = FailureBudget(Counted(100))
-    assert (wait.pause, wait.asked) == (0.0, 0.0)
-    wait.missed(AWAY)
-    assert wait.pause > 0.0
-    assert wait.asked == 0.0
-    wait.missed(BloqRateLimited("too many", retry_after=300.0))
-    assert 300.0 <= wait.asked <= 330.0
-    assert wait.pause == wait.asked
-    wait.missed(BloqRateLimited("too many"))
-    assert wait.asked == 0.0
-    wait.saw("something")
-    assert (wait.pause, wait.asked) == (0.0, 0.0)
+    budget = FailureBudget(Counted(100))
+    assert (budget.pause, budget.retry_after) == (0.0, 0.0)
+    budget.failed(AWAY)
+    assert budget.pause > 0.0
+    assert budget.retry_after == 0.0
+    budget.failed(BloqRateLimited("too many", retry_after=300.0))
+    assert 300.0 <= budget.retry_after <= 330.0
+    assert budget.pause == budget.retry_after
+    budget.failed(BloqRateLimited("too many"))
+    assert budget.retry_after == 0.0
+    budget.succeeded("something")
+    assert (budget.pause, budget.retry_after) == (0.0, 0.0)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.exceptions import BloqNotFound, BloqRateLimited, BloqUnavailable
-from airflow_provider_bloq.polling.poll import SHORTEST_INTERVAL, Poll, Subscription
+from airflow_provider_bloq.polling.poll import MIN_INTERVAL, Poll, Subscription
 from tests.support.virtual_time import in_virtual_time
 
 
@@ -51,7 +51,7 @@ async def looks_of(seat: Subscription, count: int) -> list[tuple[float, Any]]:
     """Look so many times; give what was seen and when it came."""
     seen = []
     for _ in range(count):
-        looked = await seat.look()
+        looked = await seat.result()
         seen.append((now(), looked))
     return seen
 
@@ -60,11 +60,11 @@ def test_all_who_wait_get_every_look_at_the_shortest_interval_among_them() -> No
     async def main() -> None:
         world = World()
         poll = Poll(world.look)
-        seats = [poll.join(interval) for interval in (30.0, 10.0, 20.0)]
+        seats = [poll.subscribe(interval) for interval in (30.0, 10.0, 20.0)]
         for seen in await asyncio.gather(*(looks_of(seat, 4) for seat in seats)):
             assert seen == [(0.0, 1), (10.0, 2), (20.0, 3), (30.0, 4)]
         assert world.times == [0.0, 10.0, 20.0, 30.0]
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -73,9 +73,9 @@ def test_an_interval_begins_when_a_look_has_ended() -> None:
     async def main() -> None:
         world = World(takes=25.0)
         poll = Poll(world.look)
-        await looks_of(poll.join(10.0), 3)
+        await looks_of(poll.subscribe(10.0), 3)
         assert world.times == [0.0, 35.0, 70.0]
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -84,13 +84,13 @@ def test_a_newcomer_in_a_hurry_hastens_the_next_look_and_slows_down_what_it_leav
     async def main() -> None:
         world = World()
         poll = Poll(world.look)
-        patient = asyncio.create_task(looks_of(poll.join(100.0), 5))
+        patient = asyncio.create_task(looks_of(poll.subscribe(100.0), 5))
         await asyncio.sleep(50.0)
-        hurried = poll.join(20.0)
+        hurried = poll.subscribe(20.0)
         assert [time for time, _ in await looks_of(hurried, 2)] == [50.0, 70.0]
-        poll.leave(hurried)
+        poll.unsubscribe(hurried)
         assert [time for time, _ in await patient] == [0.0, 50.0, 70.0, 170.0, 270.0]
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -102,11 +102,11 @@ def test_a_newcomer_gets_the_latest_look_at_once_if_it_is_no_older_than_its_inte
     async def main() -> None:
         world = World()
         poll = Poll(world.look)
-        await looks_of(poll.join(1000.0), 1)
+        await looks_of(poll.subscribe(1000.0), 1)
         await asyncio.sleep(age)
-        assert await looks_of(poll.join(interval), 1) == [(9.0, 1 if at_once else 2)]
+        assert await looks_of(poll.subscribe(interval), 1) == [(9.0, 1 if at_once else 2)]
         assert len(world.looks) == (1 if at_once else 2)
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -115,14 +115,14 @@ def test_a_newcomer_waits_for_a_look_that_asks_for_what_it_wants_to_know() -> No
     async def main() -> None:
         world = World()
         poll = Poll(world.look)
-        first = poll.join(10.0, "a")
+        first = poll.subscribe(10.0, "a")
         assert await looks_of(first, 1) == [(0.0, 1)]
-        same, other, any_ = poll.join(10.0, "a"), poll.join(10.0, "b"), poll.join(10.0)
+        same, other, any_ = poll.subscribe(10.0, "a"), poll.subscribe(10.0, "b"), poll.subscribe(10.0)
         assert await looks_of(same, 1) == [(0.0, 1)]
         assert await looks_of(any_, 1) == [(0.0, 1)]
         assert await looks_of(other, 1) == [(10.0, 2)]
         assert world.looks == [(0.0, frozenset("a")), (10.0, frozenset("ab"))]
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -131,13 +131,13 @@ def test_a_look_under_way_serves_who_joins_only_if_it_asks_for_the_newcomer_too(
     async def main() -> None:
         world = World(takes=4.0)
         poll = Poll(world.look)
-        first = asyncio.create_task(looks_of(poll.join(10.0, "a"), 2))
+        first = asyncio.create_task(looks_of(poll.subscribe(10.0, "a"), 2))
         await asyncio.sleep(1.0)
-        any_, other = poll.join(10.0), poll.join(10.0, "b")
+        any_, other = poll.subscribe(10.0), poll.subscribe(10.0, "b")
         assert await looks_of(any_, 1) == [(4.0, 1)]
         assert await looks_of(other, 1) == [(18.0, 2)]
         assert await first == [(4.0, 1), (18.0, 2)]
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -146,12 +146,12 @@ def test_a_failure_reaches_everybody_and_the_poll_goes_on() -> None:
     async def main() -> None:
         world = World(errors={2: BloqUnavailable("away")})
         poll = Poll(world.look)
-        seats = [poll.join(10.0), poll.join(10.0, "a")]
+        seats = [poll.subscribe(10.0), poll.subscribe(10.0, "a")]
         await asyncio.gather(*(looks_of(seat, 1) for seat in seats))
-        for outcome in await asyncio.gather(*(seat.look() for seat in seats), return_exceptions=True):
+        for outcome in await asyncio.gather(*(seat.result() for seat in seats), return_exceptions=True):
             assert isinstance(outcome, BloqUnavailable)
-        assert await asyncio.gather(*(seat.look() for seat in seats)) == [3, 3]
-        await poll.end()
+        assert await asyncio.gather(*(seat.result() for seat in seats)) == [3, 3]
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -160,17 +160,17 @@ def test_each_failure_is_followed_by_a_pause_that_no_newcomer_cuts_short() -> No
     async def main() -> None:
         world = World(errors={number: BloqUnavailable("away") for number in range(1, 8)})
         poll = Poll(world.look)
-        seat = poll.join(SHORTEST_INTERVAL)
+        seat = poll.subscribe(MIN_INTERVAL)
         for _ in range(7):
             with pytest.raises(BloqUnavailable):
-                await seat.look()
-            poll.join(SHORTEST_INTERVAL)
-        assert await seat.look() == 8
+                await seat.result()
+            poll.subscribe(MIN_INTERVAL)
+        assert await seat.result() == 8
         pauses = [after - before for before, after in zip(world.times, world.times[1:], strict=False)]
         for number, pause in enumerate(pauses):
             longest = min(60.0, 2.0**number)
             assert longest / 2 <= pause <= longest
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -180,11 +180,11 @@ def test_after_a_success_pauses_begin_anew() -> None:
         failing = {number: BloqUnavailable("away") for number in (1, 2, 3, 4, 6)}
         world = World(errors=failing)
         poll = Poll(world.look)
-        seat = poll.join(SHORTEST_INTERVAL)
-        seen = [await asyncio.gather(seat.look(), return_exceptions=True) for _ in range(7)]
+        seat = poll.subscribe(MIN_INTERVAL)
+        seen = [await asyncio.gather(seat.result(), return_exceptions=True) for _ in range(7)]
         assert [look for (look,) in seen if isinstance(look, int)] == [5, 7]
         assert world.times[6] - world.times[5] <= 1.0
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -193,13 +193,13 @@ def test_nothing_is_looked_at_for_nobody() -> None:
     async def main() -> None:
         world = World()
         poll = Poll(world.look)
-        seat = poll.join(10.0)
-        await seat.look()
+        seat = poll.subscribe(10.0)
+        await seat.result()
         assert not poll.is_over
-        poll.leave(seat)
+        poll.unsubscribe(seat)
         await asyncio.sleep(1000.0)
-        assert (len(world.looks), poll.is_over, poll.is_deserted) == (1, True, True)
-        await poll.end()
+        assert (len(world.looks), poll.is_over, not poll.subscribers) == (1, True, True)
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -208,14 +208,14 @@ def test_a_pause_is_as_long_as_the_service_asks_for() -> None:
     async def main() -> None:
         world = World(errors={1: BloqRateLimited("slowly", retry_after=300.0)})
         poll = Poll(world.look)
-        seat = poll.join(5.0)
+        seat = poll.subscribe(5.0)
         with pytest.raises(BloqRateLimited):
-            await seat.look()
-        newcomer = poll.join(5.0)
+            await seat.result()
+        newcomer = poll.subscribe(5.0)
         # The failure is no news to it.
-        assert await newcomer.look() == 2
+        assert await newcomer.result() == 2
         assert 300.0 <= world.times[1] <= 330.0
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -229,17 +229,17 @@ def test_an_error_that_cannot_pass_ends_the_poll_for_all_at_once(error: BaseExce
     async def main() -> None:
         world = World(errors={2: error})
         poll = Poll(world.look)
-        seats = [poll.join(10.0) for _ in range(60)]
-        await asyncio.gather(*(seat.look() for seat in seats))
-        outcomes = await asyncio.gather(*(seat.look() for seat in seats), return_exceptions=True)
+        seats = [poll.subscribe(10.0) for _ in range(60)]
+        await asyncio.gather(*(seat.result() for seat in seats))
+        outcomes = await asyncio.gather(*(seat.result() for seat in seats), return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {type(error)}
         assert poll.is_over
         # Who asks again is not left waiting.
         with pytest.raises(type(error)):
-            await seats[0].look()
+            await seats[0].result()
         await asyncio.sleep(1000.0)
         assert len(world.looks) == 2
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -248,12 +248,12 @@ def test_an_error_that_is_told_to_many_does_not_grow() -> None:
     async def main() -> None:
         world = World(errors={1: BloqUnavailable("away")})
         poll = Poll(world.look)
-        seats = [poll.join(10.0) for _ in range(50)]
-        outcomes = await asyncio.gather(*(seat.look() for seat in seats), return_exceptions=True)
+        seats = [poll.subscribe(10.0) for _ in range(50)]
+        outcomes = await asyncio.gather(*(seat.result() for seat in seats), return_exceptions=True)
         for outcome in outcomes:
             assert isinstance(outcome, BloqUnavailable)
             assert len(traceback.extract_tb(outcome.__traceback__)) <= 3
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -262,9 +262,9 @@ def test_the_end_interrupts_a_look() -> None:
     async def main() -> None:
         world = World(takes=1000.0)
         poll = Poll(world.look)
-        poll.join(10.0)
+        poll.subscribe(10.0)
         await asyncio.sleep(1.0)
-        await poll.end()
+        await poll.stop()
         assert (now(), world.interrupted) == (1.0, 1)
 
     in_virtual_time(main)
@@ -274,13 +274,13 @@ def test_who_is_slow_misses_looks_but_is_never_left_without() -> None:
     async def main() -> None:
         world = World()
         poll = Poll(world.look)
-        seat = poll.join(10.0)
+        seat = poll.subscribe(10.0)
         seen = []
         for _ in range(3):
-            seen.append(await seat.look())
+            seen.append(await seat.result())
             await asyncio.sleep(26.0)
         assert seen == [1, 3, 6]
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -292,17 +292,17 @@ def test_others_have_their_turn_while_a_thousand_are_woken() -> None:
         woken: list[int] = []
 
         async def wait(seat: Subscription, number: int) -> None:
-            await seat.look()
+            await seat.result()
             woken.append(number)
 
-        waiters = [asyncio.create_task(wait(poll.join(10.0), number)) for number in range(1000)]
+        waiters = [asyncio.create_task(wait(poll.subscribe(10.0), number)) for number in range(1000)]
         most_at_once, before = 0, 0
         while not all(waiter.done() for waiter in waiters):
             await asyncio.sleep(0)
             most_at_once, before = max(most_at_once, len(woken) - before), len(woken)
         assert woken == list(range(1000))
         assert most_at_once <= 50
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -311,8 +311,8 @@ def test_an_interval_of_nothing_is_no_busy_loop() -> None:
     async def main() -> None:
         world = World()
         poll = Poll(world.look)
-        await looks_of(poll.join(0.0), 3)
-        assert world.times == pytest.approx([0.0, SHORTEST_INTERVAL, 2 * SHORTEST_INTERVAL])
-        await poll.end()
+        await looks_of(poll.subscribe(0.0), 3)
+        assert world.times == pytest.approx([0.0, MIN_INTERVAL, 2 * MIN_INTERVAL])
+        await poll.stop()
 
     in_virtual_time(main)

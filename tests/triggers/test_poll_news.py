@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from airflow_provider_bloq.connect.stream import ChainUpdates
 from airflow_provider_bloq.exceptions import BloqRateLimited
-from airflow_provider_bloq.polling.poll import SHORTEST_INTERVAL, Poll, PushListener
+from airflow_provider_bloq.polling.poll import MIN_INTERVAL, Poll, PushListener
 from tests.support.virtual_time import in_virtual_time
 from tests.triggers.test_poll import World, looks_of
 
@@ -48,15 +48,15 @@ def test_news_are_looked_at_at_once_and_the_interval_begins_anew() -> None:
         world, news = World(), Announcements()
         poll = Poll(world.look)
         listening = heeding(news, poll)
-        looks = asyncio.create_task(looks_of(poll.join(100.0), 3))
+        looks = asyncio.create_task(looks_of(poll.subscribe(100.0), 3))
         await asyncio.sleep(30.0)
         news.came.set()
         await looks
         assert world.times == [0.0, 30.0, 130.0]
         assert news.states == ["opened"]
-        await listening.end()
+        await listening.stop()
         assert news.states == ["opened", "closed"]
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -65,13 +65,13 @@ def test_news_during_a_look_lead_to_another_one() -> None:
     async def main() -> None:
         world = World(takes=10.0)
         poll = Poll(world.look)
-        looks = asyncio.create_task(looks_of(poll.join(100.0), 3))
+        looks = asyncio.create_task(looks_of(poll.subscribe(100.0), 3))
         await asyncio.sleep(5.0)
-        poll.hasten()
-        poll.hasten()
+        poll.poll_soon()
+        poll.poll_soon()
         await looks
-        assert world.times == [0.0, 10.0 + SHORTEST_INTERVAL, 120.0 + SHORTEST_INTERVAL]
-        await poll.end()
+        assert world.times == [0.0, 10.0 + MIN_INTERVAL, 120.0 + MIN_INTERVAL]
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -80,14 +80,14 @@ def test_a_pause_after_a_failure_is_not_cut_short_by_news() -> None:
     async def main() -> None:
         world = World(errors={1: BloqRateLimited("too many", retry_after=50.0)})
         poll = Poll(world.look)
-        seat = poll.join(1.0)
+        seat = poll.subscribe(1.0)
         try:
-            await seat.look()
+            await seat.result()
         except BloqRateLimited:
-            poll.hasten()
-        await seat.look()
+            poll.poll_soon()
+        await seat.result()
         assert world.times[1] >= 50.0
-        await poll.end()
+        await poll.stop()
 
     in_virtual_time(main)
 
@@ -97,9 +97,9 @@ def test_where_news_fail_the_intervals_go_on() -> None:
         world = World()
         poll = Poll(world.look)
         listening = heeding(Announcements(RuntimeError("a mistake")), poll)
-        await looks_of(poll.join(10.0), 3)
+        await looks_of(poll.subscribe(10.0), 3)
         assert world.times == [0.0, 10.0, 20.0]
-        await listening.end()
-        await poll.end()
+        await listening.stop()
+        await poll.stop()
 
     in_virtual_time(main)

@@ -15,7 +15,7 @@ from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqNotFoun
 from airflow_provider_bloq.flow.async_driver import AsyncDriver
 from airflow_provider_bloq.flow.effects import Flow, sleep
 from airflow_provider_bloq.polling.conditions import PollFunction, Reader, Target
-from airflow_provider_bloq.polling.shared_polls import READ_ANEW_AFTER, Polls, shared_polls
+from airflow_provider_bloq.polling.shared_polls import MAX_SETTINGS_AGE, Polls, shared_polls
 from tests.support.drivers import awaiting_driver
 from tests.support.virtual_time import VirtualTimeLoop, in_virtual_time
 
@@ -107,12 +107,12 @@ class Waiter:
         return asyncio.create_task(self.wait(looks))
 
     async def wait(self, looks: int) -> None:
-        async with self.polls.watch(
+        async with self.polls.subscribe(
             self.conn_id, self.target, interval=self.interval, interest=self.interest
-        ) as watch:
+        ) as handle:
             for _ in range(looks):
                 try:
-                    self.seen.append(await watch.look())
+                    self.seen.append(await handle.result())
                 except asyncio.CancelledError:
                     raise
                 except BaseException as error:
@@ -324,9 +324,9 @@ def test_a_connection_that_is_wrong_is_read_anew_by_who_comes_later() -> None:
 
 
 async def _linger(polls: Polls) -> None:
-    async with polls.watch("bloq_default", Thing(), interval=10.0) as watch:
+    async with polls.subscribe("bloq_default", Thing(), interval=10.0) as handle:
         with pytest.raises(BloqConfigurationError):
-            await watch.look()
+            await handle.result()
         await asyncio.sleep(1000.0)
 
 
@@ -336,10 +336,10 @@ def test_after_an_error_for_good_newcomers_begin_anew_though_others_are_still_th
         polls = Polls(world.open)
 
         async def linger() -> None:
-            async with polls.watch("bloq_default", Thing(), interval=10.0) as watch:
-                assert await watch.look() == 1
+            async with polls.subscribe("bloq_default", Thing(), interval=10.0) as handle:
+                assert await handle.result() == 1
                 with pytest.raises(BloqNotFound):
-                    await watch.look()
+                    await handle.result()
                 failed.set()
                 await asyncio.sleep(1000.0)
 
@@ -363,10 +363,10 @@ def test_newcomers_learn_of_a_changed_connection_though_others_wait_on() -> None
         polls = Polls(world.open)
         old = Waiter(polls)
         of_old = old.start()
-        await asyncio.sleep(READ_ANEW_AFTER)
+        await asyncio.sleep(MAX_SETTINGS_AGE)
         await Waiter(polls).start(1)
         assert len(world.opened) == 1
-        await asyncio.sleep(READ_ANEW_AFTER)
+        await asyncio.sleep(MAX_SETTINGS_AGE)
         world.credentials["bloq_default"] = "another"
         await Waiter(polls).start(1)
         assert len(world.opened) == 2

@@ -24,7 +24,7 @@ from tests.triggers.waits import event_of, until_looked, until_seen, waiting_for
 async def test_it_ends_at_its_deadline_with_what_was_missing(node_id: str) -> None:
     event = await event_of(waiting_for(node_id, deadline=time.time() + 1.0))
     # A machine that is slow enough has seen nothing by then.
-    assert event["reason"] in (f"{node_id} is 'starting'", "nothing was seen yet")
+    assert event["reason"] in (f"{node_id} is 'starting'", "not polled yet")
     with pytest.raises(BloqWaitTimeout):
         result_of(event)
     assert shared_polls().is_idle
@@ -33,12 +33,12 @@ async def test_it_ends_at_its_deadline_with_what_was_missing(node_id: str) -> No
 async def test_its_deadline_also_ends_a_look_that_hangs(
     provisioning: LocalBloq, node_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(BloqWaitTrigger, "last_look", 0.5)
+    monkeypatch.setattr(BloqWaitTrigger, "final_poll_timeout", 0.5)
     provisioning.add_fault(
         Fault(kind=FaultKind.STALL_HEADERS, service="nodes", path="/users/me/nodes", times=None)
     )
     event = await event_of(waiting_for(node_id, deadline=time.time() + 1.0))
-    assert event == {"status": "timeout", "reason": "nothing was seen yet"}
+    assert event == {"status": "timeout", "reason": "not polled yet"}
     assert shared_polls().is_idle
 
 
@@ -61,7 +61,7 @@ async def test_after_its_deadline_it_looks_once(provisioning: LocalBloq, node_id
 async def test_after_its_deadline_it_does_not_believe_what_others_saw_before(
     provisioning: LocalBloq, node_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poll, "SHORTEST_INTERVAL", 0.0)
+    monkeypatch.setattr(poll, "MIN_INTERVAL", 0.0)
     patient = asyncio.create_task(event_of(waiting_for(node_id, poll_interval=3600.0)))
     await until_looked(provisioning, 1)
     await until_seen()
@@ -118,7 +118,7 @@ async def test_it_leaves_a_service_alone_that_asks_for_longer_than_there_is_time
     provisioning.finish_provisioning(node_id)
     now = time.time()
     event = await event_of(waiting_for(node_id, not_before=now + 3600.0, deadline=now + 0.2))
-    assert event == {"status": "timeout", "reason": "the service asked for fewer requests"}
+    assert event == {"status": "timeout", "reason": "the service asked for a pause"}
     assert looks(provisioning) == 0
 
 

@@ -37,4 +37,4 @@ async def until_seen() -> None:
     """Wait until the only poll has seen something; what changes after that is not part of it."""
     (shared,) = shared_polls()._running.values()
     if shared.poll.latest is None:
-        await shared.poll.news.wait()
+        await shared.poll.results.wait()

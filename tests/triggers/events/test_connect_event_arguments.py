@@ -43,10 +43,10 @@ def test_a_trigger_survives_being_stored(trigger: BloqConnectTrigger) -> None:
     assert stored == arguments
     anew = type(trigger)(**stored)
     assert anew.serialize() == (classpath, arguments)
-    assert (anew.checkpoint_key, anew.target, anew.telling) == (
+    assert (anew.checkpoint_key, anew.target, anew.event_builder) == (
         trigger.checkpoint_key,
         trigger.target,
-        trigger.telling,
+        trigger.event_builder,
     )
     assert BaseEventTrigger.hash(classpath, stored) == BaseEventTrigger.hash(*anew.serialize())
 

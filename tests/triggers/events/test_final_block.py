@@ -27,7 +27,7 @@ def asked(node: StartNode) -> Asked:
 
 def looking(asked: Asked, **finality: Any) -> Look:
     target = FinalBlock(RpcSubject("node-1"), Finality.of(**finality))
-    look = target.looking_by(asked.rpc)
+    look = target.poll_function(asked.rpc)
 
     def once() -> ChainSnapshot:
         sight: ChainSnapshot = asked.run(look(ChainFamily.EVM, frozenset()))
@@ -61,9 +61,13 @@ def test_what_was_read_after_one_look_is_read_anew_after_the_next(asked: Asked) 
     look = looking(asked, confirmations=10)
     sight = look()
     before = len(asked.evm.methods)
-    assert asked.run(sight.headers(3, 5)) == asked.run(sight.headers(3, 5)) == asked.evm.blocks[3:6]
+    assert (
+        asked.run(sight.source.headers(3, 5))
+        == asked.run(sight.source.headers(3, 5))
+        == asked.evm.blocks[3:6]
+    )
     assert len(asked.evm.methods) == before + 3
     # The head is the same, and yet what was read then may have been torn by a reorg.
     again = look()
-    asked.run(again.headers(3, 5))
+    asked.run(again.source.headers(3, 5))
     assert len(asked.evm.methods) == before + 3 + 1 + 3

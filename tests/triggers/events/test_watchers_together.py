@@ -128,7 +128,7 @@ async def test_a_connection_that_is_mended_sets_the_watcher_going(
     right = json.loads(os.environ["AIRFLOW_CONN_BLOQ_DEFAULT"])
     monkeypatch.setenv("AIRFLOW_CONN_BLOQ_DEFAULT", json.dumps({**right, "extra": {"timeout": -1}}))
     triggerer = begin()
-    heard = Heard("has to wait")
+    heard = Heard("A watcher pauses")
     logger = logging.getLogger("airflow_provider_bloq")
     logger.addHandler(heard)
     try:
