@@ -1,4 +1,4 @@
-"""A real OpenBao for all tests of the Vault layer, and a relay that counts, and may spoil, its answers."""
+"""A real OpenBao for all tests of Vault, and a relay that counts its requests and may replace its answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Watch = Callable[[], AbstractContextManager[list[SeenRequest]]]
 
 
 class StoredKeys(NamedTuple):
-    """Client keys that lie in the Vault: where, what, and a policy that permits to read no more."""
+    """Client keys in the Vault, and a policy that permits reading them and nothing else."""
 
     path: str
     client_id: str
@@ -43,7 +43,7 @@ class StoredKeys(NamedTuple):
 
 
 class Relay(ThreadingHTTPServer):
-    """Hands requests on to a Vault; ``spoil`` answers in its place what the test wants to see."""
+    """Passes requests on to a Vault; after ``spoil`` it answers some of them itself."""
 
     daemon_threads = True
 
@@ -52,9 +52,9 @@ class Relay(ThreadingHTTPServer):
         self.vault_port = vault.port
         self.seen: list[tuple[str, str]] = []
         self.spoiled: tuple[str, int, bytes, str] | None = None
-        #: Called with each path before the request is handed on.
+        #: Called with each path before the request is passed on.
         self.before: Callable[[str], None] = lambda _: None
-        #: Seconds that its clock is ahead of everybody else's.
+        #: Seconds that its clock is ahead.
         self.ahead = 0.0
         self._thread = threading.Thread(
             target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
@@ -91,7 +91,7 @@ class _RelayHandler(BaseHTTPRequestHandler):
         if spoiled and self.path.startswith(spoiled[0]):
             self._answer(*spoiled[1:])
             return
-        upstream = http.client.HTTPConnection("127.0.0.1", self.server.vault_port, timeout=10)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.vault_port, timeout=60)
         upstream.request(self.command, self.path, body, dict(self.headers.items()))
         answer = upstream.getresponse()
         self._answer(answer.status, answer.read(), answer.headers.get("Content-Type", ""))
@@ -207,14 +207,14 @@ def source_of() -> Callable[..., VaultKeySource]:
     """Make a source for a path of the connection under test."""
 
     def make(path: str, *, mask: Callable[[str], None] | None = None, **fields: Any) -> VaultKeySource:
-        return VaultKeySource(VaultLocation(CONN_ID, path, **fields), timeout=10, mask=mask)
+        return VaultKeySource(VaultLocation(CONN_ID, path, **fields), timeout=60, mask=mask)
 
     return make
 
 
 @pytest.fixture
 def wait_until() -> Callable[[Callable[[], bool]], None]:
-    """Wait for something that only time brings, such as the end of a lease."""
+    """Wait for something that takes time, such as the end of a lease."""
 
     def wait(condition: Callable[[], bool]) -> None:
         pause = threading.Event()

@@ -1,4 +1,4 @@
-"""What the tests of Vault logins share: the login itself, and guards against waiting for ever."""
+"""What the tests of Vault logins share: the login, and guards against waiting for ever."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from airflow_provider_bloq.testing.openbao import SeenRequest
 __all__ = ["LOGIN", "LONGEST", "ends_in_time", "held_by_a_thread", "login_as"]
 
 LOGIN = SeenRequest("update", "auth/approle/login")
-#: Nothing takes this long; it only keeps a test that fails from hanging, in seconds.
-LONGEST = 60
+#: Only keeps a failing test from hanging, in seconds.
+LONGEST = 240
 
 
 def login_as(connect: Any, role: Any, **fields: Any) -> None:
@@ -24,7 +24,7 @@ def login_as(connect: Any, role: Any, **fields: Any) -> None:
 
 @contextmanager
 def ends_in_time() -> Iterator[None]:
-    """Break off what waits for a lock for ever."""
+    """Raise in what waits for a lock for ever."""
 
     def give_up(*_: object) -> None:
         raise AssertionError("it does not end")

@@ -1,4 +1,4 @@
-"""Every auth method that can be run here: the keys come, by exactly the requests that are needed."""
+"""Every auth method that can run here reads the keys with exactly the requests that are needed."""
 
 from __future__ import annotations
 

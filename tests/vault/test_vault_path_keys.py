@@ -38,15 +38,11 @@ def test_a_missing_field_is_named_without_any_value(vault: LocalVault, stored: A
     assert stored.client_secret not in str(missing.value)
 
 
-@pytest.mark.parametrize(
-    "value", ["abc/DEF+ghi=jkl", "schlüssel wort", "..", "***", "a?b", "a%2Fb", "x" * 201]
-)
-def test_what_would_stand_in_logs_in_another_form_is_no_path_key(
-    vault: LocalVault, stored: Any, connect: Any, value: str
-) -> None:
+def test_a_malformed_path_key_is_refused_and_not_shown(vault: LocalVault, stored: Any, connect: Any) -> None:
     keys = path_keys(vault, stored, connect)
-    vault.put(stored.path, {"clientId": "i", "clientSecret": "s", "connect_eth": value})
-    with pytest.raises(BloqConfigurationError, match="field connect_eth does not hold a path key") as refused:
-        keys.load("eth")
-    assert refused.value.fields == ("vault_path",)
-    assert value not in str(refused.value)
+    for value in ("abc/DEF+ghi=jkl", "schlüssel wort", "..", "***", "a?b", "a%2Fb", "x" * 201):
+        vault.put(stored.path, {"clientId": "i", "clientSecret": "s", "connect_eth": value})
+        with pytest.raises(BloqConfigurationError, match="connect_eth does not hold a path key") as refused:
+            keys.load("eth")
+        assert refused.value.fields == ("vault_path",)
+        assert value not in str(refused.value)

@@ -1,4 +1,4 @@
-"""What is kept between two loads, and when it is given up: requests are counted exactly."""
+"""What is kept between two loads and when it is dropped, with exact counts of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shared secret in a real Vault: dated by Vault's clock, written with check-and-set, by policy."""
+"""The shared token's secret in a real Vault: dated by Vault's clock, written with check-and-set, by policy."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from airflow_provider_bloq.testing.openbao import LocalVault, SeenRequest
 from airflow_provider_bloq.testing.stack import member_policy, reader_policy, worker_policy
 from airflow_provider_bloq.vault.client import VaultClient
 from airflow_provider_bloq.vault.token_store import VaultTokenStore
-from tests.support.drivers import DRIVERS, DriverKind, run_to_end
+from tests.support.drivers import run_to_end
 
 CONN_ID = "vault_under_test"
 
-SlotAs = Callable[..., VaultTokenStore]
+StoreAs = Callable[..., VaultTokenStore]
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def path() -> str:
 
 
 @pytest.fixture
-def slot_as(vault: LocalVault, connect: Any, path: str) -> SlotAs:
-    """Make the slot for who logs in with a policy of these rules."""
+def store_as(vault: LocalVault, connect: Any, path: str) -> StoreAs:
+    """Make a store whose login has a policy with these rules."""
 
     def made(rules: str, at: str | None = None, **connection: Any) -> VaultTokenStore:
         name = secrets.token_hex(4)
@@ -41,33 +41,36 @@ def slot_as(vault: LocalVault, connect: Any, path: str) -> SlotAs:
 
 
 @pytest.fixture
-def member(slot_as: SlotAs, path: str) -> VaultTokenStore:
-    return slot_as(member_policy(path))
+def member(store_as: StoreAs, path: str) -> VaultTokenStore:
+    return store_as(member_policy(path))
 
 
-def read(slot: VaultTokenStore, kind: DriverKind = "blocking") -> Record:
-    (record,) = run_to_end(kind, slot.read)
+def read(store: VaultTokenStore) -> Record:
+    (record,) = run_to_end("blocking", store.read)
     assert isinstance(record, Record)
     return record
 
 
-def write(
-    slot: VaultTokenStore, fields: dict[str, Any], after: int, kind: DriverKind = "blocking"
-) -> int | None:
-    (version,) = run_to_end(kind, lambda: slot.write(fields, after=after))
+def write(store: VaultTokenStore, fields: dict[str, Any], after: int) -> int | None:
+    (version,) = run_to_end("blocking", lambda: store.write(fields, after=after))
     assert version is None or isinstance(version, int)
     return version
 
 
-@pytest.mark.parametrize("kind", DRIVERS)
-def test_what_is_written_is_read_with_its_version_and_age(member: VaultTokenStore, kind: DriverKind) -> None:
-    assert read(member, kind) == Record(0)
-    assert write(member, {"n": 1}, 0, kind) == 1
-    assert write(member, {"n": 2}, 1, kind) == 2
-    record = read(member, kind)
+def test_a_record_is_read_with_its_version_and_age(member: VaultTokenStore) -> None:
+    assert read(member) == Record(0)
+    assert write(member, {"n": 1}, 0) == 1
+    assert write(member, {"n": 2}, 1) == 2
+    record = read(member)
     assert (record.version, record.fields) == (2, {"n": 2})
-    # A second too few at most, since a Date has no fractions.
+    # Up to one second too low, since a Date has no fractions.
     assert -1.0 <= record.age < 600.0
+
+
+def test_both_drivers_read_and_write(member: VaultTokenStore) -> None:
+    results = run_to_end("awaiting", member.read, lambda: member.write({"n": 1}, after=0))
+    assert results == [Record(0), 1]
+    assert read(member).fields == {"n": 1}
 
 
 def test_the_age_grows_by_vault_s_clock(
@@ -77,34 +80,31 @@ def test_the_age_grows_by_vault_s_clock(
     wait_until(lambda: read(member).age > 1.0)
 
 
-@pytest.mark.parametrize(("ahead", "told"), [(7200.0, "after"), (25.0, "after"), (-60.0, "before")])
-def test_clocks_of_vault_that_differ_are_told_once(
-    relay: Any,
-    slot_as: SlotAs,
-    path: str,
-    caplog: pytest.LogCaptureFixture,
-    ahead: float,
-    told: str,
+def test_a_difference_of_vaults_clocks_is_logged_once(
+    relay: Any, store_as: StoreAs, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    slot = slot_as(member_policy(path), port=relay.port)
-    assert write(slot, {"n": 1}, 0) == 1
-    read(slot)
-    assert "clocks" not in caplog.text
-    relay.ahead = ahead
-    for version in (1, 2):
-        write(slot, {"n": 2}, version)
-        read(slot)
-    (warning,) = [record.getMessage() for record in caplog.records if "clocks" in record.getMessage()]
-    assert f" s {told} the write" in warning
-    assert path in warning
+    for ahead, side in ((7200.0, "after"), (25.0, "after"), (-60.0, "before")):
+        caplog.clear()
+        relay.ahead = 0.0
+        store = store_as(member_policy(f"{path}{ahead}"), f"{path}{ahead}", port=relay.port)
+        assert write(store, {"n": 1}, 0) == 1
+        read(store)
+        assert "clocks" not in caplog.text
+        relay.ahead = ahead
+        for version in (1, 2):
+            write(store, {"n": 2}, version)
+            read(store)
+        (warning,) = [record.getMessage() for record in caplog.records if "clocks" in record.getMessage()]
+        assert f" s {side} the write" in warning
+        assert path in warning
 
 
-def test_a_reader_is_told_of_a_secret_that_is_yet_to_be_written(
-    relay: Any, member: VaultTokenStore, slot_as: SlotAs, path: str, caplog: pytest.LogCaptureFixture
+def test_a_secret_dated_in_the_future_is_logged(
+    relay: Any, member: VaultTokenStore, store_as: StoreAs, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(member, {"n": 1}, 0)
     relay.ahead = -60.0
-    read(slot_as(reader_policy(path), port=relay.port))
+    read(store_as(reader_policy(path), port=relay.port))
     assert "before the write" in caplog.text
 
 
@@ -115,22 +115,22 @@ def test_one_read_is_one_request(vault: LocalVault, member: VaultTokenStore, pat
     assert seen == [SeenRequest("read", f"secret/data/{path}")]
 
 
-def test_a_write_after_another_s_is_not_made(member: VaultTokenStore) -> None:
+def test_a_write_after_another_one_is_refused(member: VaultTokenStore) -> None:
     assert write(member, {"n": 1}, 0) == 1
     assert write(member, {"n": 2}, 0) is None
     assert read(member).fields == {"n": 1}
 
 
-def test_of_many_that_write_at_once_one_does(vault: LocalVault, connect: Any, path: str) -> None:
+def test_one_of_many_simultaneous_writes_succeeds(vault: LocalVault, connect: Any, path: str) -> None:
     connect(password=vault.root_token)
-    slots = [VaultTokenStore(VaultClient(CONN_ID, timeout=30), path) for _ in range(8)]
-    assert write(slots[0], {"n": 0}, 0) == 1
+    stores = [VaultTokenStore(VaultClient(CONN_ID, timeout=30), path) for _ in range(8)]
+    assert write(stores[0], {"n": 0}, 0) == 1
     with ThreadPoolExecutor(8) as pool:
-        written = list(pool.map(lambda slot: write(slot, {"n": 1}, 1), slots))
+        written = list(pool.map(lambda store: write(store, {"n": 1}, 1), stores))
     assert sorted(version for version in written if version is not None) == [2]
 
 
-def test_a_deleted_version_is_nothing_and_can_be_followed(
+def test_a_deleted_version_is_empty_and_can_be_replaced(
     vault: LocalVault, member: VaultTokenStore, path: str
 ) -> None:
     write(member, {"n": 1}, 0)
@@ -153,17 +153,17 @@ def test_old_tokens_do_not_pile_up(vault: LocalVault, member: VaultTokenStore, p
     assert metadata["delete_version_after"] == "13h0m0s"
 
 
-def test_a_member_that_may_not_limit_the_versions_works_all_the_same(slot_as: SlotAs, path: str) -> None:
+def test_a_policy_without_metadata_does_not_prevent_writes(store_as: StoreAs, path: str) -> None:
     rules = "\n".join(line for line in member_policy(path).splitlines() if "metadata" not in line)
-    slot = slot_as(rules)
-    assert [write(slot, {"n": 1}, 0), write(slot, {"n": 2}, 1)] == [1, 2]
+    store = store_as(rules)
+    assert [write(store, {"n": 1}, 0), write(store, {"n": 2}, 1)] == [1, 2]
 
 
 def test_a_reader_reads_and_cannot_write(
-    vault: LocalVault, member: VaultTokenStore, slot_as: SlotAs, path: str
+    vault: LocalVault, member: VaultTokenStore, store_as: StoreAs, path: str
 ) -> None:
     write(member, {"n": 1}, 0)
-    reader = slot_as(reader_policy(path))
+    reader = store_as(reader_policy(path))
     assert read(reader).fields == {"n": 1}
     with pytest.raises(
         BloqConfigurationError, match='capabilities = ."create", "read", "update".'
@@ -182,7 +182,7 @@ def test_a_reader_reads_and_cannot_write(
     ],
 )
 def test_each_role_reads_what_it_needs_and_nothing_else(
-    vault: LocalVault, slot_as: SlotAs, path: str, role: str, reads: set[str]
+    vault: LocalVault, store_as: StoreAs, path: str, role: str, reads: set[str]
 ) -> None:
     places = {
         "keys": f"{path}-keys",
@@ -200,40 +200,40 @@ def test_each_role_reads_what_it_needs_and_nothing_else(
     }[role]
     seen = set()
     for name, place in places.items():
-        slot = slot_as(rules, place)
+        store = store_as(rules, place)
         try:
-            read(slot)
+            read(store)
         except BloqConfigurationError:
             continue
         seen.add(name)
     assert seen == reads
     for name in ("keys", "account", "another fleet's"):
         with pytest.raises(BloqConfigurationError):
-            write(slot_as(rules, places[name]), {"n": 2}, 1)
+            write(store_as(rules, places[name]), {"n": 2}, 1)
 
 
 def test_an_engine_without_check_and_set_is_refused_before_anything_is_sent(
-    vault: LocalVault, slot_as: SlotAs, watch: Any
+    vault: LocalVault, store_as: StoreAs, watch: Any
 ) -> None:
-    slot = slot_as(member_policy("x"), extra={"kv_engine_version": 1})
-    for access in (lambda: read(slot), lambda: write(slot, {"n": 1}, 0)):
+    store = store_as(member_policy("x"), extra={"kv_engine_version": 1})
+    for access in (lambda: read(store), lambda: write(store, {"n": 1}, 0)):
         with watch() as seen, pytest.raises(BloqConfigurationError, match="version 1") as refusal:
             access()
         assert refusal.value.fields == ("shared_vault_conn_id",)
         assert not [one for one in seen if "shared" in one.path]
 
 
-def test_a_v1_engine_that_is_taken_for_v2_is_not_written_to(
+def test_a_v1_engine_configured_as_v2_is_not_written_to(
     vault: LocalVault, connect: Any, path: str, watch: Any
 ) -> None:
     connect(password=vault.root_token, schema="kv1")
-    slot = VaultTokenStore(VaultClient(CONN_ID, timeout=10), path)
+    store = VaultTokenStore(VaultClient(CONN_ID, timeout=10), path)
     with watch() as seen, pytest.raises(BloqConfigurationError, match="is version 1"):
-        write(slot, {"n": 1}, read(slot).version)
+        write(store, {"n": 1}, read(store).version)
     assert {one.operation for one in seen} == {"read"}
 
 
-def test_a_mount_that_is_none_is_told(vault: LocalVault, connect: Any, path: str) -> None:
+def test_a_missing_mount_is_reported(vault: LocalVault, connect: Any, path: str) -> None:
     connect(password=vault.root_token, schema="nowhere")
     with pytest.raises(BloqConfigurationError, match="nothing is mounted"):
         read(VaultTokenStore(VaultClient(CONN_ID, timeout=10), path))
@@ -254,24 +254,30 @@ def test_a_sealed_vault_is_unavailable_and_works_again_after(
     assert read(member).fields == {"n": 1}
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+def test_an_answer_that_is_not_a_vaults_is_refused(
+    relay: Any, vault: LocalVault, connect: Any, path: str
+) -> None:
+    connect(password=vault.root_token, port=relay.port)
+    for body in (
         {"data": {"data": {"n": 1}, "metadata": {"version": 1, "created_time": "yesterday"}}},
         {"data": {"data": {"n": 1}, "metadata": {"version": "1", "created_time": "2026-01-01T00:00:00Z"}}},
         {"data": {"data": {"n": 1}, "metadata": {"version": 1, "created_time": "2026-01-01T00:00:00"}}},
         {"data": None},
         "<html>",
-    ],
-    ids=str,
-)
-def test_what_does_not_answer_like_a_vault_is_told(
-    relay: Any, vault: LocalVault, connect: Any, path: str, body: Any
+    ):
+        relay.spoil(f"/v1/secret/data/{path}", 200, body)
+        with pytest.raises(BloqConfigurationError, match="does not answer like a Vault"):
+            read(VaultTokenStore(VaultClient(CONN_ID, timeout=10), path))
+
+
+def test_a_write_with_an_odd_answer_may_have_been_made(
+    relay: Any, member: VaultTokenStore, connect: Any, vault: LocalVault, path: str
 ) -> None:
-    relay.spoil(f"/v1/secret/data/{path}", 200, body)
     connect(password=vault.root_token, port=relay.port)
-    with pytest.raises(BloqConfigurationError, match="does not answer like a Vault"):
-        read(VaultTokenStore(VaultClient(CONN_ID, timeout=10), path))
+    for body in ("<html>", {"data": {"version": "1"}}):
+        relay.spoil(f"/v1/secret/data/{path}", 200, body)
+        with pytest.raises(BloqVaultUnavailable, match="to a write is not that of a Vault"):
+            write(VaultTokenStore(VaultClient(CONN_ID, timeout=10), path), {"n": 1}, 1)
 
 
 def test_a_token_that_expired_is_replaced_by_one_login(
@@ -281,9 +287,9 @@ def test_a_token_that_expired_is_replaced_by_one_login(
     role = vault.approle("shared-member", ["shared-member"], token_type="service")
     tokens: list[str] = []
     connect(login=role.role_id, password=role.secret_id, extra={"auth_type": "approle"})
-    slot = VaultTokenStore(VaultClient(CONN_ID, timeout=10, mask=tokens.append), path)
-    write(slot, {"n": 1}, 0)
+    store = VaultTokenStore(VaultClient(CONN_ID, timeout=10, mask=tokens.append), path)
+    write(store, {"n": 1}, 0)
     vault.revoke(tokens[0])
     with watch() as seen:
-        assert read(slot).fields == {"n": 1}
+        assert read(store).fields == {"n": 1}
     assert [one.path for one in seen].count("auth/approle/login") == 1
