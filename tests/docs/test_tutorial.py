@@ -71,7 +71,7 @@ def test_the_environment_local_is_where_bloq_local_listens(capsys: pytest.Captur
         ("connect", local.connect_url),
     ):
         port = url.rpartition(":")[2]
-        assert re.search(rf"--{name}-port \S+ 0 takes a free one \(default: {port}\)", shown), shown
+        assert re.search(rf"--{name}-port \S+ 0 for a free one \(default: {port}\)", shown), shown
 
 
 def rewriting(wheel: Path) -> list[tuple[str, str]]:
