@@ -1,4 +1,4 @@
-"""Look at the fee that Bitcoin's transactions need, and go one way or another by it; no node of one's own is needed."""
+"""Estimate the fee of Bitcoin transactions and branch on it, without a node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from airflow_provider_bloq.operators.connect import BloqConnectOperator
     tags=["bloq", "example"],
     params={
         "blocks": Param(
-            6, type="integer", minimum=1, description="Within how many blocks a payment should be in one"
+            6,
+            type="integer",
+            minimum=1,
+            description="Number of blocks within which a payment should be mined",
         ),
         "limit": Param(
             20_000, type="integer", minimum=0, description="Highest fee, in satoshi per 1000 bytes"
@@ -36,17 +39,17 @@ def bloq_fee_monitor() -> None:
 
     @task.branch
     def judge(rate: int | None, params: dict[str, Any]) -> str:
-        """Choose what is done. A young or quiet chain gives no estimate, which stops nobody."""
+        """Choose the branch. A new or quiet chain has no estimate; payments go then."""
         return "hold_payments_back" if rate is not None and rate > params["limit"] else "let_payments_go"
 
     @task
     def hold_payments_back(rate: int | None, params: dict[str, Any]) -> str:
-        """Say by how much the fee is too high; put here what holds payments back."""
+        """Report the fee; replace this with holding payments back."""
         return f"{rate} satoshi per 1000 bytes is above {params['limit']}"
 
     @task
     def let_payments_go(rate: int | None) -> str:
-        """Say what a payment costs at present."""
+        """Report the current fee."""
         return "no estimate" if rate is None else f"{rate} satoshi per 1000 bytes"
 
     rate: Any = estimate.output

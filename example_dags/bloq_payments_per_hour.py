@@ -1,8 +1,8 @@
-"""Write what addresses of Bitcoin are paid into a table, a partition for each hour; no node of one's own is needed.
+"""Write payments to Bitcoin addresses into a table with a partition for each hour, without a node.
 
-Each run reads the blocks of its own hour and replaces its own partition, so that any hour can be run again or made up
-for later. A block belongs to the hour that its miner wrote into it, and may come long after it. So a run first waits
-until none can come any more that is dated back into its hour, and only then lists the blocks.
+Each run reads the blocks of its hour and replaces its partition, so that any hour can be run again or backfilled. A
+block belongs to the hour of its timestamp, which the miner sets, and may be mined long after it. So a run first waits
+until no further block can have a timestamp in its hour, and only then lists the blocks.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.operators.connect import BloqAddressHistoryOperator, BloqConnectOperator
 
 COLUMNS = ("time", "height", "block_hash", "txid", "index", "address", "amount_sat")
-#: A block is valid only if it is dated after the middle one of so many before it.
+#: The timestamp of a valid block is later than the median of this many blocks before it.
 MEDIAN_OF = 11
 
 
 def is_over(end: float, confirmations: int) -> bool:
-    """Tell whether no block dated before a time can come any more, unless blocks so deep are replaced.
+    """Return whether no further block can have a timestamp before a time, unless there is a deeper reorg.
 
-    :param end: The time, in seconds since the epoch.
-    :param confirmations: How deep is deep enough.
+    :param end: The time, in epoch seconds.
+    :param confirmations: Confirmations after which a block is considered final.
     """
     connect = BloqHook().connect("btc")
-    # What Connect has taken in, which may be less than its node has.
+    # What Connect has indexed. Its node may be ahead.
     newest = connect.block(connect.last_block().synced_hash or connect.best_block_hash())
     block = connect.block(connect.block_hash(max(0, newest.height - confirmations + 1)))
     times = [block.time]
@@ -53,16 +53,18 @@ def is_over(end: float, confirmations: int) -> bool:
             type="string",
             description="Folder of the table, on any object storage",
         ),
-        "confirmations": Param(6, type="integer", minimum=1, description="How deep is deep enough"),
+        "confirmations": Param(
+            6, type="integer", minimum=1, description="Confirmations after which a block is final"
+        ),
     },
     render_template_as_native_obj=True,
 )
 def bloq_payments_per_hour() -> None:
-    """Wait until the hour is over on the chain, find its blocks, read the payments, write the partition."""
+    """Wait until the hour is over on the chain, find its blocks, read the payments and write the partition."""
 
     @task.sensor(poke_interval=60, timeout=24 * 3600, mode="reschedule")
     def wait_until_over(params: dict[str, Any], data_interval_end: Any = None) -> bool:
-        """Tell whether the hour is over, as deep in the chain as is wanted."""
+        """Return whether the hour is over on the chain."""
         return is_over(data_interval_end.timestamp(), params["confirmations"])
 
     blocks = BloqConnectOperator(
@@ -77,13 +79,13 @@ def bloq_payments_per_hour() -> None:
     def blocks_of_hour(
         listed: list[dict[str, int]], data_interval_start: Any = None, data_interval_end: Any = None
     ) -> dict[str, int]:
-        """Return the first and the last block of the hour. An hour without one is skipped: nobody was paid."""
+        """Return the first and the last block of the hour; skip an hour without blocks."""
         from airflow.sdk.exceptions import AirflowSkipException
 
         begin, end = data_interval_start.timestamp(), data_interval_end.timestamp()
         heights = [block["height"] for block in listed if begin <= block["time"] < end]
         if not heights:
-            raise AirflowSkipException("no block was made in this hour")
+            raise AirflowSkipException("there is no block in this hour")
         return {"first": min(heights), "last": max(heights)}
 
     hour: Any = blocks_of_hour(blocks.output)
@@ -102,7 +104,7 @@ def bloq_payments_per_hour() -> None:
         data_interval_start: Any = None,
         data_interval_end: Any = None,
     ) -> dict[str, Any]:
-        """Replace the partition of the hour; return its place and what it adds up to, in satoshi."""
+        """Replace the partition of the hour; return its path and its total in satoshi."""
         begin, end = data_interval_start.timestamp(), data_interval_end.timestamp()
         rows = [row for row in history["rows"] if row["direction"] == "in" and begin <= row["time"] < end]
         folder = ObjectStoragePath(params["table"]) / f"hour={data_interval_start:%Y-%m-%dT%H}"
