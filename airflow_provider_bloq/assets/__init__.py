@@ -1,1 +1,1 @@
-"""Assets with the scheme ``bloq``: what a chain brings, as something that schedules DAGs."""
+"""Assets with ``bloq://`` URIs."""

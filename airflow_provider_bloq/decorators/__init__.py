@@ -1,1 +1,1 @@
-"""``@task.bloq``: a function as a task that is handed a hook."""
+"""The decorator ``@task.bloq``."""

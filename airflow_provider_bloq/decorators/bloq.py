@@ -1,4 +1,4 @@
-"""``@task.bloq``: a function as a task that is handed a ready hook as its parameter ``bloq``."""
+"""``@task.bloq``: runs a function as a task and passes it a hook as its parameter ``bloq``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-#: The parameter that the hook is handed over as.
+#: The parameter that receives the hook.
 HOOK_PARAMETER = "bloq"
 
 _NAMED = (
@@ -37,7 +37,7 @@ _NAMED = (
 
 
 class _BloqDecoratedOperator(DecoratedOperator, PythonOperator):
-    """Calls the function of a ``@task.bloq`` with a hook; see :func:`bloq_task`.
+    """Calls a function with a hook; see :func:`bloq_task`.
 
     :param python_callable: The function, without ``bloq`` in its signature: see :func:`_without_hook`.
     :param op_args: Positional arguments.
@@ -70,31 +70,31 @@ class _BloqDecoratedOperator(DecoratedOperator, PythonOperator):
         self.bloq_conn_id = bloq_conn_id
         if HOOK_PARAMETER in self.op_kwargs:
             raise BloqConfigurationError.of(
-                HOOK_PARAMETER, "it is given", "Leave it out: the task hands the hook over.", self.task_id
+                HOOK_PARAMETER, "it is given", "Leave it out: the task passes the hook.", self.task_id
             )
         is_async = inspect.iscoroutinefunction(inspect.unwrap(python_callable))
         if is_async and not hasattr(PythonOperator, "aexecute_callable"):
             raise BloqConfigurationError.of(
                 "python_callable",
-                "it is async, and this Airflow runs no async tasks",
+                "it is async, which this Airflow does not support",
                 "Make it a plain function, or use Airflow 3.2.",
                 self.task_id,
             )
 
     def execute_callable(self) -> Any:
         """Call the function with a blocking hook."""
-        self._hand_over(BloqHook(self.bloq_conn_id))
+        self._pass_hook(BloqHook(self.bloq_conn_id))
         return super().execute_callable()
 
     async def aexecute_callable(self) -> Any:
-        """Await the function, with an async hook that is open as long as it runs."""
+        """Await the function with an async hook, which is open as long as it runs."""
         from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 
         async with BloqAsyncHook(self.bloq_conn_id) as hook:
-            self._hand_over(hook)
+            self._pass_hook(hook)
             return await super().aexecute_callable()
 
-    def _hand_over(self, hook: object) -> None:
+    def _pass_hook(self, hook: object) -> None:
         warn_without_retry_policies(self.retries)
         given = inspect.signature(self.python_callable).bind(*self.op_args, **self.op_kwargs).arguments
         whole = inspect.signature(vars(self.python_callable)["__wrapped__"])
@@ -107,7 +107,7 @@ def bloq_task(
     multiple_outputs: bool | None = None,
     **kwargs: Any,
 ) -> TaskDecorator:
-    """Make a function a task that is handed a hook::
+    """Turn a function into a task that receives a hook::
 
         @task.bloq
         def balance(bloq, node, address):
@@ -115,14 +115,14 @@ def bloq_task(
 
         balance(create.output, "0x…")
 
-    A plain function gets a :class:`~airflow_provider_bloq.hooks.bloq.BloqHook`. An ``async def`` gets a
-    :class:`~airflow_provider_bloq.hooks.bloq_async.BloqAsyncHook` that is entered, and is closed when the
-    function is done; it needs Airflow 3.2. All else is as with ``@task``: other arguments, those of the
-    context, ``expand``, ``partial``, ``override``.
+    A plain function gets a :class:`~airflow_provider_bloq.hooks.bloq.BloqHook`. An ``async def`` function
+    (Airflow 3.2) gets an open :class:`~airflow_provider_bloq.hooks.bloq_async.BloqAsyncHook`, which is closed when
+    the function returns. Everything else works as with ``@task``: other arguments, context variables, ``expand``,
+    ``partial``, ``override``.
 
-    :param python_callable: The function. One of its parameters is ``bloq``, which callers do not give.
+    :param python_callable: The function. One of its parameters is ``bloq``, which callers leave out.
     :param multiple_outputs: Whether the items of the returned dict go into XCom one by one.
-    :param kwargs: ``bloq_conn_id``, which is a template, and what every operator takes.
+    :param kwargs: ``bloq_conn_id``, which is a template field, and the arguments of every operator.
     :raises BloqConfigurationError: The function has no parameter ``bloq``.
     """
     if python_callable is None:
@@ -137,10 +137,10 @@ def bloq_task(
 
 
 def _without_hook(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function with a signature that lacks the hook, which Airflow checks arguments against.
+    """Return the function without the hook in its signature, which Airflow checks arguments against.
 
-    It is a copy, not a wrapper: Airflow asks whether it is a coroutine function or a generator, and looks up
-    the names in its annotations among its globals.
+    It is a copy, not a wrapper: Airflow checks whether it is a coroutine function or a generator, and resolves its
+    annotations in its globals.
     """
     if not isinstance(function, FunctionType):
         raise BloqConfigurationError.of(
@@ -152,7 +152,7 @@ def _without_hook(function: Callable[..., Any]) -> Callable[..., Any]:
         raise BloqConfigurationError.of(
             HOOK_PARAMETER,
             f"the function {function.__name__} has no such parameter",
-            f"Add it: def {function.__name__}({HOOK_PARAMETER}, ...). The task hands its hook over by it.",
+            f"Add it: def {function.__name__}({HOOK_PARAMETER}, ...). It receives the hook.",
             "@task.bloq",
         )
     others = [parameter for parameter in signature.parameters.values() if parameter is not hook]

@@ -1,13 +1,11 @@
 """Chains as message queues: ``MessageQueueTrigger(scheme="bloq", node=…)``; needs the extra ``messaging``.
 
-The scheme says what is told: ``bloq`` the blocks, ``bloq+addresses`` transfers, ``bloq+logs`` logs of contracts; and,
-of chains that are watched through Connect, ``bloq+connect`` the blocks and ``bloq+payments`` payments. All other
-arguments are those of the trigger.
+All other arguments are those of the scheme's trigger in :mod:`airflow_provider_bloq.triggers.chain_events`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from airflow.providers.common.messaging.providers.base_provider import BaseMessageQueueProvider
 
@@ -23,64 +21,46 @@ __all__ = [
 ]
 
 
-class BloqBlockQueue(BaseMessageQueueProvider):
-    """The final blocks of a chain; see :class:`~airflow_provider_bloq.triggers.chain_events.BloqBlockTrigger`."""
+class _ChainQueue(BaseMessageQueueProvider):
+    #: Name of the class of the trigger.
+    trigger: ClassVar[str]
+
+    def trigger_class(self) -> type[BaseEventTrigger]:
+        from airflow_provider_bloq.triggers import chain_events
+
+        return cast("type[BaseEventTrigger]", getattr(chain_events, self.trigger))
+
+
+class BloqBlockQueue(_ChainQueue):
+    """Final blocks of a chain."""
 
     scheme = "bloq"
-
-    def trigger_class(self) -> type[BaseEventTrigger]:
-        """Return the trigger that watches them."""
-        from airflow_provider_bloq.triggers.chain_events import BloqBlockTrigger
-
-        return BloqBlockTrigger
+    trigger = "BloqBlockTrigger"
 
 
-class BloqAddressQueue(BaseMessageQueueProvider):
-    """Transfers; see :class:`~airflow_provider_bloq.triggers.chain_events.BloqAddressTrigger`."""
+class BloqAddressQueue(_ChainQueue):
+    """Transfers to or from addresses."""
 
     scheme = "bloq+addresses"
-
-    def trigger_class(self) -> type[BaseEventTrigger]:
-        """Return the trigger that watches them."""
-        from airflow_provider_bloq.triggers.chain_events import BloqAddressTrigger
-
-        return BloqAddressTrigger
+    trigger = "BloqAddressTrigger"
 
 
-class BloqLogsQueue(BaseMessageQueueProvider):
-    """Logs of contracts; see :class:`~airflow_provider_bloq.triggers.chain_events.BloqLogsTrigger`."""
+class BloqLogsQueue(_ChainQueue):
+    """Logs of contracts."""
 
     scheme = "bloq+logs"
-
-    def trigger_class(self) -> type[BaseEventTrigger]:
-        """Return the trigger that watches them."""
-        from airflow_provider_bloq.triggers.chain_events import BloqLogsTrigger
-
-        return BloqLogsTrigger
+    trigger = "BloqLogsTrigger"
 
 
-class BloqConnectBlockQueue(BaseMessageQueueProvider):
-    """Final blocks through Connect.
-
-    See :class:`~airflow_provider_bloq.triggers.chain_events.BloqConnectBlockTrigger`.
-    """
+class BloqConnectBlockQueue(_ChainQueue):
+    """Final blocks of a chain, through Connect."""
 
     scheme = "bloq+connect"
-
-    def trigger_class(self) -> type[BaseEventTrigger]:
-        """Return the trigger that watches them."""
-        from airflow_provider_bloq.triggers.chain_events import BloqConnectBlockTrigger
-
-        return BloqConnectBlockTrigger
+    trigger = "BloqConnectBlockTrigger"
 
 
-class BloqPaymentQueue(BaseMessageQueueProvider):
-    """Payments through Connect; see :class:`~airflow_provider_bloq.triggers.chain_events.BloqPaymentTrigger`."""
+class BloqPaymentQueue(_ChainQueue):
+    """Payments to or from addresses, through Connect."""
 
     scheme = "bloq+payments"
-
-    def trigger_class(self) -> type[BaseEventTrigger]:
-        """Return the trigger that watches them."""
-        from airflow_provider_bloq.triggers.chain_events import BloqPaymentTrigger
-
-        return BloqPaymentTrigger
+    trigger = "BloqPaymentTrigger"

@@ -1,1 +1,1 @@
-"""Airflow sensors: tasks that wait for nodes, clusters and chains."""
+"""Airflow sensors that wait for nodes, clusters and chains."""

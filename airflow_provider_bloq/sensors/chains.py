@@ -1,4 +1,4 @@
-"""Sensors that wait for what happens on a chain: blocks and transactions."""
+"""Sensors that wait for blocks and transactions of a chain, through a node."""
 
 from __future__ import annotations
 
@@ -20,20 +20,18 @@ __all__ = [
 
 
 class BloqBlockSensor(BloqRpcSensor):
-    """Wait until a block has so many confirmations: itself, and those that were built on it.
+    """Wait until a block has a number of confirmations.
 
-    A block has one confirmation when it is the head of the chain, two when one more was built on it. A reorg
-    that shortens the chain takes confirmations away again.
+    A block has one confirmation when it is the head of the chain, two when another block follows it. A reorg can
+    reduce the number.
 
     Returns a dict: ``height``, ``confirmations``, and ``head`` with its ``height``, ``hash`` and ``time``
     (seconds since the epoch).
 
-    The arguments of :class:`~airflow_provider_bloq.sensors._base.BloqRpcSensor`,
-    :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors are taken as well.
+    Also takes the arguments of :class:`~airflow_provider_bloq.sensors._base.BloqRpcSensor`.
 
-    :param height: Number of the block; the genesis block has 0. A template may also give it in hex, as
-        ``eth_blockNumber`` does.
-    :param confirmations: How many, at least 1.
+    :param height: Number of the block; the genesis block has 0. Hex, as from ``eth_blockNumber``, is accepted.
+    :param confirmations: Number of confirmations, at least 1.
     """
 
     template_fields: Sequence[str] = (*BloqRpcSensor.template_fields, "height", "confirmations")
@@ -44,35 +42,33 @@ class BloqBlockSensor(BloqRpcSensor):
         self.confirmations = confirmations
 
     def condition(self) -> Condition:
-        """See :meth:`BloqSensor.condition`."""
         from airflow_provider_bloq.chains.conditions import BlockReached
 
         return BlockReached(self.subject, number_of(self.height), number_of(self.confirmations))
 
 
 class BloqTransactionSensor(BloqRpcSensor):
-    """Wait until a transaction is in the chain with so many confirmations.
+    """Wait until a transaction has a number of confirmations.
 
-    It has one when its block is the head, two when one more block was built on that. A reorg that takes it
-    out of the chain before it has them all only means to wait on.
+    It has one when its block is the head of the chain, two when another block follows. If a reorg takes it out of
+    the chain before it has all of them, the sensor keeps waiting.
 
-    It fails for good with :class:`~airflow_provider_bloq.exceptions.BloqTransactionReverted` if the
+    Fails without retries with :class:`~airflow_provider_bloq.exceptions.BloqTransactionReverted` if the
     transaction failed when it was executed, and with
-    :class:`~airflow_provider_bloq.exceptions.BloqTransactionReplaced` if another one took its place; each as
-    deep in the chain. It fails with :class:`~airflow_provider_bloq.exceptions.BloqTransactionDropped`, which
-    Airflow retries, if the node does not know it for long.
+    :class:`~airflow_provider_bloq.exceptions.BloqTransactionReplaced` if another one took its place, once that has
+    as many confirmations. Fails with :class:`~airflow_provider_bloq.exceptions.BloqTransactionDropped`, which
+    Airflow retries, if the node has not known it for ``unseen_for``.
 
     Returns a dict: ``tx_hash``, ``height``, ``block_hash`` and ``confirmations``.
 
-    Bitcoin's nodes must have an index of transactions (``txindex=1``) for this.
+    Bitcoin's nodes need an index of transactions (``txindex=1``).
 
-    The arguments of :class:`~airflow_provider_bloq.sensors._base.BloqRpcSensor`,
-    :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors are taken as well.
+    Also takes the arguments of :class:`~airflow_provider_bloq.sensors._base.BloqRpcSensor`.
 
     :param tx_hash: The transaction's hash, in hex.
-    :param confirmations: How many, at least 1.
-    :param unseen_for: For how long on end the node may not know the transaction, in seconds or as a
-        ``timedelta``: it may be sent after the wait has begun, and vanish for a while.
+    :param confirmations: Number of confirmations, at least 1.
+    :param unseen_for: How long the node may not know the transaction without interruption, in seconds or as a
+        ``timedelta``: it may be sent after the wait began, or disappear for a while.
     """
 
     template_fields: Sequence[str] = (
@@ -96,7 +92,6 @@ class BloqTransactionSensor(BloqRpcSensor):
         self.unseen_for = unseen_for
 
     def condition(self) -> Condition:
-        """See :meth:`BloqSensor.condition`."""
         from airflow_provider_bloq.chains.conditions import TransactionConfirmed
 
         return TransactionConfirmed(

@@ -1,4 +1,4 @@
-"""Sensors that wait for what happens on Bitcoin and Bitcoin Cash, without a node: through Connect."""
+"""Sensors that wait for blocks, transactions and payments of Bitcoin and Bitcoin Cash through Connect."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ __all__ = [
 
 
 class BloqConnectSensor(BloqSensor):
-    """A sensor that looks through Connect. All that wait on one chain look together where they are deferrable.
+    """A sensor that polls Connect. Deferrable ones share the polls of a chain.
 
-    Confirmations are counted from the newest block that Connect has taken in, as ``BloqAddressHistoryOperator`` does.
-    Its node may have newer ones, of which Connect tells nothing yet.
+    Confirmations are counted from the newest block that Connect has indexed, as in ``BloqAddressHistoryOperator``.
+    Connect's node may have newer blocks.
+
+    Also takes the arguments of :class:`~airflow_provider_bloq.sensors._base.BloqSensor`.
 
     :param chain: ``btc`` or ``bch``.
-    :param network: ``mainnet``, ``testnet`` or ``regtest``; by default the usual one of the connection.
-    :param confirmations: How many are wanted: one if the block is the newest, two if one more was built on it.
+    :param network: ``mainnet``, ``testnet`` or ``regtest``; by default the connection's.
+    :param confirmations: Number of confirmations; the newest block has one.
     """
 
     template_fields: Sequence[str] = (*BloqSensor.template_fields, "chain", "network", "confirmations")
@@ -45,11 +47,10 @@ class BloqConnectSensor(BloqSensor):
 
 
 class BloqConnectBlockSensor(BloqConnectSensor):
-    """Wait until a block has so many confirmations.
+    """Wait until a block has a number of confirmations.
 
     Returns a dict: ``height``, ``confirmations``, and ``head`` with its ``height``, ``hash`` and ``time``
-    (seconds since the epoch). The arguments of :class:`BloqConnectSensor`,
-    :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors are taken as well.
+    (seconds since the epoch). Also takes the arguments of :class:`BloqConnectSensor`.
 
     :param height: Number of the block; the genesis block has 0.
     """
@@ -61,7 +62,6 @@ class BloqConnectBlockSensor(BloqConnectSensor):
         self.height = height
 
     def condition(self) -> Condition:
-        """See :meth:`BloqSensor.condition`."""
         from airflow_provider_bloq.connect.conditions import ConnectBlockReached
 
         return ConnectBlockReached(
@@ -70,18 +70,17 @@ class BloqConnectBlockSensor(BloqConnectSensor):
 
 
 class BloqConnectTransactionSensor(BloqConnectSensor):
-    """Wait until a transaction is in the chain with so many confirmations.
+    """Wait until a transaction has a number of confirmations.
 
-    A reorg that takes it out again before it has them all only means to wait on. It fails with
+    If a reorg takes it out of the chain before it has all of them, the sensor keeps waiting. Fails with
     :class:`~airflow_provider_bloq.exceptions.BloqTransactionDropped`, which Airflow retries, if the transaction
-    is neither in the chain nor in the mempool for long.
+    has been neither in the chain nor in the mempool for ``unseen_for``.
 
-    Returns a dict: ``txid``, ``height``, ``block_hash`` and ``confirmations``. The arguments of
-    :class:`BloqConnectSensor`, :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors
-    are taken as well.
+    Returns a dict: ``txid``, ``height``, ``block_hash`` and ``confirmations``. Also takes the arguments of
+    :class:`BloqConnectSensor`.
 
-    :param txid: The transaction's id, such as ``BloqSendTransactionOperator`` returns it.
-    :param unseen_for: For how long on end it may be unknown, in seconds or as a ``timedelta``.
+    :param txid: The transaction's id, such as ``BloqSendTransactionOperator`` returns.
+    :param unseen_for: How long it may be unknown without interruption, in seconds or as a ``timedelta``.
     """
 
     template_fields: Sequence[str] = (*BloqConnectSensor.template_fields, "txid", "unseen_for")
@@ -92,7 +91,6 @@ class BloqConnectTransactionSensor(BloqConnectSensor):
         self.unseen_for = unseen_for
 
     def condition(self) -> Condition:
-        """See :meth:`BloqSensor.condition`."""
         from airflow_provider_bloq.connect.conditions import ConnectTransactionConfirmed
 
         return ConnectTransactionConfirmed(
@@ -105,14 +103,13 @@ class BloqConnectTransactionSensor(BloqConnectSensor):
 
 
 class BloqAddressBalanceSensor(BloqConnectSensor):
-    """Wait until an address has so much, counting what has so many confirmations.
+    """Wait until the balance of an address, counting outputs with enough confirmations, has reached an amount.
 
-    Returns a dict: ``address``, ``balance_sat``, ``outputs`` (how many make it up) and ``confirmations``. The
-    arguments of :class:`BloqConnectSensor`, :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's
-    own sensors are taken as well; ``confirmations=0`` counts what waits for a block as well.
+    Returns a dict: ``address``, ``balance_sat``, ``outputs`` (their number) and ``confirmations``. Also takes the
+    arguments of :class:`BloqConnectSensor`; ``confirmations=0`` counts the mempool as well.
 
     :param address: The address.
-    :param at_least_sat: How much, in satoshi.
+    :param at_least_sat: The amount in satoshi.
     """
 
     template_fields: Sequence[str] = (*BloqConnectSensor.template_fields, "address", "at_least_sat")
@@ -123,7 +120,6 @@ class BloqAddressBalanceSensor(BloqConnectSensor):
         self.at_least_sat = at_least_sat
 
     def condition(self) -> Condition:
-        """See :meth:`BloqSensor.condition`."""
         from airflow_provider_bloq.connect.conditions import ConnectBalanceReached
 
         return ConnectBalanceReached(
@@ -136,17 +132,16 @@ class BloqAddressBalanceSensor(BloqConnectSensor):
 
 
 class BloqPaymentSensor(BloqConnectSensor):
-    """Wait until an address was paid so much by one output, with so many confirmations.
+    """Wait until one output pays an address at least an amount and has enough confirmations.
 
     Returns a dict: ``address``, ``amount_sat``, ``txid``, ``index`` (of the output), ``height``, ``block_hash`` and
-    ``confirmations``; of several payments the deepest. The arguments of :class:`BloqConnectSensor`,
-    :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors are taken as well;
-    ``confirmations=0`` is content with a transaction that waits for a block.
+    ``confirmations``; of several payments the one with the most confirmations. Also takes the arguments of
+    :class:`BloqConnectSensor`; ``confirmations=0`` accepts a transaction in the mempool.
 
     :param address: The address.
-    :param at_least_sat: How much, in satoshi.
-    :param since_height: Number of the first block that counts. Give it for addresses with a long history, else
-        every look reads all of it.
+    :param at_least_sat: The amount in satoshi.
+    :param since_height: Height of the first block to count. Give it for addresses with a long history; otherwise
+        every poll reads all of it.
     """
 
     template_fields: Sequence[str] = (
@@ -165,7 +160,6 @@ class BloqPaymentSensor(BloqConnectSensor):
         self.since_height = since_height
 
     def condition(self) -> Condition:
-        """See :meth:`BloqSensor.condition`."""
         from airflow_provider_bloq.connect.conditions import ConnectPaymentSeen
 
         return ConnectPaymentSeen(

@@ -1,4 +1,4 @@
-"""Sensors that wait for nodes."""
+"""Sensors that wait for nodes and clusters."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ __all__ = [
 class BloqNodeSensor(BloqSensor):
     """Wait until a node is in a certain state.
 
-    Returns the node as the API describes it, without its user and password. It fails with
+    Returns the node as the API describes it, without its user and password. Fails with
     :class:`~airflow_provider_bloq.exceptions.BloqNotFound` if the account has no such node, and with
-    :class:`~airflow_provider_bloq.exceptions.BloqNotStarted` if the node was stopped meanwhile.
+    :class:`~airflow_provider_bloq.exceptions.BloqNotStarted` if the node was stopped.
 
-    The arguments of :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors are
-    taken as well.
+    Also takes the arguments of :class:`~airflow_provider_bloq.sensors._base.BloqSensor`.
 
     :param node: Its id, or what ``BloqCreateNodeOperator`` returned.
-    :param state: The state; ``started`` and ``stopped`` are in evidence.
+    :param state: The state; known are ``started`` and ``stopped``.
     """
 
     template_fields: Sequence[str] = (*BloqSensor.template_fields, "node", "state")
@@ -43,7 +42,6 @@ class BloqNodeSensor(BloqSensor):
         self.state = state
 
     def condition(self) -> Condition:
-        """See :meth:`BloqSensor.condition`."""
         from airflow_provider_bloq.nodes.conditions import NodeState
         from airflow_provider_bloq.validation import node_id_of
 
@@ -51,17 +49,16 @@ class BloqNodeSensor(BloqSensor):
 
 
 class BloqNodeSyncedSensor(BloqRpcSensor):
-    """Wait until a node has taken in its chain, up to so many blocks or seconds. If both are given, both must hold.
+    """Wait until a node is in sync, to within some blocks or seconds. If both are given, both must hold.
 
     Returns a dict: ``head`` with its ``height``, ``hash`` and ``time`` (seconds since the epoch),
-    ``age_seconds``, and ``behind``: how many blocks the node knows that it lacks.
+    ``age_seconds``, and ``behind``: the number of known blocks that the node does not have yet.
 
-    The arguments of :class:`~airflow_provider_bloq.sensors._base.BloqRpcSensor`,
-    :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors are taken as well.
+    Also takes the arguments of :class:`~airflow_provider_bloq.sensors._base.BloqRpcSensor`.
 
-    :param within_blocks: Blocks that it may lack, by its own word.
-    :param within_seconds: How old its last block may be, in seconds or as a ``timedelta``; leave room for the
-        time that the chain takes for a block.
+    :param within_blocks: How many blocks behind the node may be, as it reports itself.
+    :param within_seconds: Greatest age of its last block, in seconds or as a ``timedelta``. Allow for the chain's
+        block time.
     """
 
     template_fields: Sequence[str] = (*BloqRpcSensor.template_fields, "within_blocks", "within_seconds")
@@ -78,7 +75,6 @@ class BloqNodeSyncedSensor(BloqRpcSensor):
         self.within_seconds = within_seconds
 
     def condition(self) -> Condition:
-        """See :meth:`BloqSensor.condition`."""
         from airflow_provider_bloq.chains.conditions import NodeSynced
 
         seconds = self.within_seconds
@@ -90,23 +86,22 @@ class BloqNodeSyncedSensor(BloqRpcSensor):
 
 
 class BloqClusterSensor(BloqSensor):
-    """Wait for one of three things: a state of a cluster, so many healthy members, or the end of its update.
+    """Wait for a state of a cluster, a number of healthy members, or the end of an update.
 
-    Returns the cluster as the API describes it, without its user and password. It fails with
+    Returns the cluster as the API describes it, without its user and password. Fails with
     :class:`~airflow_provider_bloq.exceptions.BloqNotFound` if the account has no such cluster, with
-    :class:`~airflow_provider_bloq.exceptions.BloqNotStarted` if it was stopped meanwhile, and with
-    :class:`~airflow_provider_bloq.exceptions.BloqUpdateNotDone` if the update is over without an effect.
+    :class:`~airflow_provider_bloq.exceptions.BloqNotStarted` if it was stopped, and with
+    :class:`~airflow_provider_bloq.exceptions.BloqUpdateNotDone` if the update ended without taking effect.
 
-    The arguments of :class:`~airflow_provider_bloq.sensors._base.BloqSensor` and Airflow's own sensors are
-    taken as well.
+    Also takes the arguments of :class:`~airflow_provider_bloq.sensors._base.BloqSensor`.
 
     :param cluster: Its id, or what ``BloqCreateClusterOperator`` returned.
-    :param state: The state; ``started``, which is the default, and ``stopped`` are in evidence.
-    :param at_least: How many of its members must be healthy.
-    :param updated: Whether to wait for the end of an update. Say also what the update is to bring, else it is
-        enough that none is to be seen, as is the case before it has begun.
-    :param service_id: The service that the update is to bring; implies ``updated``.
-    :param capacity: The number of members that the update is to bring; implies ``updated``.
+    :param state: The state; known are ``started``, the default, and ``stopped``.
+    :param at_least: Number of members that must be healthy.
+    :param updated: Whether to wait for the end of an update. Without ``service_id`` or ``capacity`` the wait is
+        also over if the update has not begun yet.
+    :param service_id: The service after the update; implies ``updated``.
+    :param capacity: The number of members after the update; implies ``updated``.
     """
 
     template_fields: Sequence[str] = (
@@ -138,7 +133,6 @@ class BloqClusterSensor(BloqSensor):
         self.capacity = capacity
 
     def condition(self) -> Condition:
-        """See :meth:`BloqSensor.condition`."""
         from airflow_provider_bloq.nodes.conditions import ClusterHealth, ClusterState, ClusterUpdated
         from airflow_provider_bloq.nodes.models import STARTED
         from airflow_provider_bloq.validation import node_id_of
@@ -149,7 +143,7 @@ class BloqClusterSensor(BloqSensor):
             raise BloqConfigurationError.of(
                 "state",
                 "more than one of state, at_least and an update is given",
-                "Give one of them, or a sensor to each.",
+                "Give one of them, or use one sensor for each.",
                 self.task_id,
             )
         if updated:

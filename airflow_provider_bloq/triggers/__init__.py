@@ -1,1 +1,1 @@
-"""Airflow triggers: tasks that wait in the triggerer, where all that wait for the same thing look together."""
+"""Airflow triggers: deferred waits, and watchers of chains."""

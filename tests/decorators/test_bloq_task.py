@@ -288,7 +288,7 @@ def leases() -> list[int]:
     return [entry.leases for entry in shared_providers._entries.values()]
 
 
-#: Makes the installed core look like one that runs no async tasks.
+#: Makes the installed Airflow look like one without async tasks.
 AN_OLDER_CORE = """
 from airflow.providers.standard.operators.python import PythonOperator
 del PythonOperator.aexecute_callable
@@ -308,4 +308,4 @@ except BloqConfigurationError as wrong:
 
 def test_without_async_tasks_in_the_core_an_async_function_is_refused_when_the_dag_is_parsed() -> None:
     done = subprocess.run([sys.executable, "-c", AN_OLDER_CORE], capture_output=True, text=True, check=False)
-    assert "this Airflow runs no async tasks" in done.stdout, done.stderr
+    assert "which this Airflow does not support" in done.stdout, done.stderr
