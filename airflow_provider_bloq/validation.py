@@ -22,20 +22,14 @@ __all__ = [
 
 
 def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Refuse a value that is not one of the choices.
-
-    :raises BloqConfigurationError: It is not.
-    """
+    """Raise BloqConfigurationError unless the value is one of the choices."""
     choices = tuple(choices)
     if value not in choices:
         raise BloqConfigurationError.of(name, f"{value!r} is unknown", f"Use one of {', '.join(choices)}.")
 
 
 def require_whole_number(name: str, value: object, *, least: int, most: int | None = None) -> None:
-    """Refuse what is no whole number in the range.
-
-    :raises BloqConfigurationError: It is not.
-    """
+    """Raise BloqConfigurationError unless the value is a whole number in the range."""
     fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
     if not fits or (most is not None and isinstance(value, int) and value > most):
         span = f"from {least} to {most}" if most is not None else f"of at least {least}"
@@ -54,21 +48,18 @@ def require_seconds(name: str, value: object) -> None:
 
 
 def untemplated(value: Any) -> Any:
-    """Return the whole number that a template has made a text of; anything else as it is.
-
-    :param value: What an argument holds when it was rendered.
-    """
+    """Return the whole number in a text that a template rendered; anything else unchanged."""
     return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
 
-#: The longest duration in seconds, about 30 years: what is added to the time of day must stay a date.
+#: The longest duration in seconds, about 30 years: now plus a duration must remain a valid date.
 LONGEST = 1e9
 
 
 def number_of(value: Any) -> Any:
-    """Return a number that a template has made a text of: decimal, or hex as Ethereum's nodes give it.
+    """Return the number in a text that a template rendered, decimal or hex as Ethereum's nodes write it.
 
-    Anything else is returned as it is, for the condition to judge.
+    Anything else is returned unchanged.
     """
     if not isinstance(value, str):
         return value
@@ -87,9 +78,9 @@ def seconds_of(name: str, value: Any, where: str | None = None) -> float:
     """Return a duration in seconds.
 
     :param name: The name of the argument.
-    :param value: A timedelta, or seconds; these also as the text that a template has made of them.
+    :param value: A timedelta, or seconds as a number or as text from a template.
     :param where: What the argument belongs to, such as ``task 'create'``.
-    :raises BloqConfigurationError: It is no duration, is negative, or is longer than about 30 years.
+    :raises BloqConfigurationError: It is not a duration, is negative, or is longer than about 30 years.
     """
     seconds = value.total_seconds() if isinstance(value, timedelta) else number_of(value)
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
@@ -100,14 +91,14 @@ def seconds_of(name: str, value: Any, where: str | None = None) -> float:
     return float(seconds)
 
 
-#: What begins the name of a chain's JSON-RPC in Connect, where else the id of a node stands: ``connect:eth``.
+#: Prefix of a chain of Connect in place of a node's id: ``connect:eth``.
 CONNECT = "connect:"
 
 
 def node_id_of(node: Mapping[str, Any] | str, field: str = "node") -> str:
-    """Return the id of a node or cluster that is given by its id or by what an operator returned.
+    """Return the id of a node or cluster, given by its id or by the output of an operator.
 
-    :param field: What an error calls it.
+    :param field: Its name in errors.
     :raises BloqConfigurationError: It is neither.
     """
     node_id = node.get("id") if isinstance(node, Mapping) else node
@@ -116,7 +107,7 @@ def node_id_of(node: Mapping[str, Any] | str, field: str = "node") -> str:
             field, "it has no id", f"Give the id of the {field}, or what the create operator returned."
         )
     if node_id.lstrip().startswith("{"):
-        # What Jinja makes of a dict unless the DAG renders templates as native objects.
+        # Jinja renders a dict as text unless the DAG renders templates as native objects.
         raise BloqConfigurationError.of(
             field,
             "it is the text of a dict",
@@ -126,11 +117,11 @@ def node_id_of(node: Mapping[str, Any] | str, field: str = "node") -> str:
 
 
 def connect_chain_of(node: object, **beside: object) -> str | None:
-    """Return the chain whose JSON-RPC in Connect is meant; None if it is that of a node, a cluster or a URL.
+    """Return the chain of a node argument such as ``connect:eth``; None if it is a node, a cluster or a URL.
 
-    :param node: As operators take it.
-    :param beside: What is said of a node besides, such as its port: None for what is not. Connect takes none of it.
-    :raises BloqConfigurationError: It is Connect's, and something of a node is said besides.
+    :param node: The node argument of an operator.
+    :param beside: Arguments that only apply to a node, such as its port.
+    :raises BloqConfigurationError: It is a chain of Connect, and one of those arguments is set.
     """
     if not isinstance(node, str) or not node.strip().startswith(CONNECT):
         return None

@@ -1,4 +1,4 @@
-"""One token provider per credential and process, so that every hook of a task shares its tokens."""
+"""One token provider per credential and process, so that all hooks of a task share its tokens."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = [
 
 
 def credential_key(accounts_url: str, identity: tuple[str, ...]) -> str:
-    """Return the key that tells one credential from every other: a digest, so that it may be logged.
+    """Return a digest that identifies a credential and may be logged.
 
-    :param accounts_url: Where the tokens are minted.
-    :param identity: The key source's identity; never a connection id alone, which can change its meaning.
+    :param accounts_url: Accounts that issues the tokens.
+    :param identity: The key source's identity; a connection id alone is not enough, since the connection can change.
     """
     digest = hashlib.sha256()
     for part in (accounts_url, *identity):
@@ -34,11 +34,11 @@ def credential_key(accounts_url: str, identity: tuple[str, ...]) -> str:
 class _Entry:
     provider: TokenProvider
     leases: int = 0
-    #: Whether the process wants it for good. A task's process ends with its task.
+    #: Whether to keep it for the life of the process. A task's process ends with its task.
     held: bool = False
 
     @property
-    def is_spent(self) -> bool:
+    def is_unused(self) -> bool:
         remaining = self.provider.expires_in
         return not self.held and not self.leases and (remaining is None or remaining <= 0)
 
@@ -46,8 +46,8 @@ class _Entry:
 class ProviderCache:
     """Token providers by credential key.
 
-    A task *holds* its provider for the life of its process. In the triggerer, which lives for weeks,
-    each trigger takes a *lease*; a provider without leases goes once its token is dead.
+    A task *holds* its provider for the life of its process. In the triggerer, which runs for weeks, each trigger takes
+    a *lease*; a provider without leases is dropped when its token has expired.
     """
 
     def __init__(self) -> None:
@@ -55,9 +55,9 @@ class ProviderCache:
         self._entries: dict[str, _Entry] = {}
 
     def forget(self) -> None:
-        """Become empty. For a forked child: it must not act with the tokens of its parent.
+        """Become empty, and reset the providers, which hooks made before the fork still use.
 
-        The providers forget as well, since a hook that was made before the fork still has its own.
+        For a forked child, which must not use the tokens of its parent.
         """
         self._lock = threading.Lock()
         for entry in self._entries.values():
@@ -68,7 +68,7 @@ class ProviderCache:
         return len(self._entries)
 
     def hold(self, key: str, make: Callable[[], TokenProvider]) -> TokenProvider:
-        """Return the provider of this credential, made on first use and kept with the process."""
+        """Return the provider of a credential; it is made on first use and kept for the life of the process."""
         with self._lock:
             entry = self._entry(key, make)
             entry.held = True
@@ -76,7 +76,7 @@ class ProviderCache:
 
     @contextmanager
     def lease(self, key: str, make: Callable[[], TokenProvider]) -> Iterator[TokenProvider]:
-        """Lend the provider of this credential for the time of a ``with`` block."""
+        """Return the provider of a credential for the duration of a ``with`` block."""
         with self._lock:
             entry = self._entry(key, make)
             entry.leases += 1
@@ -87,8 +87,8 @@ class ProviderCache:
                 entry.leases -= 1
 
     def _entry(self, key: str, make: Callable[[], TokenProvider]) -> _Entry:
-        for spent in [other for other, entry in self._entries.items() if other != key and entry.is_spent]:
-            del self._entries[spent]
+        for unused in [other for other, entry in self._entries.items() if other != key and entry.is_unused]:
+            del self._entries[unused]
         if key not in self._entries:
             self._entries[key] = _Entry(make())
         return self._entries[key]
@@ -96,7 +96,7 @@ class ProviderCache:
 
 shared_providers = ProviderCache()
 
-# A worker forks each task off a process that may have tested a connection: measured, without this
-# all of its later tasks act with the tokens of that test.
+# A worker forks its tasks from a process that may have tested a connection: without this, all later tasks would use
+# the tokens of that test.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=shared_providers.forget)

@@ -1,4 +1,4 @@
-"""A string that does not show itself."""
+"""Credentials: strings that hide themselves, client keys and their sources, path keys of Connect."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ REDACTED = "***"
 
 
 class Secret(str):
-    """Holds a secret and looks like ``***`` to everything but :meth:`reveal`.
+    """A secret that shows as ``***`` everywhere except in :meth:`reveal`.
 
     To ``str``, ``repr``, ``format``, ``json``, ``pickle``, ``copy`` and ``dataclasses.asdict`` the
-    text is ``***``: it is a ``str`` only so that an encoder that meets one by mistake writes three
-    stars instead of failing or asking for the object's fields.
+    text is ``***``. It is a ``str`` so that an encoder that meets one by mistake writes ``***``
+    instead of failing or reading the object's fields.
     """
 
     __slots__ = ("_hidden",)
     _hidden: str
 
     def __new__(cls, value: str) -> Secret:
-        """Hide a value; hiding a Secret again changes nothing."""
+        """Hide a value. A Secret of a Secret is the same."""
         secret = super().__new__(cls, REDACTED)
         secret._hidden = value.reveal() if isinstance(value, Secret) else value
         return secret
 
     def reveal(self) -> str:
-        """Return the secret itself. Call it only where it is written onto the wire."""
+        """Return the secret itself. Call it only to send it."""
         return self._hidden
 
     def __repr__(self) -> str:
@@ -58,7 +58,7 @@ class Secret(str):
         return hmac.compare_digest(self._hidden.encode(), other._hidden.encode())
 
     def __ne__(self, other: object) -> bool:
-        # Not left to Python: str has one of its own, to which all secrets are equal.
+        # str defines it as well, and would find all secrets equal.
         return not self == other
 
     def __hash__(self) -> int:
@@ -71,16 +71,16 @@ class Secret(str):
         return self
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        # A pickle is read by others; what comes out of it is a plain, useless "***".
+        # Others may read a pickle: it contains only "***".
         return str, (REDACTED,)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientKeys:
-    """The pair that access tokens are minted from.
+    """A pair of client keys, with which access tokens are minted.
 
     :param client_id: 40 hexadecimal characters; not a secret.
-    :param client_secret: 80 hexadecimal characters, shown once by Bloq when the pair is made.
+    :param client_secret: 80 hexadecimal characters, which Bloq shows only once.
     """
 
     client_id: str
@@ -89,10 +89,10 @@ class ClientKeys:
 
 @dataclass(frozen=True, slots=True)
 class KeyReading:
-    """Client keys as they stood when their source was read.
+    """Client keys as read from their source.
 
     :param keys: The pair.
-    :param version: Version of the KV v2 secret that held them; None where the source has none.
+    :param version: Version of the KV v2 secret that holds them; None if the source has no versions.
     """
 
     keys: ClientKeys
@@ -100,50 +100,45 @@ class KeyReading:
 
 
 class KeySource(Protocol):
-    """A place that client keys are read from, each time anew: no reading is kept here."""
+    """Where client keys are read from. Keeps no copy of them."""
 
     @property
     def description(self) -> str:
-        """Name the place for a person, such as ``Vault path 'bloq/client'``; no secret in it."""
+        """Name of the source for people, such as ``Vault path 'bloq/client'``; contains no secret."""
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """Tell this source from any other; secrets take part only as digests."""
+        """Identifies this source; secrets are included only as digests."""
 
     def load(self) -> KeyReading:
-        """Read the keys now.
+        """Read the keys.
 
         :raises BloqConfigurationError: A setting of the source is wrong (names the field).
         :raises BloqVaultUnavailable: The source cannot be reached at present.
         """
 
     def forget(self) -> None:
-        """Drop whatever makes the next reading cheaper. For a forked child."""
+        """Drop whatever is kept to make reading cheaper. For a forked child."""
 
     async def aload(self) -> KeyReading:
-        """Read the keys now without blocking the event loop; raises what :meth:`load` raises."""
+        """Like :meth:`load`, without blocking the event loop."""
 
 
-#: Below these, each chain has a host of Connect.
+#: Domains of Connect; each chain has a host below them.
 CONNECT_DOMAINS = ("connect.bloq.cloud", "connect.bloqclouddev.com")
 
 
-# What stands in a URL as it is: a key that had to be quoted there would be logged in a form that nobody masks.
+# Unreserved characters of URLs: a key that had to be quoted would be logged in a form that is not masked.
 _KEY = re.compile(r"[A-Za-z0-9._~-]{1,200}", re.ASCII)
 
 
 def is_path_key(text: str) -> bool:
-    """Tell whether a text can be a path key.
-
-    :param text: The text, without white space around it.
-    """
+    """Return whether a text can be a path key."""
     return _KEY.fullmatch(text) is not None and text not in (".", "..") and REDACTED not in text
 
 
 def shows_path_key(url: str) -> bool:
-    """Tell whether a URL is one of Bloq's Connect with a path key in it.
-
-    Scheme and port do not matter: by a wrong one, a key is shown as well.
+    """Return whether a URL is one of Bloq's Connect with a path key in it, by whatever scheme and port.
 
     :param url: An absolute URL; ``{chain}`` may stand in its host.
     """
@@ -154,5 +149,5 @@ def shows_path_key(url: str) -> bool:
     if not any(f".{origin.host}".endswith(f".{domain}") for domain in CONNECT_DOMAINS):
         return False
     segments = unquote(urlsplit(url).path).lower().split("/")
-    # By "v1" alone others go as well; what comes after it is the key.
+    # The key comes after "v1".
     return "v1" in segments and any(segments[segments.index("v1") + 1 :])

@@ -1,4 +1,4 @@
-"""The origin of a URL: whom a request talks to, and so whom a token may be shown."""
+"""The origin of a URL, which decides whether a request may carry a token."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACK_V4 = IPv4Network("127.0.0.0/8")
 _LOOPBACK_V6 = IPv6Address("::1")
 
-# The authority ends at the first of / ? #: this is where every client that is used here ends it too.
+# The authority ends at the first of / ? #, as in all HTTP clients used here.
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)", re.ASCII)
 _BRACKETED = re.compile(r"\[(?P<host>[0-9A-Fa-f:.]+)\](?::(?P<port>.*))?", re.DOTALL)
 _NAMED = re.compile(r"(?P<host>[^:\[\]]*)(?::(?P<port>.*))?", re.DOTALL)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
-# A last label that looks like a number makes resolvers read the whole name as an IPv4 address.
+# Resolvers read a name whose last label looks like a number as an IPv4 address.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Origin:
-    """Scheme, host and port, in the one spelling that all equal origins share.
+    """Scheme, host and port in canonical form.
 
     :param scheme: ``http`` or ``https``.
     :param host: Lower-case name in ASCII (IDNA), or an IP address, an IPv6 one without brackets.
-    :param port: Port, also where the URL leaves it to the scheme.
+    :param port: Port, by default that of the scheme.
     """
 
     scheme: str
@@ -40,15 +40,13 @@ class Origin:
 
     @classmethod
     def of(cls, url: str) -> Origin:
-        """Read the origin of a URL.
+        """Return the origin of a URL.
 
-        Whatever two URL parsers could read differently is refused, not repaired: a token is shown by
-        this answer, while another parser decides where the request goes. No message quotes the URL,
-        which may hold a password or a path key.
+        Anything that two URL parsers could read differently is refused: this decides about the token, while another
+        parser decides where the request goes. No message quotes the URL, which may hold a password or a path key.
 
         :param url: An absolute http or https URL.
-        :return: Its origin.
-        :raises ValueError: The URL has no origin, or one that is not beyond doubt.
+        :raises ValueError: The URL has no origin, or an ambiguous one.
         """
         _refuse_hidden_characters(url)
         match = _URL.match(url)
@@ -73,7 +71,7 @@ class Origin:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the host is this machine by its very name: 127.0.0.0/8, ::1, localhost or below it."""
+        """Whether the host is this machine by name: 127.0.0.0/8, ::1, ``localhost`` or ``*.localhost``."""
         if ":" in self.host:
             return IPv6Address(self.host) == _LOOPBACK_V6
         if self.host == "localhost" or self.host.endswith(".localhost"):
@@ -85,7 +83,7 @@ class Origin:
 
     @property
     def netloc(self) -> str:
-        """Host as it stands in a URL, with the port where it is not the scheme's own."""
+        """Host as written in a URL, with the port if it is not the default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -94,7 +92,7 @@ class Origin:
 
 
 def _refuse_hidden_characters(url: str) -> None:
-    # Some parsers drop these, some read a backslash as a slash: both move the end of the host.
+    # Some parsers drop these or read a backslash as a slash, which moves the end of the host.
     if "\\" in url or not url.isprintable() or any(character.isspace() for character in url):
         raise ValueError("it holds a backslash, a blank or a control character")
 
@@ -105,7 +103,7 @@ def _ipv6(text: str) -> str:
     except ValueError:
         raise ValueError("its host is no valid IPv6 address") from None
     if address.ipv4_mapped is not None:
-        raise ValueError("its host is an IPv4 address in the clothes of IPv6; write the IPv4 address")
+        raise ValueError("its host is an IPv4 address written as IPv6; write the IPv4 address")
     return address.compressed
 
 
@@ -123,14 +121,14 @@ def _name_or_ipv4(text: str) -> str:
 
 
 def _ascii_name(text: str) -> str:
-    """Encode a name by IDNA, if it stays the name it was.
+    """Encode a name by IDNA, unless IDNA would change it.
 
-    The editions of IDNA, and the libraries, differ in what they *replace* (``ß``, ``ς``, full-width
-    letters and dots). They agree on names in which nothing but upper case is replaced.
+    Versions of IDNA and libraries differ in which characters they replace (``ß``, ``ς``, full-width letters and
+    dots). They agree on names in which only upper case is replaced.
     """
     name = text.lower()
     if name.isascii():
-        # Characters such as the Kelvin sign become ASCII by lower(), which other parsers may not do.
+        # lower() turns some characters, such as the Kelvin sign, into ASCII; other parsers may not.
         if not text.isascii():
             raise ValueError("its host holds letters that only look like ASCII")
         return name

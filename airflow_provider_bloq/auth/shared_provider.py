@@ -1,4 +1,4 @@
-"""What one look at the shared token shows, and what is said where it shows nothing that is of use."""
+"""The token provider of a fleet that shares one token."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from airflow_provider_bloq.exceptions import (
     BloqSharedTokenStale,
     BloqVaultUnavailable,
 )
+from airflow_provider_bloq.flow.backoff import exponential
 from airflow_provider_bloq.flow.effects import Flow, emit, mask, sleep
 from airflow_provider_bloq.flow.events import Event, duration
 
@@ -26,23 +27,20 @@ __all__ = [
     "SharedTokenProvider",
     "SharedTokenState",
     "TokenRequirement",
-    "may_use",
-    "stale",
-    "unreachable",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class SharedTokenState:
-    """The shared token at one look.
+    """The shared token as it was read.
 
     :param version: Version of the slot.
-    :param token: The token, dated on this process's clock; None where there is none.
-    :param client_id: Client ID that it was minted from.
-    :param key_version: KV version of the client keys that it was minted from; None without versions.
+    :param token: The token, with times on this process's clock; None if there is no usable one.
+    :param client_id: Client ID that it was minted with.
+    :param key_version: KV version of those client keys; None without versions.
     :param age: Its age in seconds, by the store's clock.
-    :param lifetime: How long it lives from when it was written, in seconds.
-    :param renewed: Whether it was made by this process just now.
+    :param lifetime: Its lifetime when it was written, in seconds.
+    :param renewed: Whether this process has just minted it.
     """
 
     version: int | None
@@ -56,25 +54,25 @@ class SharedTokenState:
 
 @dataclass(frozen=True, slots=True)
 class TokenRequirement:
-    """Which token is looked for.
+    """Which token is needed.
 
-    :param is_enough: Whether a living one will do.
-    :param refused: One that will not, since a service refused it.
+    :param is_enough: Whether a valid token will do.
+    :param refused: A token that will not do, since a service refused it.
     """
 
     is_enough: Callable[[SharedTokenState, AccessToken], bool]
     refused: Secret | None = None
 
     def is_met_by(self, seen: SharedTokenState) -> bool:
-        """Tell whether a look showed it."""
+        """Return whether the shared token meets it."""
         return seen.token is not None and self.is_enough(seen, seen.token)
 
 
-def unreachable(failure: BloqVaultUnavailable, max_wait: float) -> BloqVaultUnavailable:
-    """Say that Vault could not be reached as long as anybody waited.
+def _unreachable(failure: BloqVaultUnavailable, max_wait: float) -> BloqVaultUnavailable:
+    """Return the error for a Vault that could not be reached.
 
-    :param failure: How the last try failed.
-    :param max_wait: For how many seconds it was tried.
+    :param failure: The error of the last attempt.
+    :param max_wait: How long it was tried, in seconds.
     """
     return BloqVaultUnavailable(
         f"{failure}. No access token could be had through it for {max_wait:.0f} s: see that Vault is up and"
@@ -82,13 +80,8 @@ def unreachable(failure: BloqVaultUnavailable, max_wait: float) -> BloqVaultUnav
     )
 
 
-def stale(seen: SharedTokenState, where: str, max_wait: float) -> BloqSharedTokenStale:
-    """Say that a reader found no token that is good, and whose it is to write one.
-
-    :param seen: The last look.
-    :param where: Names the place.
-    :param max_wait: For how many seconds a newer one was waited for.
-    """
+def _stale(seen: SharedTokenState, where: str, max_wait: float) -> BloqSharedTokenStale:
+    """Return the error for a reader that found no valid token; it names who should write one."""
     if seen.age is None:
         problem = f"{where} holds no access token"
         broker = "a task with BloqTokenBrokerOperator"
@@ -108,31 +101,31 @@ def stale(seen: SharedTokenState, where: str, max_wait: float) -> BloqSharedToke
     )
 
 
-def may_use(
+def _may_use(
     seen: SharedTokenState,
     need: TokenRequirement,
     minter: ClientKeysTokenProvider,
     known: str | None,
     where: str,
 ) -> Flow[bool]:
-    """Tell whether a member may use a living token, or renews it with its own keys instead.
+    """Return whether a member may use a valid token; if not, it renews the token with its own keys.
 
-    One of another version of the keys is used on, since they were rotated. Keys without versions give no such sign:
-    there another client ID is taken for a rotation, and the token is renewed.
+    A token of another version of the keys is used, since the keys were rotated. If keys have no versions, another
+    client ID counts as a rotation, and the token is renewed.
 
     :param seen: The token.
-    :param need: What it is wanted for.
-    :param minter: The member's ladder.
-    :param known: The member's client ID, as far as it is known.
-    :param where: Names where the token is shared, for the error.
-    :raises BloqConfigurationError: It would do, but is of other keys of the same version.
+    :param need: Which token is needed.
+    :param minter: Has the member's keys.
+    :param known: The member's client ID, if known.
+    :param where: Name of the slot, for the error.
+    :raises BloqConfigurationError: It meets the need but belongs to other keys of the same version.
     """
     if known in (None, seen.client_id) or minter.key_version != seen.key_version:
         return True
     if not minter.has_keys:
-        # What the connection was read with: only the reading after that is a new one.
+        # The first read gives the keys of the connection as it was; only the next is a new one.
         yield from minter.read_keys()
-    # The keys may have been changed where they come from since they were read here.
+    # The keys may have changed at their source since they were read.
     reading = yield from minter.read_keys()
     if reading.keys.client_id == seen.client_id or reading.version != seen.key_version:
         return True
@@ -146,19 +139,19 @@ def may_use(
     )
 
 
-#: Bounds of the pause before the shared path is read again, in seconds: from the least to a random
-#: part of what doubles with each look, up to the cap.
-_LEAST_PAUSE = 0.2
-_PAUSE_BASE = 0.5
+#: The pause before the shared path is read again, in seconds: the shortest, plus a random part of what doubles with
+#: each read, up to the cap.
+_SHORTEST_PAUSE = 0.2
+_FIRST_PAUSE = 1.0
 _PAUSE_CAP = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class SharedStore:
-    """Where a fleet shares its token.
+    """The slots of a fleet.
 
-    :param token: The token.
-    :param lease: The right to renew it.
+    :param token: The slot of the shared token.
+    :param lease: The slot of the lease to renew it.
     """
 
     token: Slot
@@ -167,11 +160,11 @@ class SharedStore:
 
 @dataclass(frozen=True, slots=True)
 class KeepFreshResult:
-    """What keeping the shared token fresh came to.
+    """The result of :meth:`SharedTokenProvider.keep_fresh`.
 
-    :param version: Version of the shared token; None where this one could not be written.
-    :param expires_in: Seconds that it still lives.
-    :param renewed: Whether it was renewed by this call.
+    :param version: Version of the shared token; None if it could not be written.
+    :param expires_in: Seconds until it expires.
+    :param renewed: Whether this call renewed it.
     """
 
     version: int | None
@@ -182,19 +175,18 @@ class KeepFreshResult:
 class SharedTokenProvider(TokenProvider):
     """Holds the token that a fleet shares.
 
-    A *member* has client keys and renews the shared token, one at a time in the whole fleet; a *reader*
-    has none and waits for members. While the shared token is fresh, one read is all that either does.
+    A *member* has client keys and renews the shared token, one member at a time; a *reader* has none and waits for
+    members. While the shared token is fresh, both only read it once.
 
-    Who holds a living token goes on with it, whatever happens to the store or to Accounts. A member that
-    needs one and can neither read one nor become the one to renew within its patience mints for itself
-    at last.
+    A process that holds a valid token keeps using it, whatever happens to the store or to Accounts. A member that needs
+    a token but can neither read one nor take the lease in time finally mints one for itself.
 
     :param store: Where the token is shared.
-    :param accounts_url: The connection's Accounts: tokens of another are refused.
-    :param minter: The ladder by which a member gets a new token; None makes a reader.
-    :param client_id: The member's client ID, where it is known before the keys are read.
-    :param max_wait: How long a needed token is waited for, in seconds.
-    :param lease_seconds: How long one member may take to renew before another does.
+    :param accounts_url: The connection's Accounts; tokens of another Accounts are refused.
+    :param minter: Gets new tokens for a member; None for a reader.
+    :param client_id: The member's client ID, if it is known before the keys are read.
+    :param max_wait: How long to wait for a needed token, in seconds.
+    :param lease_seconds: How long a member may take to renew before another does.
     :param clock: Monotonic clock, in seconds.
     :param random: Gives a number from 0 to 1, for jitter.
     """
@@ -225,7 +217,7 @@ class SharedTokenProvider(TokenProvider):
         return self._minter is not None
 
     def forget(self) -> None:
-        """Drop the token, the keys, and whatever was under way. For a forked child."""
+        """Drop the token, the keys and a running renewal. For a forked child."""
         super().forget()
         self._slot.forget()
         self._lease.forget()
@@ -234,19 +226,19 @@ class SharedTokenProvider(TokenProvider):
 
     def _start_empty(self) -> None:
         super()._start_empty()
-        # One draw per process: all look at the same token, and should not come to renew it as one.
+        # Drawn once per process: all read the same token, and should not renew it at the same time.
         self._jitter = self._random()
 
     def keep_fresh(
         self, valid_for: float, refuses: Callable[[AccessToken], Flow[bool]] | None = None
     ) -> Flow[KeepFreshResult]:
-        """Renew the shared token unless it still lives long enough, and is of the keys as they are now. For a member.
+        """Renew the shared token unless it is valid long enough and was minted with the current keys. For a member.
 
-        :param valid_for: For how many seconds from now it has to be good.
-        :param refuses: Asks a service whether it refuses the token; one that does is renewed as well.
+        :param valid_for: How long it has to be valid from now, in seconds.
+        :param refuses: Asks a service whether it refuses the token, which is then renewed as well.
         :raises BloqError: As :meth:`token`.
         """
-        # Read anew: a pair that replaced another may have taken that one's tokens with it, or soon will.
+        # Read again: replacing a pair of keys may revoke the tokens of the old pair.
         reading = (yield from self._minter.read_keys()) if self._minter is not None else None
 
         def is_enough(seen: SharedTokenState, token: AccessToken) -> bool:
@@ -264,7 +256,6 @@ class SharedTokenProvider(TokenProvider):
         return KeepFreshResult(seen.version, token.expires_at - self._clock(), seen.renewed)
 
     def on_refusal(self, refused: Secret, *, at_first_use: bool) -> None:
-        """Learn from a refusal; see :meth:`.TokenSupply.doubt`."""
         if self._minter is not None:
             self._minter.on_refusal(refused, at_first_use=at_first_use)
 
@@ -280,11 +271,11 @@ class SharedTokenProvider(TokenProvider):
         return (yield from self._hold((yield from self._obtain(need))))
 
     def _obtain(self, need: TokenRequirement) -> Flow[SharedTokenState]:
-        """Get a token that lives, within the patience; one that is not enough only if there is no better."""
+        """Get a valid token within ``max_wait``; one that does not meet the need only if there is no better."""
         give_up_at = self._clock() + self._max_wait
-        seen, failure, looks = SharedTokenState(None), None, 0
+        seen, failure, reads = SharedTokenState(None), None, 0
         while True:
-            looks += 1
+            reads += 1
             try:
                 seen = yield from self._attempt(need)
                 if seen.token is not None:
@@ -295,7 +286,7 @@ class SharedTokenProvider(TokenProvider):
             left = give_up_at - self._clock()
             if left <= 0:
                 break
-            pause = _LEAST_PAUSE + self._random() * min(_PAUSE_CAP, _PAUSE_BASE * 2.0**looks)
+            pause = _SHORTEST_PAUSE + self._random() * exponential(_FIRST_PAUSE, _PAUSE_CAP, reads)
             yield from sleep(min(pause, left))
         if self._minter is not None:
             try:
@@ -303,17 +294,17 @@ class SharedTokenProvider(TokenProvider):
             except BloqVaultUnavailable as error:
                 failure = error
         if failure is not None:
-            raise unreachable(failure, self._max_wait)
-        raise stale(seen, self._slot.description, self._max_wait)
+            raise _unreachable(failure, self._max_wait)
+        raise _stale(seen, self._slot.description, self._max_wait)
 
     def _attempt(self, need: TokenRequirement, *, early: bool = False) -> Flow[SharedTokenState]:
-        """Look at the shared token and, where it is not enough, renew it if that falls to this process.
+        """Read the shared token and, if it does not meet the need, renew it if this process gets the lease.
 
-        :param need: Which one is looked for.
-        :param early: Whether a living token is held, so that nothing is waited for.
-        :return: What was seen; its token is None where that is dead or was refused.
+        :param need: Which token is needed.
+        :param early: Whether a valid token is held, so that nothing has to be waited for.
+        :return: The shared token; its ``token`` is None if it has expired or was refused.
         """
-        seen = yield from self._look(need)
+        seen = yield from self._read(need)
         if self._minter is None or need.is_met_by(seen):
             return seen
         try:
@@ -336,16 +327,15 @@ class SharedTokenProvider(TokenProvider):
     def _renew_for_all(
         self, minter: ClientKeysTokenProvider, need: TokenRequirement, *, retry: bool
     ) -> Flow[SharedTokenState | None]:
-        """Renew the shared token, if no other member is at it.
+        """Renew the shared token, unless another member does.
 
-        The lease is given back when all went well. After a failure it is left to run out: so does the
-        whole fleet pause before the next try.
+        After a failure the lease is left to expire, so that the whole fleet pauses before the next attempt.
         """
         taken = yield from self._lease.take()
         if taken is None:
             return None
-        # Between the look and the lease, the one before may have been done with it.
-        seen = yield from self._look(need)
+        # The previous holder may have renewed it meanwhile.
+        seen = yield from self._read(need)
         if not need.is_met_by(seen):
             token = yield from minter.renew(retry=retry)
             seen = yield from self._publish(minter, token, after=seen.version)
@@ -409,33 +399,33 @@ class SharedTokenProvider(TokenProvider):
             version, token, shared.client_id, shared.key_version, 0.0, shared.lifetime, renewed=True
         )
 
-    def _look(self, need: TokenRequirement) -> Flow[SharedTokenState]:
-        asked = self._clock()
+    def _read(self, need: TokenRequirement) -> Flow[SharedTokenState]:
+        started = self._clock()
         record = yield from self._slot.read()
         if record.fields is None:
             return SharedTokenState(record.version)
         shared = SharedToken.of(record, self._slot.description)
         yield from mask(shared.secret)
         shared.require_accounts(self._accounts_url, self._slot.description)
-        # Vault's clock says how old it is, the monotonic clock goes on from there.
+        # The age is by Vault's clock; from here on the monotonic clock counts.
         left = shared.lifetime - min(max(record.age, 0.0), shared.lifetime)
-        nothing = SharedTokenState(
+        unusable = SharedTokenState(
             record.version, None, shared.client_id, shared.key_version, record.age, shared.lifetime
         )
-        token = AccessToken.ending_at(asked + left, shared.lifetime, shared.secret, lambda: self._jitter)
+        token = AccessToken.ending_at(started + left, shared.lifetime, shared.secret, lambda: self._jitter)
         if not token.is_alive(self._clock()) or token.secret == need.refused:
-            return nothing
-        seen = replace(nothing, token=token)
+            return unusable
+        seen = replace(unusable, token=token)
         if self._minter is not None:
             known = self._minter.client_id or self._client_id
-            if not (yield from may_use(seen, need, self._minter, known, self._slot.description)):
-                return nothing
+            if not (yield from _may_use(seen, need, self._minter, known, self._slot.description)):
+                return unusable
         return seen
 
     def _hold(self, seen: SharedTokenState) -> Flow[AccessToken]:
         token = seen.token
         if token is None:
-            raise RuntimeError("what is held must be a token")
+            raise RuntimeError("there is no token to hold")
         with self._lock:
             is_new = self._token is None or self._token.secret != token.secret
             self._token = token

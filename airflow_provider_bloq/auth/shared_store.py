@@ -1,4 +1,4 @@
-"""A place in a store that many processes share, which holds one record at a time."""
+"""Where a fleet shares its token: a slot with versioned writes, the token's record, and the lease to renew it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.flow.effects import Flow
 
 __all__ = [
-    "CLOCKS_APART",
+    "CLOCK_TOLERANCE",
     "LEASE_SECONDS",
     "Lease",
     "Record",
@@ -26,11 +26,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a slot holds.
+    """The content of a slot.
 
-    :param version: Counts the writes; a write names the version that it follows. 0 before the first one.
-    :param fields: What was written; None where there is nothing, or nothing any more. Left out of the repr.
-    :param age: Seconds since it was written, by the store's own clock alone.
+    :param version: Counts the writes; 0 before the first. A write names the version that it follows.
+    :param fields: What was written; None if there is nothing. Not in ``repr``.
+    :param age: Seconds since it was written, by the store's clock.
     """
 
     version: int
@@ -39,21 +39,21 @@ class Record:
 
 
 class Slot(Protocol):
-    """One such place."""
+    """A place in a store that processes share. It holds one record at a time."""
 
     @property
     def description(self) -> str:
-        """Name the place for a person; no secret in it."""
+        """Name of the slot for people; contains no secret."""
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """Tell this place, and whoever acts there, from any other; secrets take part only as digests.
+        """Identifies this slot and the login that is used; secrets are included only as digests.
 
         :raises BloqConfigurationError: The store is set up wrongly.
         """
 
     def read(self) -> Flow[Record]:
-        """Read what it holds now.
+        """Read the record.
 
         :raises BloqConfigurationError: The store is set up wrongly, or does not permit it.
         :raises BloqVaultUnavailable: The store cannot be reached at present.
@@ -64,26 +64,26 @@ class Slot(Protocol):
 
         :param fields: The whole record.
         :param after: The version that was read.
-        :return: The version that was written; None where another came first.
+        :return: The new version; None if another process wrote first.
         :raises BloqConfigurationError: The store is set up wrongly, or does not permit it.
         :raises BloqVaultUnavailable: The store cannot be reached at present; it may have written.
         """
 
     def forget(self) -> None:
-        """Drop whatever makes the next access cheaper. For a forked child."""
+        """Drop whatever is kept to make access cheaper. For a forked child."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedToken:
-    """The token, and what it takes to judge it. Refresh token and client keys are never here.
+    """The shared token with what is needed to judge it; never with a refresh token or client keys.
 
     :param secret: The access token.
-    :param lifetime: Seconds that it still had when it was written.
-    :param accounts_url: Accounts that it was minted at.
-    :param client_id: Client ID that it was minted from.
-    :param key_version: KV version of the client keys that it was minted from; None without versions.
-    :param minted_at: When it was issued, by the clock of Accounts, in epoch seconds; None where it does
-        not say. For people: nothing is decided by it.
+    :param lifetime: Seconds until it expired when it was written.
+    :param accounts_url: Accounts that issued it.
+    :param client_id: Client ID that it was minted with.
+    :param key_version: KV version of those client keys; None without versions.
+    :param minted_at: When it was issued, in epoch seconds by the clock of Accounts; None if it does not say. For
+        people only.
     """
 
     secret: Secret
@@ -94,7 +94,7 @@ class SharedToken:
     minted_at: float | None = None
 
     def fields(self) -> dict[str, Any]:
-        """Give the record that is written."""
+        """Return the record to write."""
         return {
             "access_token": self.secret.reveal(),
             "lifetime": self.lifetime,
@@ -106,13 +106,13 @@ class SharedToken:
 
     @classmethod
     def of(cls, record: Record, where: str) -> SharedToken:
-        """Read a record; whatever does not look like one of :meth:`fields` is refused.
+        """Return the token in a record.
 
-        :param record: What was read.
-        :param where: Where it was read, for the error.
-        :raises BloqConfigurationError: It is none. No value is quoted: it may be another's secret.
+        :param record: The record.
+        :param where: Name of the slot, for the error.
+        :raises BloqConfigurationError: It holds no token. No value is quoted: it may be another secret.
         """
-        # Read elsewhere, and by nothing that raises: what shows local variables with a traceback finds none of it.
+        # Read in a function that does not raise: some error reporters show local variables with a traceback.
         token = _read(record)
         if token is None:
             raise BloqConfigurationError.of(
@@ -123,9 +123,9 @@ class SharedToken:
         return token
 
     def require_accounts(self, accounts_url: str, where: str) -> None:
-        """Refuse a token of another Accounts, such as that of the staging environment.
+        """Refuse a token of another Accounts, such as that of a staging environment.
 
-        :raises BloqConfigurationError: It is one.
+        :raises BloqConfigurationError: The token is one.
         """
         if self.accounts_url != accounts_url:
             raise BloqConfigurationError.of(
@@ -163,26 +163,24 @@ def _number(value: object) -> float | None:
         return None
 
 
-#: How long a holder that is heard of no more keeps others from renewing, at least, in seconds.
+#: How long a lease lasts if its holder does not give it back, in seconds.
 LEASE_SECONDS = 20.0
 
-#: By how much the clocks of a store's nodes may differ without harm, in seconds.
-CLOCKS_APART = 120.0
+#: Difference between the clocks of a store's nodes that does no harm, in seconds.
+CLOCK_TOLERANCE = 120.0
 
 
 class Lease:
-    """A lease in a slot of its own, taken by check-and-set.
+    """A lease in a separate slot, taken by check-and-set.
 
-    One has run out when it was not written again while this process has watched it for so long, by its own
-    monotonic clock. The age that the store tells is the clock of the node which answers against that of the
-    node which wrote: 20 s between these would have every member renew at once. So it counts only where it is
-    beyond such a difference, lest tasks that are too short to watch find a dead holder in their way for ever.
+    It has expired if this process has watched it unchanged for its duration, by its own monotonic clock. The age that
+    the store reports compares the clocks of two of its nodes; if these differ by 20 s, every member would renew at
+    once. So the age counts only beyond :data:`CLOCK_TOLERANCE`, for tasks that are too short to watch a lease.
 
-    Who was superseded and renews all the same does no harm: of two tokens, only the first that is written
-    becomes the shared one.
+    A superseded holder that still renews does no harm: only the first of two tokens is written.
 
-    :param slot: Where it stands.
-    :param seconds: How long it lasts at most; one that claims to last longer is not believed.
+    :param slot: The slot.
+    :param seconds: How long it lasts at most.
     :param clock: Monotonic clock, in seconds.
     """
 
@@ -201,9 +199,9 @@ class Lease:
         self._slot.forget()
 
     def take(self) -> Flow[int | None]:
-        """Take the lease, if nobody has it. Whoever has it already may take it again.
+        """Take the lease if it is free or already held by this process.
 
-        :return: What to give it back with; None where another has it.
+        :return: The version to give it back with; None if another process has it.
         :raises BloqConfigurationError: The slot holds something else, or the store is set up wrongly.
         :raises BloqVaultUnavailable: The store cannot be reached.
         """
@@ -213,7 +211,7 @@ class Lease:
         return (yield from self._slot.write(self._record(self._seconds), after=record.version))
 
     def give_back(self, taken: int) -> Flow[None]:
-        """Let others have it before it runs out; one that was superseded is not touched.
+        """Release the lease before it expires, unless it was superseded.
 
         :param taken: What :meth:`take` returned.
         """
@@ -234,7 +232,7 @@ class Lease:
         lasts, now = min(float(seconds), self._seconds), self._clock()
         if self._watched is None or self._watched[0] != record.version:
             self._watched = (record.version, now)
-        return now - self._watched[1] >= lasts or record.age >= lasts + CLOCKS_APART
+        return now - self._watched[1] >= lasts or record.age >= lasts + CLOCK_TOLERANCE
 
     def _record(self, seconds: float) -> dict[str, str | float]:
         return {"holder": self._holder, "seconds": seconds}

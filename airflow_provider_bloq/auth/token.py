@@ -1,4 +1,4 @@
-"""An access token, and how long it may be used."""
+"""An access token and its lifetime."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-#: What a token gets whose own words about its life are missing or not to be believed, in seconds.
+#: Lifetime of a token that has no believable one in its claims, in seconds.
 ASSUMED_LIFETIME = 55 * 60.0
-#: No access token of Bloq lives longer than 12 h; twice that is a mistake, such as milliseconds.
+#: Access tokens of Bloq live 12 h at most; twice that is a mistake, such as milliseconds.
 LONGEST_BELIEVED_LIFETIME = 24 * 3600.0
-#: The access-token margin: renew this long before the end, in seconds ...
+#: The access-token margin: renew this long before the token expires, in seconds ...
 MARGIN = 300.0
-#: ... minus a random part of this, so that tasks started together do not renew together.
+#: ... minus a random part of this, so that tasks that start together do not renew together.
 MARGIN_JITTER = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class TokenReply:
-    """What ``POST /auth/token`` gave.
+    """The response of ``POST /auth/token``.
 
     :param access_token: The Client Access Token.
-    :param refresh_token: A Client Refresh Token, where the reply held one.
-    :param date: The reply's ``Date`` header in epoch seconds: the service's own clock.
+    :param refresh_token: A Client Refresh Token, if there is one.
+    :param date: Its ``Date`` header in epoch seconds, by the service's clock.
     :param elapsed: Seconds that the request took; the token is at most that old.
     """
 
@@ -52,8 +52,8 @@ class AccessToken:
     """A Client Access Token with its times on this process's monotonic clock.
 
     :param secret: The token.
-    :param expires_at: From here on it is dead.
-    :param renew_at: From here on it is within its margin and wants to be renewed.
+    :param expires_at: When it expires.
+    :param renew_at: When it is due for renewal.
     """
 
     secret: Secret
@@ -62,11 +62,11 @@ class AccessToken:
 
     @classmethod
     def from_reply(cls, reply: TokenReply, now: float, random: Callable[[], float]) -> AccessToken:
-        """Date a token that has just arrived.
+        """Return the token of a response, with its times.
 
-        :param reply: The reply that it came in.
-        :param now: Monotonic time at which the reply was read, in seconds.
-        :param random: Gives a number from 0 to 1; drawn once per token.
+        :param reply: The response.
+        :param now: Monotonic time at which it was received, in seconds.
+        :param random: Returns a number from 0 to 1; called once per token.
         """
         lifetime = lifetime_of(reply.access_token, reply.date)
         return cls.ending_at(now - reply.elapsed + lifetime, lifetime, reply.access_token, random)
@@ -75,30 +75,30 @@ class AccessToken:
     def ending_at(
         cls, expires_at: float, lifetime: float, secret: Secret, random: Callable[[], float]
     ) -> AccessToken:
-        """Date a token whose end is known.
+        """Return a token that expires at a known time.
 
-        :param expires_at: Its end, in monotonic time.
-        :param lifetime: Its whole life in seconds, of which the margin is never more than half.
+        :param expires_at: When it expires, in monotonic time.
+        :param lifetime: Its whole lifetime in seconds; the margin is at most half of it.
         :param secret: The token.
-        :param random: Gives a number from 0 to 1; drawn once per token.
+        :param random: Returns a number from 0 to 1; called once per token.
         """
         margin = min(MARGIN - random() * MARGIN_JITTER, lifetime / 2)
         return cls(secret, expires_at, expires_at - margin)
 
     def is_alive(self, now: float) -> bool:
-        """Tell whether the token can still be used."""
+        """Return whether the token is still valid."""
         return now < self.expires_at
 
     def is_fresh(self, now: float) -> bool:
-        """Tell whether the token can be used and need not be renewed yet."""
+        """Return whether the token is valid and not yet due for renewal."""
         return now < self.renew_at
 
 
 def token_in(fields: object, name: str) -> Secret | None:
-    """Take a token out of an answer, hidden at once; None where there is none, or none that fits into a header.
+    """Return the token in a response; None if there is none, or none that fits into a header.
 
-    :param fields: The answer, decoded; it need not be an object.
-    :param name: The name of the token's field.
+    :param fields: The decoded response, not necessarily an object.
+    :param name: Name of the token's field.
     """
     value = fields.get(name) if isinstance(fields, Mapping) else None
     if isinstance(value, str) and value and value.isascii() and value.isprintable() and " " not in value:
@@ -107,12 +107,12 @@ def token_in(fields: object, name: str) -> Secret | None:
 
 
 def lifetime_of(token: Secret, date: float | None) -> float:
-    """Return for how many seconds from its issue a token is good.
+    """Return the lifetime of a token from its issue, in seconds.
 
-    The wall clock of this machine takes no part: it may be wrong.
+    The clock of this machine is not used, since it may be wrong.
 
     :param token: The token; usually a JWT, of which only ``iat`` and ``exp`` are read.
-    :param date: The service's time when it issued the token, used where there is no ``iat``.
+    :param date: The service's time of issue, used if there is no ``iat``.
     """
     claims = claims_of(token)
     issued, expires = _number(claims.get("iat")), _number(claims.get("exp"))
@@ -123,25 +123,23 @@ def lifetime_of(token: Secret, date: float | None) -> float:
         if 0 < lifetime <= LONGEST_BELIEVED_LIFETIME:
             return lifetime
     log.warning(
-        "The access token does not tell a believable lifetime; it is taken for %.0f minutes.",
+        "The access token has no believable lifetime; %.0f minutes are assumed.",
         ASSUMED_LIFETIME / 60,
     )
     return ASSUMED_LIFETIME
 
 
 def issue_time_of(token: Secret) -> float | None:
-    """Return when a token was issued, by the clock of Accounts, in epoch seconds; None if it does not say."""
+    """Return when a token was issued, in epoch seconds by the clock of Accounts; None if it does not say."""
     return _number(claims_of(token).get("iat"))
 
 
 def claims_of(token: Secret) -> dict[str, Any]:
-    """Return what a token says of itself, unchecked; nothing where it is no JWT."""
+    """Return the claims of a token, unverified; empty if it is not a JWT."""
     import jwt
 
-    # The signature is the services' business: this side is handed the token by Accounts over TLS
-    # and only wants to know when to ask for the next one.
+    # Services verify the signature. Here the token came from Accounts over TLS, and only its expiry is needed.
     try:
-        # Without the signature none of the claims is checked either.
         return jwt.decode(token.reveal(), options={"verify_signature": False})
     except (jwt.InvalidTokenError, ValueError):
         return {}

@@ -1,4 +1,8 @@
-"""What gives access tokens: holds one, renews it in time, and gives up one that was refused."""
+"""Token providers: hold an access token, renew it in time, and replace one that was refused.
+
+:class:`ClientKeysTokenProvider` renews with the refresh token, else with the client keys, else with client keys read
+again from their source.
+"""
 
 from __future__ import annotations
 
@@ -31,19 +35,19 @@ __all__ = [
 ]
 
 
-#: After an early renewal brought nothing, the token that still lives is used this long before the next
-#: try, in seconds; longer where Accounts asks for it.
+#: Seconds until the next attempt after an early renewal failed, while the old token is still valid; longer if
+#: Accounts asks for it.
 EARLY_RETRY_PAUSE = 30.0
 
 
 class TokenProvider(ABC):
-    """Holds an access token for this process and keeps it usable; how to get the next one is its subclass's.
+    """Holds an access token for this process and keeps it usable; a subclass knows how to get the next one.
 
-    Safe for threads and for tasks of event loops, also mixed: all of its methods that may do I/O
-    are flows, and one of them at a time renews.
+    Safe for threads and for tasks of event loops, also mixed: all methods that may do I/O are flows, and only one
+    renewal runs at a time.
 
     :param clock: Monotonic clock, in seconds.
-    :param random: Gives a number from 0 to 1, for the margin's jitter.
+    :param random: Returns a number from 0 to 1, for jitter.
     """
 
     def __init__(
@@ -52,90 +56,91 @@ class TokenProvider(ABC):
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random.random,
     ) -> None:
-        self._flight: SingleFlight[AccessToken] = SingleFlight()
+        self._renewal: SingleFlight[AccessToken] = SingleFlight()
         self._clock = clock
         self._random = random
         self._start_empty()
 
     def forget(self) -> None:
-        """Drop every token, and a renewal under way. For a forked child."""
+        """Drop every token and a running renewal. For a forked child."""
         self._start_empty()
-        self._flight.reset()
+        self._renewal.reset()
 
     def _start_empty(self) -> None:
-        # Reentrant: a signal handler may come by here while its own thread holds the lock.
+        # Reentrant: a signal handler may get here while its own thread holds the lock.
         self._lock = threading.RLock()
         self._token: AccessToken | None = None
         self._early_again_at = float("-inf")
 
     @property
     def expires_in(self) -> float | None:
-        """Seconds that the held token still lives; None where none is held."""
+        """Seconds until the held token expires; None if none is held."""
         return self._token.expires_at - self._clock() if self._token else None
 
     def token(self) -> Flow[AccessToken]:
-        """Give a token that can be used now.
+        """Return a token that is valid now.
 
-        :raises BloqClientKeysRejected: The client keys are refused, also when read anew.
+        :raises BloqClientKeysRejected: The client keys are refused, even after reading them again.
         :raises BloqConfigurationError: The source of the client keys or the shared path is set up wrongly.
-        :raises BloqSharedTokenStale: The shared path holds no living token, and its broker writes none.
-        :raises BloqUnavailable: Accounts does not answer, and no held token lives.
-        :raises BloqVaultUnavailable: Vault does not answer, and no held token lives.
+        :raises BloqSharedTokenStale: The shared path holds no valid token, and nobody writes one.
+        :raises BloqUnavailable: Accounts does not answer, and no valid token is held.
+        :raises BloqVaultUnavailable: Vault does not answer, and no valid token is held.
         """
         held, now = self._token, self._clock()
         if held is not None:
             if held.is_fresh(now):
                 return held
-            if held.is_alive(now) and (self._flight.in_flight or now < self._early_again_at):
+            if held.is_alive(now) and (self._renewal.in_flight or now < self._early_again_at):
                 return held
-        return (yield from self._flight.join(self._ensure_fresh))
+        return (yield from self._renewal.join(self._ensure_fresh))
 
     def replace_refused(
         self, refused: Secret, *, certain: bool = True, at_first_use: bool = False
     ) -> Flow[AccessToken | None]:
-        """Give a token in the place of one that a call was refused with.
+        """Return another token than the one that was refused.
 
-        That one serves the other calls until there is another: whoever refused it may be alone in that.
+        Other calls use the refused token until there is another: only one service may refuse it.
 
-        :param refused: The token that was sent.
-        :param certain: Whether the refusal surely speaks of the token. In doubt nobody waits who can only wait.
-        :param at_first_use: Whether the token was got for the very call that refused it.
-        :return: Another token; None where there is no other.
+        :param refused: The refused token.
+        :param certain: Whether the refusal is certainly about the token. If not, a provider that cannot renew does
+            not wait.
+        :param at_first_use: Whether the token was renewed for the call that was refused.
+        :return: Another token; None if there is none.
         :raises BloqError: As :meth:`token`.
         """
         self.on_refusal(refused, at_first_use=at_first_use)
-        has_led = False
+        has_renewed = False
 
-        def lead() -> Flow[AccessToken]:
-            nonlocal has_led
-            has_led = True
+        def renew() -> Flow[AccessToken]:
+            nonlocal has_renewed
+            has_renewed = True
             return self._replace(refused, certain=certain)
 
         while True:
             held = self._token
             if held is None or held.secret == refused or not held.is_alive(self._clock()):
-                held = yield from self._flight.join(lead)
+                held = yield from self._renewal.join(renew)
             if held.secret != refused:
                 return held
-            # What another led was perhaps after any token at all.
-            if has_led:
+            # A renewal by another caller may have had another purpose.
+            if has_renewed:
                 return None
 
     @abstractmethod
     def on_refusal(self, refused: Secret, *, at_first_use: bool) -> None:
-        """Learn from a refusal what it says of where the token came from; parameters as of :meth:`another`."""
+        """Note a refusal; parameters as for :meth:`replace_refused`."""
 
     @property
     def can_renew(self) -> bool:
-        """Whether there is more that it can do for another token than wait."""
+        """Whether this process can renew the token, rather than only wait for another."""
         return True
 
     @abstractmethod
     def _renew(self, *, retry: bool, refused: Secret | None = None) -> Flow[AccessToken]:
-        """Get a token that may replace the held one, and hold it.
+        """Get a new token and hold it.
 
-        :param retry: Whether one is needed now; else the held one still lives, and nobody waits.
-        :param refused: The one that is to be replaced since it was refused.
+        :param retry: Whether a token is needed now; otherwise the held one is still valid, and one attempt is enough.
+        :param refused: The token that was refused, if any.
         """
 
     def _holds(self, secret: Secret) -> bool:
@@ -147,22 +152,22 @@ class TokenProvider(ABC):
         if held is not None and held.secret != refused and held.is_alive(self._clock()):
             return held
         retry = certain or self.can_renew
-        return self._paced((yield from self._renew(retry=retry, refused=refused)))
+        return self._postpone_renewal((yield from self._renew(retry=retry, refused=refused)))
 
     def _ensure_fresh(self) -> Flow[AccessToken]:
         held, now = self._token, self._clock()
         if held is None or not held.is_alive(now):
-            return self._paced((yield from self._renew(retry=True)))
+            return self._postpone_renewal((yield from self._renew(retry=True)))
         if held.is_fresh(now):
             return held
         try:
-            return self._paced((yield from self._renew(retry=False)))
+            return self._postpone_renewal((yield from self._renew(retry=False)))
         except Exception as error:
             now = self._clock()
             if not held.is_alive(now) or self._token is not held:
                 raise
-            told = error.retry_after if isinstance(error, BloqRateLimited) else None
-            self._early_again_at = now + max(EARLY_RETRY_PAUSE, told or 0.0)
+            retry_after = error.retry_after if isinstance(error, BloqRateLimited) else None
+            self._early_again_at = now + max(EARLY_RETRY_PAUSE, retry_after or 0.0)
             yield from emit(
                 Event(
                     "token.early_renewal_failed",
@@ -172,8 +177,8 @@ class TokenProvider(ABC):
             )
             return held
 
-    def _paced(self, token: AccessToken) -> AccessToken:
-        """Let a token that lives, but wants to be renewed already, be used for a while before the next try."""
+    def _postpone_renewal(self, token: AccessToken) -> AccessToken:
+        """Use a token for a while even if it is already due for renewal."""
         now = self._clock()
         if not token.is_fresh(now):
             self._early_again_at = now + EARLY_RETRY_PAUSE
@@ -181,11 +186,11 @@ class TokenProvider(ABC):
 
 
 class GrantRefused(BloqError):
-    """Accounts refuses this credential; another one may still do. Never leaves this package.
+    """Accounts refuses a credential; another one may be accepted. Internal to this package.
 
     :param status: The HTTP status.
-    :param error: What is to be raised where there is no other credential, if the answer does not say that it is
-        about this one. None where it does.
+    :param error: The error to raise if there is no other credential and the response does not say that it is about
+        the credential; None if it does.
     """
 
     def __init__(self, status: int, error: BloqApiError | None = None) -> None:
@@ -201,24 +206,24 @@ class TokenEndpoint(Protocol):
         """Grant ``clientCredentials``.
 
         :param keys: The client keys.
-        :param retry: Whether to wait and try again when Accounts is busy or away.
+        :param retry: Whether to retry if Accounts is busy or unavailable.
         :raises GrantRefused: The keys are refused.
         """
 
     def refresh(self, refresh_token: Secret, *, retry: bool) -> Flow[TokenReply]:
         """Grant ``refreshToken``; parameters as for :meth:`mint`.
 
-        :raises BloqApiError: No token came of it; its ``status`` is None where no answer came at all.
+        :raises BloqApiError: There is no token; its ``status`` is None if there was no response.
         """
 
 
 class ClientKeysTokenProvider(TokenProvider):
-    """Holds one account's tokens and client keys for this process and keeps them usable.
+    """Holds one account's tokens and client keys for this process.
 
-    :param endpoint: Where tokens come from.
-    :param source: Where the client keys come from.
+    :param endpoint: Issues the tokens.
+    :param source: The source of the client keys.
     :param clock: Monotonic clock, in seconds.
-    :param random: Gives a number from 0 to 1, for the margin's jitter.
+    :param random: Returns a number from 0 to 1, for jitter.
     """
 
     def __init__(
@@ -234,7 +239,7 @@ class ClientKeysTokenProvider(TokenProvider):
         super().__init__(clock=clock, random=random)
 
     def forget(self) -> None:
-        """Drop every token and key, and a renewal under way. For a forked child."""
+        """Drop every token and key, and a running renewal. For a forked child."""
         super().forget()
         self._source.forget()
 
@@ -251,37 +256,33 @@ class ClientKeysTokenProvider(TokenProvider):
 
     @property
     def client_id(self) -> str | None:
-        """Client ID in use; None before the first reading."""
+        """Client ID in use; None before the keys were read."""
         return self._reading.keys.client_id if self._reading else None
 
     @property
     def key_version(self) -> int | None:
-        """KV version of the client keys in use; None before the first reading or without versions."""
+        """KV version of the client keys in use; None before they were read, or without versions."""
         return self._reading.version if self._reading else None
 
     def on_refusal(self, refused: Secret, *, at_first_use: bool) -> None:
-        """Learn from a refusal; see :meth:`.TokenSupply.doubt`.
-
-        A token that came by refresh and is refused at its first use takes the refresh token with it: the next
-        comes from the client keys, so that the rung above gets its turn within the same call.
-        """
+        """Drop the refresh token if a token that it gave is refused at first use: the next comes from the keys."""
         with self._lock:
             if at_first_use and self._holds(refused) and self._came_by_refresh:
                 self._refresh_token = None
 
     def read_keys(self) -> Flow[KeyReading]:
-        """Read the client keys from their source now; the next mint is made with these."""
+        """Read the client keys from their source; the next token is minted with them."""
         before = self._reading
         reading = self._reading = yield from load_keys(self._source)
         if before is not None and before.keys != reading.keys:
-            # It belongs to the pair before, and so would what it gives.
+            # It belongs to the previous pair, and so would its tokens.
             self._refresh_token = None
         return reading
 
     def renew(self, *, retry: bool) -> Flow[AccessToken]:
-        """Get a new token, whatever is held. For one caller at a time.
+        """Get a new token, even if a valid one is held. For one caller at a time.
 
-        :param retry: Whether to wait and try again when Accounts is busy or away.
+        :param retry: Whether to retry if Accounts is busy or unavailable.
         :raises BloqError: As :meth:`token`.
         """
         return (yield from self._renew(retry=retry))
@@ -291,8 +292,8 @@ class ClientKeysTokenProvider(TokenProvider):
             try:
                 reply = yield from self._endpoint.refresh(self._refresh_token, retry=retry)
             except BloqApiError as failure:
-                # How a refresh token is refused is not documented. So whatever is answered counts as that, lest a
-                # dead one stands in the way of the client keys for ever; no answer says nothing of it, nor does 429.
+                # It is not documented how a refresh token is refused. Every error response but a 429 counts, so that
+                # an expired refresh token never blocks the client keys.
                 if failure.status is None or isinstance(failure, BloqRateLimited):
                     raise
                 yield from emit(
@@ -319,7 +320,7 @@ class ClientKeysTokenProvider(TokenProvider):
         try:
             return (yield from self._mint_with(reading, retry=retry))
         except GrantRefused as refusal:
-            doubt = refusal.error
+            error = refusal.error
             yield from emit(
                 Event(
                     "keys.refused",
@@ -329,8 +330,8 @@ class ClientKeysTokenProvider(TokenProvider):
             )
         newer = yield from load_keys(self._source)
         if newer == reading:
-            if doubt is not None:
-                raise doubt
+            if error is not None:
+                raise error
             raise BloqClientKeysRejected(
                 f"Accounts refuses the client keys of client ID {reading.keys.client_id}, and "
                 f"{self._source.description} still holds the same ones{_version(reading)}. Create a new pair of "

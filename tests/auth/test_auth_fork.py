@@ -91,7 +91,7 @@ def test_a_child_is_not_held_up_by_a_lock_that_its_parent_held(
     locks: dict[str, Any] = {
         "cache": shared_providers._lock,
         "provider": provider._lock,
-        "flight": provider._flight._lock,
+        "flight": provider._renewal._lock,
     }
     held, release = threading.Event(), threading.Event()
 

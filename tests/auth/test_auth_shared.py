@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
 from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
-from airflow_provider_bloq.auth.shared_store import CLOCKS_APART, LEASE_SECONDS, Lease
+from airflow_provider_bloq.auth.shared_store import CLOCK_TOLERANCE, LEASE_SECONDS, Lease
 from airflow_provider_bloq.auth.token_provider import EARLY_RETRY_PAUSE
 from airflow_provider_bloq.exceptions import (
     BloqClientKeysRejected,
@@ -253,7 +253,7 @@ def test_with_accounts_down_the_fleet_tries_once_per_lease(
     assert len(bloq.grants) == 2
     bloq.run(watching.token())
     assert len(bloq.grants) == 3
-    bloq.time += LEASE_SECONDS + CLOCKS_APART
+    bloq.time += LEASE_SECONDS + CLOCK_TOLERANCE
     bloq.run(join(RotatingKeys()).token())
     assert len(bloq.grants) == 4
 
