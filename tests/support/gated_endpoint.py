@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import select
 import threading
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +15,36 @@ from airflow_provider_bloq.auth.token import TokenReply
 from airflow_provider_bloq.flow.effects import Flow, LoadKeys
 from tests.support.scripted_bloq import signed_token
 
-__all__ = ["LONGEST", "GatedEndpoint", "HandClock", "Holdup"]
+__all__ = ["LONGEST", "Gate", "GatedEndpoint", "HandClock", "Holdup"]
 
 #: No test waits this long; it only keeps one that fails from hanging.
 LONGEST = 60.0
+
+
+class Gate:
+    """Like :class:`threading.Event`, but without a lock, so that a signal handler may use it as well.
+
+    A handler that runs while its own thread is inside ``Event.set`` or ``Event.wait`` would wait for itself.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        weakref.finalize(self, _close, self._reader, self._writer)
+
+    def set(self) -> None:
+        os.write(self._writer, b".")
+
+    def clear(self) -> None:
+        while self.wait(0):
+            os.read(self._reader, 4096)
+
+    def wait(self, timeout: float) -> bool:
+        return bool(select.select([self._reader], [], [], timeout)[0])
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class HandClock:
@@ -31,8 +60,8 @@ class HandClock:
 class Holdup:
     """Stands in the place of a key source, so that a flow can be held up with either driver."""
 
-    entered: threading.Event = field(default_factory=threading.Event)
-    released: threading.Event = field(default_factory=threading.Event)
+    entered: Gate = field(default_factory=Gate)
+    released: Gate = field(default_factory=Gate)
     #: The thread that was held up.
     thread: int | None = None
     #: How often something was held up.
