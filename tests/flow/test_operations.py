@@ -200,8 +200,6 @@ def description_of(api: type, url: str) -> dict[str, Any]:
 def blocking(api: type, url: str, name: str, arguments: dict[str, Any]) -> Any:
     driver = blocking_driver()
     try:
-        if api is ClientKeysApi:
-            return driver.run(getattr(api(**description_of(api, url)), name)(**arguments))
         client = type("Client", (RunsBlocking, api), {})(driver.run, **description_of(api, url))
         return getattr(client, name)(**arguments)
     except BloqError as error:
@@ -214,8 +212,6 @@ def awaited(api: type, url: str, name: str, arguments: dict[str, Any]) -> Any:
     async def act() -> Any:
         driver = awaiting_driver()
         try:
-            if api is ClientKeysApi:
-                return await driver.run(getattr(api(**description_of(api, url)), name)(**arguments))
             client = type("Client", (RunsAsync, api), {})(driver.run, **description_of(api, url))
             return await getattr(client, name)(**arguments)
         except BloqError as error:
@@ -253,9 +249,6 @@ def test_both_drivers_do_the_same(server: Scripted, api: type) -> None:
 
 def test_every_operation_is_in_the_contract() -> None:
     for api, calls in CALLS.items():
-        if api is ClientKeysApi:
-            # It has flows only: no client of it is public.
-            continue
         operations = {name for name in dir(api) if isinstance(getattr(api, name, None), operation)}
         assert operations == {name for name, *_ in calls}
 
