@@ -1,4 +1,4 @@
-"""A rotation from end to end against a real Vault and a local Bloq, and what it refuses to begin with."""
+"""A rotation from end to end with a real Vault and a local Bloq, the settings it refuses, and its decisions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.drivers import PATIENT, awaiting_driver
 
 NewTeam = Callable[..., Team]
 
-#: Long enough that it surely lies ahead.
+#: A grace period that does not end during the test, in seconds.
 LONG = 1_000_000.0
 KEYS_PATH = "/users/me/client-keys"
 
@@ -72,7 +72,7 @@ def test_without_other_pairs_none_are_logged_as_kept(team: Team, logged: list[st
     assert not [message for message in logged if "other pairs" in message]
 
 
-def test_an_event_loop_rotates_alike(team: Team) -> None:
+def test_both_drivers_rotate(team: Team) -> None:
     async def rotate() -> Any:
         driver = awaiting_driver()
         try:
@@ -93,7 +93,7 @@ def test_within_the_grace_period_both_pairs_work(team: Team) -> None:
     team.check(old={team.keys.client_id})
 
 
-def test_the_journal_and_the_masks_are_right(team: Team) -> None:
+def test_secrets_are_masked_and_not_in_the_journal(team: Team) -> None:
     masked: list[str] = []
     journal = MemoryJournal()
     driver = SyncDriver(PATIENT, mask=masked.append)
@@ -107,7 +107,7 @@ def test_the_journal_and_the_masks_are_right(team: Team) -> None:
     assert not [secret for secret in masked if secret in noted]
 
 
-def test_a_dry_run_tells_the_plan_and_changes_nothing(team: Team, bloq: LocalBloq) -> None:
+def test_a_dry_run_returns_the_plan_and_changes_nothing(team: Team, bloq: LocalBloq) -> None:
     journal = MemoryJournal()
     bloq.reset_counters()
 
@@ -121,7 +121,7 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(team: Team, bloq: LocalBlo
     assert (team.stored()[1], journal.written) == (1, [])
 
 
-def test_a_retry_after_the_end_gives_the_same_and_a_clear_rotates_again(team: Team) -> None:
+def test_a_retry_after_the_end_returns_the_same_and_a_clear_rotates_again(team: Team) -> None:
     journal = MemoryJournal()
     first = team.rotate(journal, generation=2)
 
@@ -131,7 +131,7 @@ def test_a_retry_after_the_end_gives_the_same_and_a_clear_rotates_again(team: Te
     team.check()
 
 
-def test_the_login_of_another_account_is_refused_before_anything_is_made(new_team: NewTeam) -> None:
+def test_the_login_of_another_account_is_refused_before_any_change(new_team: NewTeam) -> None:
     team, other = new_team(), new_team()
     team.vault.put(team.desk.account_path, {"user": other.account.email, "password": other.password})
 
@@ -145,12 +145,14 @@ def test_the_login_of_another_account_is_refused_before_anything_is_made(new_tea
 
 def test_dead_keys_in_vault_are_replaced(team: Team) -> None:
     team.bloq.delete_client_keys(team.keys.client_id)
+    planned = team.run(plan(team.desk.context(MemoryJournal())))
+    assert any(step.startswith("delete nothing") for step in planned["steps"])
 
     assert team.rotate().old_client_id == team.keys.client_id
     team.check()
 
 
-def test_a_role_that_may_not_write_is_told_the_rule_it_lacks(team: Team) -> None:
+def test_a_role_without_write_permission_gets_the_missing_rule(team: Team) -> None:
     team.vault.write_policy(
         f"{team.desk.prefix}-account",
         f'path "secret/data/{team.desk.path}" {{ capabilities = ["read"] }}\n'
@@ -182,7 +184,7 @@ def test_two_vaults_are_refused(team: Team, monkeypatch: pytest.MonkeyPatch) -> 
     assert refused.value.fields == ("account_vault_conn_id",)
 
 
-def test_a_journal_of_another_place_is_refused(new_team: NewTeam) -> None:
+def test_a_journal_of_another_secret_is_refused(new_team: NewTeam) -> None:
     team, other = new_team(), new_team()
     journal = MemoryJournal()
     team.advance(journal, grace=LONG)

@@ -1,4 +1,4 @@
-"""``BloqRotateClientKeysOperator`` by itself, over real sockets, with a task state store of its own."""
+"""``BloqRotateClientKeysOperator`` over real sockets, with a task state store in memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Store:
 
 @pytest.fixture
 def connected(team: Team, monkeypatch: pytest.MonkeyPatch) -> Team:
-    """The team, to which ``bloq_default`` leads."""
+    """The team of the connection ``bloq_default``."""
     connection = {
         "conn_type": "bloq",
         "host": team.bloq.accounts_url,
@@ -108,7 +108,7 @@ def test_a_retry_gives_the_same_and_a_clear_rotates_again(connected: Team, opera
     connected.check()
 
 
-def test_the_grace_period_is_waited_for_without_a_slot(connected: Team, operator: Operator) -> None:
+def test_the_grace_period_is_deferred(connected: Team, operator: Operator) -> None:
     store = Store()
     before = datetime.now(UTC)
     with pytest.raises(TaskDeferred) as deferred:
@@ -128,7 +128,7 @@ def test_the_grace_period_is_waited_for_without_a_slot(connected: Team, operator
     connected.check()
 
 
-def test_a_trigger_that_fires_early_is_followed_by_another(connected: Team, operator: Operator) -> None:
+def test_after_an_early_trigger_the_task_is_deferred_again(connected: Team, operator: Operator) -> None:
     store = Store()
     for _ in range(2):
         with pytest.raises(TaskDeferred):
@@ -170,7 +170,7 @@ def test_keys_in_the_connection_itself_are_refused(
     connected.check()
 
 
-def test_what_only_a_person_can_mend_is_not_retried(
+def test_an_error_that_needs_a_person_is_not_retried(
     connected: Team, operator: Operator, bloq: LocalBloq
 ) -> None:
     connected.vault.put(connected.desk.account_path, {"user": connected.account.email, "password": "wrong"})
@@ -194,7 +194,7 @@ def test_what_only_a_person_can_mend_is_not_retried(
     assert refusal.value.candidates == (("a", None), ("b", "2026-01-01"))
 
 
-def test_what_may_pass_is_left_to_the_retry_which_goes_on(
+def test_after_a_transient_error_the_retry_continues(
     connected: Team, operator: Operator, bloq: LocalBloq
 ) -> None:
     store = Store()
@@ -210,17 +210,14 @@ def test_what_may_pass_is_left_to_the_retry_which_goes_on(
     connected.check()
 
 
-@pytest.mark.parametrize("grace", [-1, timedelta(seconds=-1), "soon", None, True])
-def test_what_is_no_grace_period_is_refused_when_the_dag_is_parsed(operator: Operator, grace: Any) -> None:
-    with pytest.raises(BloqConfigurationError) as wrong:
-        operator(grace=grace)
-    assert wrong.value.fields == ("grace",)
+def test_a_wrong_grace_period_is_refused_when_the_dag_is_parsed(operator: Operator) -> None:
+    for grace in (-1, timedelta(seconds=-1), "soon", None, True):
+        with pytest.raises(BloqConfigurationError) as wrong:
+            operator(grace=grace)
+        assert wrong.value.fields == ("grace",)
+    for grace in (90, "90", timedelta(seconds=90)):
+        assert operator(grace=grace).grace == timedelta(seconds=90)
 
 
-@pytest.mark.parametrize("grace", [90, "90", timedelta(seconds=90)], ids=repr)
-def test_a_grace_period_may_be_given_in_any_way(operator: Operator, grace: Any) -> None:
-    assert operator(grace=grace).grace == timedelta(seconds=90)
-
-
-def test_no_parameter_that_is_rendered_holds_a_secret(operator: Operator) -> None:
+def test_no_template_field_holds_a_secret(operator: Operator) -> None:
     assert set(operator().template_fields) == {"bloq_conn_id", "account_vault_conn_id", "account_vault_path"}

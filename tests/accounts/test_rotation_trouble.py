@@ -1,4 +1,4 @@
-"""All that may come across a rotation: lost answers, colleagues, other rotations, a Vault that is away."""
+"""A rotation with lost answers, colleagues, other rotations and an unavailable Vault."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.accounts.rotation import RotationContext, advance
+from airflow_provider_bloq.accounts.rotation import RotationContext, RotationOutcome, advance
 from airflow_provider_bloq.exceptions import (
+    BloqConfigurationError,
     BloqRotationDisputed,
     BloqRotationError,
     BloqRotationHalted,
@@ -25,12 +26,12 @@ from tests.support.drivers import PATIENT
 
 NewTeam = Callable[..., Team]
 
-#: Long enough that it surely lies ahead.
+#: A grace period that does not end during the test, in seconds.
 LONG = 1_000_000.0
 KEYS_PATH = "/users/me/client-keys"
 
 
-def test_pairs_that_a_colleague_makes_in_between_are_left_alone(team: Team) -> None:
+def test_pairs_that_a_colleague_creates_meanwhile_are_kept(team: Team) -> None:
     journal = MemoryJournal()
     first = team.colleague_creates()
     team.advance(journal, grace=LONG)
@@ -41,10 +42,12 @@ def test_pairs_that_a_colleague_makes_in_between_are_left_alone(team: Team) -> N
     team.check(foreign={first.client_id, second.client_id})
 
 
-def test_who_lost_the_race_removes_its_own_pair_and_names_the_winner(team: Team) -> None:
+def test_an_overtaken_rotation_deletes_its_own_pair_and_names_the_winner(team: Team) -> None:
     winner = team.colleague_creates()
     context = team.desk.context(MemoryJournal())
-    overtake(context, lambda: team.write_stored(clientId=winner.client_id, clientSecret=winner.client_secret))
+    before_write(
+        context, lambda: team.write_stored(clientId=winner.client_id, clientSecret=winner.client_secret)
+    )
 
     with pytest.raises(BloqRotationOvertaken) as lost:
         team.run(advance(context))
@@ -54,11 +57,11 @@ def test_who_lost_the_race_removes_its_own_pair_and_names_the_winner(team: Team)
     team.check(old={team.keys.client_id})
 
 
-def test_another_field_that_somebody_changed_meanwhile_is_not_undone(team: Team) -> None:
+def test_a_change_of_another_field_meanwhile_is_kept(team: Team) -> None:
     journal = MemoryJournal()
     context = team.desk.context(journal)
     team.others["spare"] = "changed meanwhile"
-    overtake(context, lambda: team.write_stored(spare="changed meanwhile"))
+    before_write(context, lambda: team.write_stored(spare="changed meanwhile"))
 
     with pytest.raises(BloqRotationOvertaken):
         team.run(advance(context))
@@ -79,7 +82,7 @@ def test_old_keys_that_were_put_back_are_not_deleted(team: Team) -> None:
     team.check(foreign={new_id})
 
 
-def test_the_old_pair_lives_on_where_the_new_one_was_deleted(team: Team) -> None:
+def test_the_old_pair_is_kept_if_the_new_one_was_deleted(team: Team) -> None:
     journal = MemoryJournal()
     team.advance(journal, grace=LONG)
     new_id = team.stored_keys().client_id
@@ -105,7 +108,7 @@ def test_a_rotation_that_was_overtaken_within_its_grace_period_ends_well(team: T
     team.check()
 
 
-def test_what_an_unanswered_create_made_is_removed(team: Team, bloq: LocalBloq) -> None:
+def test_the_pair_of_an_unanswered_create_is_deleted(team: Team, bloq: LocalBloq) -> None:
     foreign = team.colleague_creates()
     for kind in (FaultKind.LOST_RESPONSE, FaultKind.TRUNCATED_JSON):
         journal = MemoryJournal()
@@ -120,7 +123,7 @@ def test_what_an_unanswered_create_made_is_removed(team: Team, bloq: LocalBloq) 
     team.check(foreign={foreign.client_id})
 
 
-def test_with_two_candidates_nothing_is_deleted_and_a_clear_begins_anew(team: Team, bloq: LocalBloq) -> None:
+def test_with_two_candidates_nothing_is_deleted_and_a_clear_starts_again(team: Team, bloq: LocalBloq) -> None:
     journal = MemoryJournal()
     bloq.add_fault(Fault(kind=FaultKind.LOST_RESPONSE, service="accounts", method="POST", path=KEYS_PATH))
     context = team.desk.context(journal)
@@ -144,7 +147,7 @@ def test_with_two_candidates_nothing_is_deleted_and_a_clear_begins_anew(team: Te
     team.check(foreign=named)
 
 
-def test_a_create_that_was_refused_leaves_no_trace(team: Team, bloq: LocalBloq) -> None:
+def test_a_refused_create_leaves_no_trace(team: Team, bloq: LocalBloq) -> None:
     journal = MemoryJournal()
     for fault in (
         Fault(kind=FaultKind.STATUS, status=409, service="accounts", method="POST", path=KEYS_PATH),
@@ -176,9 +179,9 @@ def test_a_pair_that_accounts_accepts_only_after_a_while_is_waited_for(team: Tea
     team.check()
 
 
-def test_a_vault_that_is_away_for_a_moment_is_waited_for(team: Team, vault: LocalVault) -> None:
+def test_a_short_outage_of_vault_is_waited_out(team: Team, vault: LocalVault) -> None:
     context = team.desk.context(MemoryJournal())
-    overtake(context, vault.seal)
+    before_write(context, vault.seal)
     driver = SyncDriver(PATIENT, mask=lambda _: None, sleep=lambda _: vault.unseal())
     try:
         driver.run(advance(context))
@@ -188,10 +191,10 @@ def test_a_vault_that_is_away_for_a_moment_is_waited_for(team: Team, vault: Loca
     team.check()
 
 
-def test_a_vault_that_stays_away_leaves_the_rest_to_the_next_try(team: Team, vault: LocalVault) -> None:
+def test_a_long_outage_of_vault_is_left_to_the_next_try(team: Team, vault: LocalVault) -> None:
     journal = MemoryJournal()
     context = team.desk.context(journal, policy=RetryPolicy(attempts=2))
-    overtake(context, vault.seal)
+    before_write(context, vault.seal)
     try:
         with pytest.raises(BloqVaultUnavailable, match="sealed"):
             team.run(advance(context))
@@ -201,9 +204,7 @@ def test_a_vault_that_stays_away_leaves_the_rest_to_the_next_try(team: Team, vau
     team.check()
 
 
-def test_a_window_that_has_not_passed_is_waited_out_before_a_pair_is_judged(
-    team: Team, bloq: LocalBloq
-) -> None:
+def test_a_lost_create_is_judged_only_after_it_must_have_ended(team: Team, bloq: LocalBloq) -> None:
     slept: list[float] = []
     driver = SyncDriver(PATIENT, mask=lambda _: None, sleep=slept.append)
     bloq.add_fault(Fault(kind=FaultKind.LOST_RESPONSE, service="accounts", method="POST", path=KEYS_PATH))
@@ -215,8 +216,112 @@ def test_a_window_that_has_not_passed_is_waited_out_before_a_pair_is_judged(
     team.check()
 
 
-def overtake(context: RotationContext, act: Callable[[], Any]) -> None:
-    """Do something in the moment before the secret is written, once."""
+def test_an_unanswered_write_that_took_effect_is_continued(team: Team) -> None:
+    context = team.desk.context(MemoryJournal())
+    write = context.vault.write_keys
+
+    def unanswered(*arguments: Any) -> int:
+        write(*arguments)
+        context.vault.write_keys = write  # type: ignore[method-assign]
+        raise BloqVaultUnavailable("no answer")
+
+    context.vault.write_keys = unanswered  # type: ignore[method-assign]
+    outcome = team.run(advance(context))
+    assert isinstance(outcome, RotationOutcome)
+    assert outcome.kv_version == 2
+    team.check()
+
+
+def test_after_an_unanswered_write_a_refused_one_deletes_nothing(team: Team) -> None:
+    journal = MemoryJournal()
+    context = team.desk.context(journal)
+    failures = iter([BloqVaultUnavailable("no answer"), BloqConfigurationError.of("a", "b", "c")])
+
+    def fails(*arguments: Any) -> int:
+        raise next(failures)
+
+    context.vault.write_keys = fails  # type: ignore[method-assign]
+    with pytest.raises(BloqConfigurationError):
+        team.run(advance(context))
+    assert len(team.pairs()) == 2
+    team.rotate(journal)
+    team.check()
+
+
+def test_a_pair_that_could_not_be_deleted_again_is_deleted_by_the_next_try(
+    team: Team, bloq: LocalBloq
+) -> None:
+    journal = MemoryJournal()
+    bloq.add_fault(
+        Fault(kind=FaultKind.STATUS, status=401, service="accounts", path="/auth/token", times=None)
+    )
+    bloq.add_fault(
+        Fault(kind=FaultKind.STATUS, status=409, service="accounts", method="DELETE", path="*", times=None)
+    )
+    with pytest.raises(BloqRotationError, match="refuses to mint"):
+        team.rotate(journal, policy=RetryPolicy(attempts=1))
+    bloq.clear_faults()
+    assert len(team.pairs()) == 2
+    team.rotate(journal)
+    team.check()
+
+
+def test_a_write_during_the_recovery_of_a_named_pair_is_respected(team: Team) -> None:
+    journal = MemoryJournal()
+    context = team.desk.context(journal)
+    before_write(context, _die)
+    with pytest.raises(KeyboardInterrupt):
+        team.run(advance(context))
+    assert len(team.pairs()) == 2
+
+    team.others["spare"] = "changed meanwhile"
+    context = team.desk.context(journal)
+    before_write(context, lambda: team.write_stored(spare="changed meanwhile"))
+    assert isinstance(team.run(advance(context)), RotationOutcome)
+    team.check()
+
+
+def test_a_deletion_without_effect_is_an_error(team: Team, bloq: LocalBloq) -> None:
+    journal = MemoryJournal()
+    team.advance(journal, grace=LONG)
+    journal.end_grace()
+    bloq.add_fault(Fault(kind=FaultKind.HTML, status=204, service="accounts", method="DELETE", path="*"))
+    with pytest.raises(BloqRotationError, match="still lists"):
+        team.rotate(journal)
+    team.rotate(journal)
+    team.check()
+
+
+def test_a_pair_that_stops_working_after_the_deletion_is_an_error(team: Team) -> None:
+    journal = MemoryJournal()
+    team.advance(journal, grace=LONG)
+    journal.end_grace()
+    context = team.desk.context(journal)
+    delete = context.delete_keys
+
+    def delete_both(client_id: str) -> Any:
+        team.bloq.delete_client_keys(team.stored_keys().client_id)
+        return delete(client_id)
+
+    context.delete_keys = delete_both  # type: ignore[method-assign]
+    with pytest.raises(BloqRotationError, match="no longer accepts"):
+        team.run(advance(context))
+
+
+def test_the_page_of_a_firewall_is_not_taken_for_refused_keys(team: Team, bloq: LocalBloq) -> None:
+    bloq.add_fault(Fault(kind=FaultKind.HTML, status=403, service="accounts", path="/auth/token", times=None))
+    with pytest.raises(BloqUnavailable, match="a proxy or a firewall"):
+        team.rotate()
+    bloq.clear_faults()
+    team.check()
+
+
+def _die() -> None:
+    raise KeyboardInterrupt
+
+
+def before_write(context: RotationContext, act: Callable[[], Any]) -> None:
+    """Do something just before the secret is written, once."""
     write, pending = context.vault.write_keys, [act]
 
     def written(*arguments: Any) -> int:
@@ -228,7 +333,7 @@ def overtake(context: RotationContext, act: Callable[[], Any]) -> None:
 
 
 def before_create(context: RotationContext, act: Callable[[], Any]) -> None:
-    """Do something in the moment before the pair is made, once."""
+    """Do something just before the pair is created."""
     create = context.create_keys
 
     def created() -> Any:
