@@ -1,1 +1,1 @@
-"""``airflow bloq``: check a connection and look at what it leads to, from a shell."""
+"""``airflow bloq``: check a connection, list nodes and call them from a shell."""

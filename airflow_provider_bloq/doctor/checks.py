@@ -64,7 +64,7 @@ def check_connection(conn_id: str) -> tuple[bool, str]:
             good = False
             lines.append(f"{finding.stage}: FAILED. {finding.message}")
             break
-        # Whoever edits the connection knows that it can be read.
+        # A user who is editing the connection knows that it can be read.
         if finding.stage != _CONNECTION:
             lines.append(f"{finding.stage}: {finding.found}")
     where = f"host {socket.gethostname()}, process {os.getpid()}"

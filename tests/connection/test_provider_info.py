@@ -1,4 +1,4 @@
-"""The provider's metadata: valid by Airflow's own schemas, true to the settings, shown by Airflow's own code."""
+"""The provider's metadata: valid by Airflow's schemas, equal to the settings' fields, and shown by Airflow's code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def connection_type(info: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def probe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a fresh Airflow process says of this provider."""
+    """What a fresh Airflow process reports about this provider."""
     script = """
 import json, sys
 from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
@@ -77,7 +77,7 @@ def schema(name: str) -> dict[str, Any]:
     return loaded
 
 
-def test_is_valid_by_the_schema_that_airflow_checks_at_run_time(info: dict[str, Any]) -> None:
+def test_is_valid_by_the_schema_that_airflow_checks(info: dict[str, Any]) -> None:
     jsonschema.validate(info, schema("provider_info.schema.json"))
 
 
@@ -90,7 +90,7 @@ def test_the_stricter_schema_is_not_met_by_chance(info: dict[str, Any]) -> None:
         jsonschema.validate({**info, **YAML_ONLY, "unknown-key": 1}, schema("provider.yaml.schema.json"))
 
 
-def test_conn_fields_are_those_of_the_settings(connection_type: dict[str, Any]) -> None:
+def test_the_form_has_the_fields_of_the_settings(connection_type: dict[str, Any]) -> None:
     fields = connection_type["conn-fields"]
 
     assert fields == {
@@ -113,7 +113,7 @@ def test_no_url_and_no_vault_field_has_a_default(connection_type: dict[str, Any]
     assert with_default == {"environment", "sharing", "timeout", "node_tls"}
 
 
-def test_what_an_untouched_form_stores_is_parsed_like_nothing(
+def test_the_defaults_that_an_untouched_form_stores_change_nothing(
     parse: Any, connection_type: dict[str, Any]
 ) -> None:
     stored = {name: field["schema"].get("default") for name, field in connection_type["conn-fields"].items()}
@@ -156,7 +156,7 @@ def test_airflow_shows_the_form_without_importing_the_hook(
     assert set(probe["loaded"]) == {"airflow_provider_bloq", "airflow_provider_bloq.get_provider_info"}
 
 
-def test_airflow_shows_the_standard_fields_by_their_meaning(probe: dict[str, Any]) -> None:
+def test_airflow_labels_the_standard_fields(probe: dict[str, Any]) -> None:
     standard = probe["metas"][0]["standard_fields"]
 
     assert standard["url_schema"]["hidden"]
@@ -166,7 +166,7 @@ def test_airflow_shows_the_standard_fields_by_their_meaning(probe: dict[str, Any
     assert standard["port"]["placeholder"] == "443"
 
 
-def test_airflow_masks_by_its_name_the_one_field_that_is_secret(probe: dict[str, Any]) -> None:
+def test_airflow_masks_the_one_secret_field_by_its_name(probe: dict[str, Any]) -> None:
     assert probe["control"] == [True, True]
     assert probe["hidden"] == ["connect_api_keys"]
 
@@ -176,8 +176,8 @@ def test_airflow_knows_the_version(probe: dict[str, Any]) -> None:
 
 
 def python_modules(info: dict[str, Any]) -> Iterator[str]:
-    """Name every module that the metadata lists."""
-    for kind in ("hooks", "operators"):
+    """Yield every module that the metadata lists."""
+    for kind in ("hooks", "operators", "sensors", "triggers"):
         for entry in info[kind]:
             yield from entry["python-modules"]
 
