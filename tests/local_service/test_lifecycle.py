@@ -60,7 +60,7 @@ def test_a_stopped_service_answers_no_more_and_can_be_started_again(start: Start
 
 
 def test_a_service_is_not_started_twice(bloq: LocalBloq) -> None:
-    with pytest.raises(LocalBloqError, match="runs already"):
+    with pytest.raises(LocalBloqError, match="already running"):
         bloq.start()
 
 

@@ -1,7 +1,6 @@
-"""All switches of the local service in one value.
+"""The options of the local service.
 
-Where Bloq's documentation is silent the service must choose; each such choice is a field here, so
-that a client can be shown the other possibility as well.
+Behaviour that Bloq does not document is an option, so that a client can be tested with each possibility.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ __all__ = [
 
 
 class Upstream(Protocol):
-    """A chain's JSON-RPC server, to stand behind one node or cluster."""
+    """A JSON-RPC server of a chain, for a node or cluster."""
 
     @property
     def url(self) -> str:
-        """Base URL, plain HTTP; user and password in it are sent as HTTP Basic."""
+        """Base URL with plain HTTP; user and password in it are sent as HTTP Basic."""
 
     def start(self) -> object:
-        """Start it and return when it answers. Called outside the event loop."""
+        """Start it and wait until it answers. Called outside the event loop."""
 
     def stop(self) -> object:
         """Stop it. Called outside the event loop."""
@@ -36,64 +35,64 @@ class Upstream(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalBloqOptions:
-    """How the local service behaves. The defaults are what Bloq's documents and clients show.
+    """Options of the local service. The defaults follow Bloq's documentation and clients.
 
-    :param host: Loopback address to listen on; any other is refused.
-    :param accounts_port: Port of Accounts; 0 takes a free one.
-    :param nodes_port: Port of Nodes; 0 takes a free one.
-    :param connect_port: Port of Connect; 0 takes a free one.
-    :param admin_port: Port of the admin API; 0 takes a free one.
-    :param gateway_port: Port that also serves ``/accounts/v1`` and ``/nodes/v1``; None for none.
-    :param clock: Seconds since the epoch; everything that has a time goes by it.
+    :param host: Loopback address to listen on; other addresses are not allowed.
+    :param accounts_port: Port of Accounts; 0 for a free one.
+    :param nodes_port: Port of Nodes; 0 for a free one.
+    :param connect_port: Port of Connect; 0 for a free one.
+    :param admin_port: Port of the admin API; 0 for a free one.
+    :param gateway_port: Port that additionally serves ``/accounts/v1`` and ``/nodes/v1``; None for none.
+    :param clock: Returns seconds since the epoch; all times follow it.
     :param account_token_seconds: Lifetime of an account access token.
     :param access_token_seconds: Lifetime of a client access token.
     :param refresh_token_seconds: Lifetime of a client refresh token.
-    :param opaque_tokens: Whether tokens are random text that no client can decode, instead of JWTs.
-    :param omitted_claims: JWT claims to leave out, such as ``iat`` or ``exp``.
-    :param emit_expires_in: Whether ``/auth/token`` also tells ``expiresIn`` in seconds.
-    :param rotate_refresh: Whether a refresh hands out a new refresh token and ends the old one.
-    :param key_deletion_kills_access: Whether access tokens die with their client keys.
-    :param expired_status: Answer to an expired token.
-    :param expiry_body: ``plain`` text ``jwt expired``, a ``json`` string of it, or a ``problem`` object.
-    :param error_shape: ``problem`` = ``{status, title, code, detail}``; ``code`` = ``{code, message}``.
+    :param opaque_tokens: Whether tokens are random text instead of JWTs.
+    :param omitted_claims: JWT claims to omit, such as ``iat`` or ``exp``.
+    :param emit_expires_in: Whether ``/auth/token`` also returns ``expiresIn`` in seconds.
+    :param rotate_refresh: Whether a refresh issues a new refresh token and revokes the old one.
+    :param key_deletion_kills_access: Whether deleting client keys also revokes their access tokens.
+    :param expired_status: Status for an expired token.
+    :param expiry_body: Body for an expired token: ``jwt expired`` as ``plain`` text or as a ``json`` string, or a
+        ``problem`` object.
+    :param error_shape: Errors as ``problem``, ``{status, title, code, detail}``, or ``code``, ``{code, message}``.
     :param login_needs_verification: Whether an account must be verified before it can log in.
     :param verify_status: Success status of account verification.
     :param password_status: Success status of a password change.
     :param create_status: Success status of creating a node or a cluster.
-    :param repeated_delete_status: Answer to the delete of what is stopped already.
-    :param provision_seconds: How long a new node stays in ``provisioning_state``.
-    :param provisioning_state: Name of that state (an invention: Bloq documents none).
-    :param update_seconds: How long a cluster's service update runs; None until finished by hand.
+    :param repeated_delete_status: Status for deleting a node or cluster that is already stopped.
+    :param provision_seconds: Seconds that a new node stays in ``provisioning_state``.
+    :param provisioning_state: Name of that state (invented: Bloq documents none).
+    :param update_seconds: Duration of a cluster's service update; None until ``finish_updates``.
     :param node_quota: Nodes that a user may run at once; None for no limit.
     :param cluster_quota: The same for clusters.
-    :param legacy_create: Whether the body ``{image, large, jwt}`` of 2019 creates a node, too.
-    :param services_need_token: Whether the lists of services ask for a token.
-    :param logs_shape: ``lines`` answers logs as a list of lines, ``text`` as ``{"data": "<text>"}``;
-        ``by-client`` gives the text to the official client, which can read nothing else, and lines to all
-        others.
-    :param node_address: ``own-ip`` gives each node a loopback address of its own and the chain's
-        standard port; ``port-in-ip`` writes ``127.0.0.1:<free port>`` into ``ip`` and ``domain``,
-        for systems that know no loopback address but 127.0.0.1.
+    :param legacy_create: Whether the create body of 2019, ``{image, large, jwt}``, is also accepted.
+    :param services_need_token: Whether the lists of services require a token.
+    :param logs_shape: Logs as a list of ``lines``, or as ``text``, ``{"data": "<text>"}``; ``by-client`` sends the
+        text to the official client, which reads only that, and lines to all others.
+    :param node_address: With ``own-ip`` each node has a separate loopback address and the standard port of the
+        chain; with ``port-in-ip`` the fields ``ip`` and ``domain`` are ``127.0.0.1:<free port>``, for systems
+        whose only loopback address is 127.0.0.1.
     :param sidecar: Whether nodes also serve ``/status`` and ``/logs`` on port 8080.
-    :param upstreams: Chain name to a maker of what runs behind a node of that chain. A node of any other chain
-        exists, but its RPC answers 503; clusters of avalanche and algorand still tell their version. None puts
-        anvil behind eth, etc and polygon, and behind btc and bch what runs behind Connect: mainnet nodes share
-        its chain, those of a testnet have one of their own, started when they are first called. For a Bitcoin
-        node of its own behind each there is ``{"eth": Anvil, "btc": Bitcoind}``.
-    :param connect_upstreams: Chain name to a maker of what runs behind Connect, started when it is first
-        asked for; a chain without one answers 503. None puts a Bitcoin node of its own behind btc and bch,
-        and anvil behind eth, etc, kotti and ropsten.
-    :param connect_unknown_key_status: Answer of Connect's JSON-RPC to a path key that does not open it.
-    :param connect_refusal: How Connect tells that the node refuses a transaction: in plain ``text`` as Insight does,
-        by a ``json`` string of it, or by a ``problem`` object.
-    :param connect_stream_refusal: How the stream refuses a token: by an error ``packet`` on a connection that
-        is then closed, or by the HTTP ``status`` that the REST API would answer.
-    :param connect_address_event: What the stream's event of an address carries: the ``txid``, or an ``object``
-        with address and txid.
-    :param connect_idle_seconds: How long a connection of the stream may stay subscribed to nothing.
-    :param connect_ping_seconds: How often clients of the stream are to ping.
-    :param connect_ping_timeout_seconds: By how much a ping may be late before the connection is closed.
-    :raises LocalBloqConfigurationError: Options are wrong; names each.
+    :param upstreams: By chain, a factory for the chain behind a node. The RPC of nodes of other chains answers
+        503; clusters of avalanche and algorand still report their version. With None, nodes of eth, etc and
+        polygon run on anvil, and nodes of btc and bch on the chain of Connect (mainnet) or on a separate one
+        that starts at their first call (testnet). ``{"eth": Anvil, "btc": Bitcoind}`` gives each Bitcoin node a
+        separate chain.
+    :param connect_upstreams: By chain, a factory for the chain behind Connect, started at its first use; other
+        chains answer 503. With None, btc and bch each have a Bitcoin node, and eth, etc, kotti and ropsten
+        have anvil.
+    :param connect_unknown_key_status: Status of Connect's JSON-RPC for a path key that is not valid for it.
+    :param connect_refusal: How Connect reports that the node rejects a transaction: as plain ``text`` like
+        Insight, as a ``json`` string, or as a ``problem`` object.
+    :param connect_stream_refusal: How the stream rejects a token: with an error ``packet`` on a connection that
+        is then closed, or with the HTTP ``status`` of the REST API.
+    :param connect_address_event: Content of the stream's event for an address: the ``txid``, or an ``object`` with
+        address and txid.
+    :param connect_idle_seconds: Seconds that a connection of the stream may stay without a subscription.
+    :param connect_ping_seconds: Seconds between the pings of a client of the stream.
+    :param connect_ping_timeout_seconds: Seconds that a ping may be late before the connection is closed.
+    :raises LocalBloqConfigurationError: Options are invalid; names each.
     """
 
     host: str = "127.0.0.1"
@@ -186,7 +185,7 @@ def _problems(options: LocalBloqOptions) -> Iterator[str]:
     if options.provision_seconds < 0:
         yield "provision_seconds must not be negative"
     if options.provisioning_state in ("", "started", "stopped"):
-        yield "provisioning_state must be a name of its own, neither 'started' nor 'stopped'"
+        yield "provisioning_state must not be empty, 'started' or 'stopped'"
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""What happens to every request of a listener: faults, error shapes, the Date header, counts, events."""
+"""What every request of a listener passes through: faults, error answers, the Date header, counters, events."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _LARGEST_BODY = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The way of a request through one listener.
+    """Handles the requests of one listener.
 
-    :param service: ``accounts``, ``nodes``, ``rpc`` or ``connect``: what faults and counts call it.
-    :param listener: The name that credentials are noted under.
-    :param prefix: What stands before the service's own paths.
+    :param service: ``accounts``, ``nodes``, ``rpc`` or ``connect``, as in faults and counters.
+    :param listener: Name of the listener in the counters of credentials.
+    :param prefix: Prefix of the paths of the service.
     """
 
     backend: Backend
@@ -42,7 +42,7 @@ class Pipeline:
     prefix: str = ""
 
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer one request."""
+        """Answer a request."""
         backend = self.backend
         started_at = backend.clock.now()
         backend.counters.arrived(self.listener, request.headers.get("Authorization"))
@@ -67,9 +67,7 @@ class Pipeline:
         except web.HTTPException as refusal:
             return problem_response(_problem_of(refusal), self.backend.options)
         if not isinstance(answer, web.Response):
-            raise TypeError(
-                f"a handler answered with {type(answer).__name__}, which cannot be broken by a fault"
-            )
+            raise TypeError(f"a handler answered with {type(answer).__name__}, which a fault cannot change")
         return answer
 
     def _record(self, request: web.Request, answer: web.Response, path: str, started_at: float) -> None:
@@ -100,12 +98,12 @@ class Pipeline:
 def service_application(
     backend: Backend, service: str, routes: list[web.RouteDef], *, listener: str = "", prefix: str = ""
 ) -> web.Application:
-    """Make the application of one listener.
+    """Return the application of one listener.
 
     :param service: ``accounts``, ``nodes``, ``rpc`` or ``connect``.
-    :param routes: Its routes, with paths of its own.
-    :param listener: The name that credentials are noted under; the service's by default.
-    :param prefix: What stands before the paths when the application is mounted under another.
+    :param routes: Its routes, without the prefix.
+    :param listener: Name of the listener in the counters of credentials; that of the service by default.
+    :param prefix: Prefix of the paths if the application is mounted in another.
     """
     pipeline = Pipeline(backend, service, listener or service, prefix)
 
@@ -117,24 +115,21 @@ def service_application(
 
 
 def plain_application(backend: Backend, routes: list[web.RouteDef] | None = None) -> web.Application:
-    """Make an application that counts nothing and has no faults: what others are mounted under.
-
-    :param routes: Its routes.
-    """
+    """Return an application without counters and faults, in which others are mounted."""
 
     @web.middleware
-    async def told_as_usual(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def with_error_answers(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except web.HTTPException as refusal:
             return problem_response(_problem_of(refusal), backend.options)
 
-    return _application(backend, routes or [], told_as_usual)
+    return _application(backend, routes or [], with_error_answers)
 
 
 def _application(backend: Backend, routes: list[web.RouteDef], middleware: Middleware) -> web.Application:
     async def stamp(request: web.Request, answer: web.StreamResponse) -> None:
-        # Clients judge the age of a token by this header, so it must follow the service's clock.
+        # Clients derive the age of a token from this header, so it must follow the service's clock.
         answer.headers["Date"] = http_date(backend.clock.now())
         answer.headers["Server"] = "bloq-local"
 

@@ -1,4 +1,4 @@
-"""Brings nodes and clusters up and takes them down: address, certificate, gateway, chain."""
+"""Starts and stops nodes and clusters: address, certificate, gateway, chain."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ __all__ = [
 
 
 class Provisioner:
-    """Owns the gateways of all running nodes and clusters. Made and used on the event loop.
+    """Owns the gateways of all running nodes and clusters. Used on the event loop only.
 
     :param backend: The state of the service.
     :param authority: Signs the certificates of clusters.
-    :param shared_chains: Chains of Connect, by name, for the nodes that nothing else is chosen for.
+    :param shared_chains: Chains of Connect, by name, for nodes for which the options choose none.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Provisioner:
     ) -> None:
         self._backend = backend
         self._authority = authority
-        # How many calls a node answers at once is for the chain behind it to say.
+        # No limit: the chain decides how many calls it answers at once.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None)
         )
@@ -62,7 +62,7 @@ class Provisioner:
     async def create_node(
         self, owner_id: str, offer: ServiceOffer, auth_type: AuthType, image: str | None = None
     ) -> LocalNode:
-        """Make a node; returns when its chain has started, or at once if provisioning takes time.
+        """Create a node; returns when its chain has started, or at once if provisioning takes time.
 
         :raises ApiProblem: No address is free (503).
         """
@@ -79,13 +79,13 @@ class Provisioner:
             ready_at=now + self._backend.options.provision_seconds,
             image=image,
         )
-        await self._bring_up(node, place, self_signed(place.ip))
+        await self._start_deployment(node, place, self_signed(place.ip))
         return node
 
     async def create_cluster(
         self, owner_id: str, offer: ServiceOffer, auth_type: AuthType, capacity: int, alias: str | None
     ) -> LocalCluster:
-        """Make a cluster; returns when :meth:`create_node` would.
+        """Create a cluster; returns like :meth:`create_node`.
 
         :raises ApiProblem: No address is free (503).
         """
@@ -104,15 +104,15 @@ class Provisioner:
             alias=alias,
             capacity=capacity,
         )
-        await self._bring_up(cluster, place, self._authority.sign(place.ip))
+        await self._start_deployment(cluster, place, self._authority.sign(place.ip))
         return cluster
 
     async def stop(self, deployment: LocalNode | LocalCluster) -> None:
-        """Stop a node or cluster; its address is given up."""
+        """Stop a node or cluster and release its address."""
         now = self._backend.clock.now()
         deployment.stopped_at = deployment.updated_at = now
         deployment.log.append("stopped")
-        await self._take_down(deployment.id)
+        await self._stop_deployment(deployment.id)
 
     async def finish(self, deployment: LocalNode | LocalCluster) -> None:
         """End the provisioning of a node or cluster now, as soon as its chain runs."""
@@ -122,9 +122,9 @@ class Provisioner:
             await asyncio.shield(starting)
 
     def replace_certificate(self, deployment_id: str) -> str:
-        """Give a running node or cluster a new certificate and return its SHA-256 fingerprint.
+        """Replace the certificate of a running node or cluster, and return its SHA-256 fingerprint.
 
-        :raises LocalBloqNotFound: No such node or cluster runs.
+        :raises LocalBloqNotFound: There is no such running node or cluster.
         """
         gateway = self._gateways.get(deployment_id)
         if gateway is None:
@@ -134,17 +134,17 @@ class Provisioner:
         return gateway.certificate.fingerprint
 
     def fingerprint(self, deployment_id: str) -> str:
-        """Return the SHA-256 fingerprint of what a running node or cluster shows.
+        """Return the SHA-256 fingerprint of the certificate of a running node or cluster.
 
-        :raises LocalBloqNotFound: No such node or cluster runs.
+        :raises LocalBloqNotFound: There is no such running node or cluster.
         """
         if deployment_id not in self._gateways:
             raise LocalBloqNotFound(f"running node or cluster {deployment_id}")
         return self._gateways[deployment_id].certificate.fingerprint
 
     async def close(self) -> None:
-        """Take everything down."""
-        await asyncio.gather(*(self._take_down(name) for name in list(self._gateways)))
+        """Stop all nodes and clusters."""
+        await asyncio.gather(*(self._stop_deployment(name) for name in list(self._gateways)))
         await self._session.close()
 
     def _place(self, offer: ServiceOffer) -> BoundAddress:
@@ -158,19 +158,19 @@ class Provisioner:
         except NoFreeAddress as error:
             raise ApiProblem(503, "NoCapacity", str(error)) from error
 
-    def _behind(self, offer: ServiceOffer) -> NodeUpstream:
-        shared_chains = self._shared_chains.get(offer.chain)
-        if shared_chains is None:
+    def _upstream_for(self, offer: ServiceOffer) -> NodeUpstream:
+        shared = self._shared_chains.get(offer.chain)
+        if shared is None:
             return RunningUpstream(offer.chain, self._upstreams.get(offer.chain))
-        # Connect shows the main network; another one is another chain.
-        return SharedUpstream(shared_chains) if offer.network == "mainnet" else shared_chains.another()
+        # Connect serves the main network; a node of another network has another chain.
+        return SharedUpstream(shared) if offer.network == "mainnet" else shared.copy()
 
-    async def _bring_up(
+    async def _start_deployment(
         self, deployment: LocalNode | LocalCluster, place: BoundAddress, certificate: KeyedCertificate
     ) -> None:
-        upstream = self._behind(deployment.offer)
+        upstream = self._upstream_for(deployment.offer)
         gateway = Gateway(self._backend, deployment, place, certificate, upstream, self._session)
-        # Entered before the first await: two creates at once must not both pass the quota.
+        # Before the first await, so that two concurrent creates cannot both pass the quota.
         self._backend.fleet.add(deployment)
         self._gateways[deployment.id] = gateway
         deployment.log.append(f"created {deployment.offer.software} at {deployment.address}")
@@ -184,7 +184,7 @@ class Provisioner:
         deployment.chain_ready = True
         deployment.log.append("started")
 
-    async def _take_down(self, deployment_id: str) -> None:
+    async def _stop_deployment(self, deployment_id: str) -> None:
         starting = self._starting.pop(deployment_id, None)
         if starting is not None:
             await asyncio.shield(starting)

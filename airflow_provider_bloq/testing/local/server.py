@@ -1,4 +1,4 @@
-"""The service while it runs: its listeners, opened and closed on an event loop."""
+"""The local Bloq service: its listeners on an event loop, and the class that runs them in a thread."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _NODES_PREFIX = "/nodes/v1"
 
 @dataclass(frozen=True, slots=True)
 class ServiceUrls:
-    """Where the service is to be reached."""
+    """The URLs of a service."""
 
     accounts: str
     nodes: str
@@ -56,12 +56,11 @@ class ServiceUrls:
 
 
 class RunningService:
-    """All listeners of one service. Made, opened and closed on one event loop.
+    """All listeners of one service. Used on one event loop.
 
-    :param options: The switches.
-    :param bearer: The bearer of the admin API.
-    :param ca_bundle: Where the certificate of the local CA is to be written.
-    :raises LocalBloqError: A port is taken.
+    :param options: The options.
+    :param bearer: The bearer token of the admin API.
+    :param ca_bundle: File for the certificate of the local CA.
     """
 
     def __init__(self, options: LocalBloqOptions, bearer: str, ca_bundle: Path) -> None:
@@ -77,9 +76,9 @@ class RunningService:
         self._listeners: list[HttpListener] = []
 
     async def open(self) -> ServiceUrls:
-        """Begin to answer and return where.
+        """Start to serve and return the URLs.
 
-        :raises LocalBloqError: A port is taken.
+        :raises LocalBloqError: A port is in use.
         """
         options = self._options
         facts: dict[str, str] = {"ca_bundle": str(self._ca_bundle)}
@@ -103,13 +102,13 @@ class RunningService:
         return urls
 
     async def close(self) -> None:
-        """Let go of what faults hold up, stop answering and take all nodes down."""
+        """End stalled requests, stop serving and stop all nodes."""
         self._backend.faults.clear()
         await self._connect.sessions.close()
         for listener in self._listeners:
             await listener.close()
         await self._provisioner.close()
-        # Nodes may have had its chains.
+        # After the nodes, which may use its chains.
         await self._connect.close()
 
     async def _listen(self, name: str, port: int, application: web.Application) -> str:
@@ -127,7 +126,7 @@ class RunningService:
                 f"{name} cannot listen on {self._options.host} port {port}: {error.strerror}"
             ) from error
         if port and self._options.host == "127.0.0.1":
-            # Clients that are told "localhost" may try ::1 first, and not all go on to 127.0.0.1.
+            # For "localhost" clients may try ::1 first, and not all try 127.0.0.1 afterwards.
             with suppress(OSError):
                 sockets.append(bind("::1", port))
         return sockets
@@ -155,7 +154,7 @@ T = TypeVar("T")
 
 
 class LocalBloq:
-    """A local Bloq service: Accounts, Nodes, Connect, real chains behind them, and levers for tests.
+    """A local Bloq service: Accounts, Nodes and Connect with real chains, and methods to control them in tests.
 
     ::
 
@@ -164,9 +163,9 @@ class LocalBloq:
             keys = bloq.create_client_keys(account.id)
             requests.post(bloq.accounts_url + "/auth/token", json={...})
 
-    Every method may be called from any thread.
+    A context manager. All methods may be called from any thread.
 
-    :param options: The switches; None for the defaults.
+    :param options: The options; None for the defaults.
     """
 
     def __init__(self, options: LocalBloqOptions | None = None) -> None:
@@ -188,12 +187,12 @@ class LocalBloq:
         self.stop()
 
     def start(self) -> None:
-        """Start all listeners and return when they answer.
+        """Start all listeners and wait until they answer.
 
-        :raises LocalBloqError: It runs already, or a port is taken.
+        :raises LocalBloqError: It is already running, or a port is in use.
         """
         if self._loop is not None:
-            raise LocalBloqError("this service runs already")
+            raise LocalBloqError("this service is already running")
         with ExitStack() as stack:
             directory = stack.enter_context(TemporaryDirectory(prefix="bloq-local-"))
             ca_bundle = Path(directory, "ca.pem")
@@ -210,7 +209,7 @@ class LocalBloq:
             self._stack = stack.pop_all()
 
     def stop(self) -> None:
-        """Stop all listeners, nodes and chains. Does nothing if the service does not run."""
+        """Stop all listeners, nodes and chains. Does nothing if the service is not running."""
         self._stack.close()
         self._loop = self._service = self._urls = self._ca_bundle = None
 
@@ -226,7 +225,7 @@ class LocalBloq:
 
     @property
     def connect_url(self) -> str:
-        """Root URL of Connect; the Host header tells which chain is meant (``bch.localhost``), here Bitcoin."""
+        """Root URL of Connect for Bitcoin; the Host header chooses another chain (``bch.localhost``)."""
         return self._running(self._urls).connect
 
     @property
@@ -236,7 +235,7 @@ class LocalBloq:
 
     @property
     def gateway_url(self) -> str | None:
-        """Base URL of the port that serves both services under prefixes, if there is one."""
+        """Base URL of the port that serves Accounts and Nodes under prefixes; None if there is none."""
         return self._running(self._urls).gateway
 
     @property
@@ -245,60 +244,60 @@ class LocalBloq:
         return self._running(self._ca_bundle)
 
     def create_account(self, email: str, password: str, *, manager: bool = False) -> LocalAccount:
-        """Open a verified account.
+        """Create a verified account.
 
-        :param manager: Whether its account tokens carry ``manager`` in ``aud``.
-        :raises LocalBloqConfigurationError: There is one of that e-mail address already.
+        :param manager: Whether its account tokens have ``manager`` in ``aud``.
+        :raises LocalBloqConfigurationError: There is an account with that e-mail address.
         """
         return self._call(lambda control: control.create_account(email, password, manager))
 
     def create_client_keys(self, user: str) -> IssuedKeys:
-        """Make client keys for a user, given by id or e-mail address.
+        """Create client keys for a user, given by id or e-mail address.
 
         :raises LocalBloqNotFound: There is no such user.
         """
         return self._call(lambda control: control.create_client_keys(user))
 
     def delete_client_keys(self, client_id: str) -> None:
-        """Delete client keys; their refresh tokens die at once.
+        """Delete client keys and revoke their refresh tokens.
 
         :raises LocalBloqNotFound: There are no such keys.
         """
         self._call(lambda control: control.delete_client_keys(client_id))
 
     def revoke_refresh_tokens(self, client_id: str | None = None) -> int:
-        """End live refresh tokens, all or those of one client key; returns how many."""
+        """Revoke all live refresh tokens, or those of one client key; return how many there were."""
         return self._call(lambda control: control.revoke_refresh_tokens(client_id))
 
     def revoke_access_tokens(self, client_id: str | None = None) -> int:
-        """End live access tokens: those of one client key, or all, accounts' included; returns how many."""
+        """Revoke all live access and account tokens, or those of one client key; return how many there were."""
         return self._call(lambda control: control.revoke_access_tokens(client_id))
 
     def counters(self) -> CounterSnapshot:
-        """Return the counts as they stand."""
+        """Return the current counters."""
         return self._call(Control.counters)
 
     def reset_counters(self) -> None:
-        """Begin to count anew."""
+        """Set all counters to zero."""
         self._call(Control.reset_counters)
 
     def where_seen(self, token: str) -> frozenset[str]:
-        """Return the listeners (``accounts``, ``nodes``, ``connect``, ids of nodes, …) that a token arrived at."""
+        """Return the listeners (``accounts``, ``nodes``, ``connect``, ids of nodes, …) that received a token."""
         return self._call(lambda control: control.where_seen(token))
 
     def add_fault(self, fault: Fault) -> str:
-        """Put a fault in force and return its id."""
+        """Add a fault and return its id."""
         return self._call(lambda control: control.add_fault(fault))
 
     def clear_faults(self, fault_id: str | None = None) -> None:
-        """Take one fault, or all, out of force; what it holds up is let go.
+        """Clear one fault or all, and end the stalls and delays that they cause.
 
         :raises LocalBloqNotFound: There is no such fault.
         """
         self._call(lambda control: control.clear_faults(fault_id))
 
     def faults_struck(self) -> dict[str, int]:
-        """Return how often each fault has struck, by its id."""
+        """Return how often each fault has struck, by id."""
         return self._call(lambda control: {armed.id: armed.struck for armed in control.faults()})
 
     def now(self) -> float:
@@ -306,37 +305,37 @@ class LocalBloq:
         return self._call(lambda control: control.backend.clock.now())
 
     def advance_clock(self, seconds: float) -> float:
-        """Move the service's clock forward, or back, and return its new time."""
+        """Move the service's clock forward, or back if negative, and return its new time."""
         return self._call(lambda control: control.advance_clock(seconds))
 
     def finish_provisioning(self, deployment_id: str | None = None) -> int:
-        """End the provisioning of one, or all, nodes and clusters now; returns how many there were."""
+        """End the provisioning of one node or cluster, or of all; return how many there were."""
         return self._await(lambda control: control.finish_provisioning(deployment_id))
 
     def finish_updates(self, cluster_id: str | None = None) -> int:
-        """Complete the service update of one, or all, clusters now; returns how many there were."""
+        """Complete the service update of one cluster, or of all; return how many there were."""
         return self._call(lambda control: control.finish_updates(cluster_id))
 
     def replace_node_certificate(self, deployment_id: str) -> str:
-        """Give a running node or cluster a new certificate and return its SHA-256 fingerprint."""
+        """Replace the certificate of a running node or cluster, and return its SHA-256 fingerprint."""
         return self._call(lambda control: control.replace_node_certificate(deployment_id))
 
     def node_fingerprint(self, deployment_id: str) -> str:
-        """Return the SHA-256 fingerprint of the certificate that a running node or cluster shows."""
+        """Return the SHA-256 fingerprint of the certificate of a running node or cluster."""
         return self._call(lambda control: control.node_fingerprint(deployment_id))
 
     def service_id(self, chain: str = "eth", network: str = "mainnet", kind: OfferKind = "nodes") -> str:
-        """Return the id of a service to order."""
+        """Return the id of the first service for a chain that is not disabled."""
         return self._call(lambda control: control.service_id(chain, network, kind))
 
     def disable_service(self, service_id: str) -> None:
-        """Take a service off the market."""
+        """Disable a service; its nodes and clusters keep running."""
         self._call(lambda control: control.disable_service(service_id))
 
     def create_connect_key(self, chain: str = "eth") -> str:
-        """Make a path key for Connect's JSON-RPC of a chain.
+        """Create a path key for Connect's JSON-RPC of a chain.
 
-        :raises LocalBloqNotFound: Connect has no JSON-RPC of that chain.
+        :raises LocalBloqNotFound: Connect has no JSON-RPC for that chain.
         """
         return self._call(lambda control: control.create_connect_key(chain))
 
@@ -348,23 +347,23 @@ class LocalBloq:
         self._call(lambda control: control.delete_connect_key(key))
 
     def stream_connections(self) -> int:
-        """Return how many connections of Connect's stream are open."""
+        """Return the number of open connections of Connect's stream."""
         return self._call(Control.stream_connections)
 
     def drop_streams(self) -> int:
-        """Cut all connections of Connect's stream without a word; returns how many there were."""
+        """Cut all connections of Connect's stream without notice; return how many there were."""
         return self._call(Control.drop_streams)
 
     def hold_stream_events(self) -> None:
-        """Keep the events of Connect's stream back until :meth:`release_stream_events`."""
+        """Hold the events of Connect's stream until :meth:`release_stream_events`."""
         self._call(Control.hold_stream_events)
 
     def release_stream_events(self) -> None:
-        """Let go of the events that were kept back, to those who are subscribed now."""
+        """Send the events that were held to the current subscribers."""
         self._call(Control.release_stream_events)
 
     def outbox(self) -> list[Mail]:
-        """Return the verification mails that Bloq would have sent."""
+        """Return the verification mails."""
         return self._call(Control.outbox)
 
     def _call(self, act: Callable[[Control], T]) -> T:
@@ -377,7 +376,7 @@ class LocalBloq:
     @staticmethod
     def _running(part: T | None) -> T:
         if part is None:
-            raise LocalBloqError("this service does not run: use it as a context manager, or call start()")
+            raise LocalBloqError("this service is not running: use it as a context manager, or call start()")
         return part
 
 

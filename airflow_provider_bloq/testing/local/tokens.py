@@ -1,4 +1,7 @@
-"""Texts from outside, which may hold halves of characters: a header's stray bytes, or what JSON writes as an escape."""
+"""Tokens: how they are issued, found and revoked; and safe comparison of secrets.
+
+Texts of a request may contain surrogates, from stray bytes of a header or from escapes in JSON.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +31,17 @@ __all__ = [
 
 
 def as_bytes(text: str) -> bytes:
-    """Encode a text, whatever it holds."""
+    """Encode a text that may contain surrogates."""
     return text.encode(errors="surrogatepass")
 
 
 def is_whole(text: str) -> bool:
-    """Tell whether a text holds whole characters only, so that UTF-8 can write it."""
+    """Return whether a text is free of surrogates, so that it can be encoded as UTF-8."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def same_secret(one: str, other: str) -> bool:
-    """Compare two secrets in a time that does not tell where they differ."""
+    """Compare two secrets in constant time."""
     return hmac.compare_digest(as_bytes(one), as_bytes(other))
 
 
@@ -46,7 +49,7 @@ _ISSUER = "https://accounts.bloq.cloud"
 
 
 class TokenKind(StrEnum):
-    """What a token is for."""
+    """The purpose of a token."""
 
     ACCOUNT = "account"
     ACCESS = "clientAccess"
@@ -54,7 +57,7 @@ class TokenKind(StrEnum):
 
 
 class TokenState(StrEnum):
-    """What became of a token."""
+    """The state of a token."""
 
     LIVE = "live"
     EXPIRED = "expired"
@@ -70,7 +73,7 @@ _AUDIENCE = {
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token stands for. Times are seconds since the epoch."""
+    """The content of a token. Times are seconds since the epoch."""
 
     id: str
     kind: TokenKind
@@ -82,20 +85,19 @@ class Grant:
 
     @property
     def is_admin(self) -> bool:
-        """Tell whether the token opens the administrators' routes."""
+        """Whether the token is accepted by the routes for administrators."""
         return self.kind is TokenKind.ACCOUNT and "manager" in self.audience
 
 
 def digest(text: str) -> str:
-    """Return the SHA-256 of a text in hex: the only form in which a token is kept."""
+    """Return the SHA-256 of a text in hex, the only form in which a token is kept."""
     return hashlib.sha256(as_bytes(text)).hexdigest()
 
 
 class TokenStore:
-    """Signs tokens with a key made at each start and knows all that it issued.
+    """Issues tokens, signed with a key that is new at each start, and keeps their grants.
 
-    A token is looked up by its digest, so anything that was not issued here is a forgery, whatever
-    its signature says.
+    A token is looked up by its digest, so any token that was not issued here is forged, whatever its signature.
     """
 
     def __init__(self, options: LocalBloqOptions, clock: ServiceClock) -> None:
@@ -111,7 +113,7 @@ class TokenStore:
         return self._signing_key.public_key()
 
     def lifetime(self, kind: TokenKind) -> int:
-        """Return how long a new token of the kind lives, in seconds."""
+        """Return the lifetime of a new token in seconds."""
         match kind:
             case TokenKind.ACCOUNT:
                 return self._options.account_token_seconds
@@ -123,12 +125,10 @@ class TokenStore:
     def issue(
         self, kind: TokenKind, user_id: str, *, client_id: str | None = None, manager: bool = False
     ) -> str:
-        """Make a token.
+        """Issue a token.
 
-        :param kind: What it is for.
-        :param user_id: Whose it is.
-        :param client_id: The client key that it was minted from.
-        :param manager: Whether it opens the administrators' routes.
+        :param client_id: The client key for which it is issued.
+        :param manager: Whether the routes for administrators accept it.
         """
         now = int(self._clock.now())
         grant = Grant(
@@ -145,24 +145,21 @@ class TokenStore:
         return token
 
     def find(self, token: str) -> Grant | None:
-        """Return what the token stands for; None if it was not issued here."""
+        """Return the grant of a token; None if it was not issued here."""
         return self._grants.get(digest(token))
 
     def state(self, grant: Grant) -> TokenState:
-        """Tell whether the grant still holds."""
+        """Return the state of a grant."""
         if grant.id in self._revoked:
             return TokenState.REVOKED
         return TokenState.LIVE if self._clock.now() < grant.expires_at else TokenState.EXPIRED
 
     def revoke(self, grant: Grant) -> None:
-        """End one grant at once."""
+        """Revoke a grant."""
         self._revoked.add(grant.id)
 
     def revoke_all(self, *kinds: TokenKind, client_id: str | None = None) -> int:
-        """End all live grants of the kinds and return how many there were.
-
-        :param client_id: Only those minted from this client key.
-        """
+        """Revoke all live grants of some kinds, or only those of one client key; return how many there were."""
         doomed = [
             grant
             for grant in self._grants.values()

@@ -1,4 +1,4 @@
-"""What runs behind nodes and behind Connect, and how it is started and stopped without holding up the loop."""
+"""The chains behind nodes and Connect, started and stopped without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _log = logging.getLogger(__name__)
 
 
 def default_upstreams() -> Mapping[str, Callable[[], Upstream]]:
-    """Return anvil for the chains that it can stand for."""
+    """Return anvil for the chains that it can simulate."""
     return dict.fromkeys(("eth", "etc", "polygon"), _anvil)
 
 
 def default_connect_upstreams() -> Mapping[str, Callable[[], Upstream]]:
-    """Return a Bitcoin node of its own for either UTXO chain, and anvil for the chains that it can stand for."""
+    """Return a Bitcoin node for each UTXO chain, and anvil for the chains that it can simulate."""
     anvil = default_upstreams()
     return {**anvil, "kotti": anvil["etc"], "ropsten": anvil["eth"], "btc": _bitcoind, "bch": _bitcoind}
 
@@ -47,30 +47,30 @@ def _bitcoind() -> Upstream:
 
 
 class NodeUpstream(Protocol):
-    """What stands behind a node."""
+    """The chain behind a node."""
 
     @property
     def exists(self) -> bool:
-        """Tell whether there is a chain, running or not."""
+        """Whether there is a chain, running or not."""
 
     async def start(self) -> None:
-        """Do what is to be done before the node counts as started."""
+        """Start what must run before the node counts as started."""
 
     async def url(self) -> str:
-        """Return the chain's address.
+        """Return the URL of the chain.
 
         :raises ApiProblem: There is no chain (503).
         """
 
     async def stop(self) -> None:
-        """Do what is to be done when the node is gone."""
+        """Stop what only this node uses."""
 
 
 class RunningUpstream:
-    """The chain behind one node: none, starting, running or failed.
+    """A chain that starts with its node.
 
-    :param chain: The chain's name.
-    :param make: Makes what is to run; None if nothing can.
+    :param chain: Name of the chain.
+    :param make: Creates the server; None if there is none.
     """
 
     def __init__(self, chain: str, make: Callable[[], Upstream] | None) -> None:
@@ -83,33 +83,27 @@ class RunningUpstream:
 
     @property
     def exists(self) -> bool:
-        """Tell whether there is something to start."""
         return self._make is not None
 
     async def start(self) -> None:
-        """Start it, if there is anything to start. A failure is told by :meth:`url`, not raised."""
+        """Start the chain if there is one. :meth:`url` reports a failure."""
         if self._make is None:
             return
         try:
-            # Making it may fetch a program, so it does not belong on the loop either.
+            # In a thread as well, because this may download a program.
             self._upstream = await asyncio.to_thread(self._make)
             await asyncio.to_thread(self._upstream.start)
             self._url = self._upstream.url
-        except Exception as error:  # whatever a plugged-in chain raises, the service goes on
-            _log.exception("what should run behind a node did not start")
+        except Exception as error:  # a chain of the options may raise anything
+            _log.exception("the chain behind a node did not start")
             self._absence = f"The chain behind this node did not start: {error}"
 
     async def url(self) -> str:
-        """Return its address.
-
-        :raises ApiProblem: It does not run (503).
-        """
         if self._url is None:
             raise ApiProblem(503, "NoChain", self._absence)
         return self._url
 
     async def stop(self) -> None:
-        """Stop it, if it was started."""
         self._url = None
         self._absence = "The node is stopped"
         upstream, self._upstream = self._upstream, None
@@ -118,10 +112,10 @@ class RunningUpstream:
 
 
 class LazyUpstream:
-    """Starts a chain once, when its address is first wanted.
+    """A chain that starts when its URL is first requested.
 
-    :param chain: The chain's name.
-    :param make: Makes what is to run; None if nothing can.
+    :param chain: Name of the chain.
+    :param make: Creates the server; None if there is none.
     """
 
     def __init__(self, chain: str, make: Callable[[], Upstream] | None) -> None:
@@ -132,58 +126,50 @@ class LazyUpstream:
 
     @property
     def exists(self) -> bool:
-        """Tell whether there is something to start."""
         return self._make is not None
 
     async def start(self) -> None:
-        """Wait until it is wanted."""
+        """Do nothing."""
 
     async def url(self) -> str:
-        """Return its address; the first time this takes as long as the chain takes to start.
-
-        :raises ApiProblem: Nothing runs here (503).
-        """
         if self._make is None:
             raise ApiProblem(
                 503, "NoChain", f"No {self._chain} chain runs here: connect_upstreams names none for it"
             )
         if self._starting is None:
             self._starting = asyncio.create_task(self._upstream.start())
-        # Others wait for the same start, so that one who gives up does not end it.
+        # Other requests wait for the same start, so cancelling one must not end it.
         await asyncio.shield(self._starting)
         return await self._upstream.url()
 
     async def stop(self) -> None:
-        """Stop it, if it was started."""
         if self._starting is not None:
             await self._starting
         await self._upstream.stop()
 
-    def another(self) -> LazyUpstream:
-        """Make one of the same kind, with a chain of its own."""
+    def copy(self) -> LazyUpstream:
+        """Return an upstream of the same kind with a separate chain."""
         return LazyUpstream(self._chain, self._make)
 
 
 class SharedUpstream:
-    """The chain of somebody else, who stops it.
+    """A chain that others use as well.
 
-    :param lender: Starts it when it is first wanted.
+    :param owner: Starts and stops the chain.
     """
 
-    def __init__(self, lender: LazyUpstream) -> None:
-        self._lender = lender
+    def __init__(self, owner: LazyUpstream) -> None:
+        self._owner = owner
 
     @property
     def exists(self) -> bool:
-        """Tell whether its owner has something to start."""
-        return self._lender.exists
+        return self._owner.exists
 
     async def start(self) -> None:
-        """Wait until it is wanted."""
+        """Do nothing."""
 
     async def url(self) -> str:
-        """Return its address, as :meth:`LazyUpstream.url`."""
-        return await self._lender.url()
+        return await self._owner.url()
 
     async def stop(self) -> None:
-        """Leave it to its owner."""
+        """Do nothing: the owner stops it."""

@@ -1,4 +1,4 @@
-"""Account users, their client keys, their mail and their events."""
+"""Users with their client keys, verification mails and events."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = [
 ]
 
 
-#: What a billing address consists of.
+#: The fields of a billing address.
 BILLING_FIELDS = ("address", "zipCode", "state", "country")
 _EVENTS_KEPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class ClientKey:
-    """A pair that access tokens are minted from."""
+    """Client keys."""
 
     client_id: str
     client_secret: str = field(repr=False)
@@ -37,7 +37,7 @@ class ClientKey:
 
 @dataclass(frozen=True, slots=True)
 class AccountEvent:
-    """One authenticated call, as the list of daily events shows it."""
+    """An authenticated call in the list of daily events."""
 
     id: str
     service: str
@@ -51,7 +51,7 @@ class AccountEvent:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What Bloq would have sent by e-mail: the token that verifies an account."""
+    """A verification mail, with the token that verifies an account."""
 
     to: str
     user_id: str
@@ -60,7 +60,7 @@ class Mail:
 
 @dataclass(slots=True)
 class User:
-    """A person's account."""
+    """An account."""
 
     id: str
     email: str
@@ -75,12 +75,12 @@ class User:
     events: deque[AccountEvent] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT), repr=False)
 
     def has_password(self, password: str) -> bool:
-        """Tell whether this is the user's password."""
+        """Return whether this is the user's password."""
         return same_secret(self.password, password)
 
 
 class UserDirectory:
-    """All users and client keys. Touched on the event loop only."""
+    """All users and client keys. Used on the event loop only."""
 
     def __init__(self) -> None:
         self._users: dict[str, User] = {}
@@ -98,7 +98,7 @@ class UserDirectory:
         manager: bool = False,
         verified: bool = False,
     ) -> User:
-        """Create an account and, unless it is verified already, post its verification mail."""
+        """Create an account and, unless it is verified, put its verification mail into the outbox."""
         user = User(
             id=f"user-{uuid.uuid4()}",
             email=email,
@@ -135,7 +135,7 @@ class UserDirectory:
         return user
 
     def add_key(self, user: User, now: float) -> ClientKey:
-        """Make a new pair of client keys for the user."""
+        """Create client keys for the user."""
         key = ClientKey(
             client_id=secrets.token_hex(20),
             client_secret=secrets.token_hex(40),
@@ -150,7 +150,7 @@ class UserDirectory:
         return self._keys.get(client_id)
 
     def keys_of(self, user_id: str) -> list[ClientKey]:
-        """Return the user's client keys, the oldest first."""
+        """Return the user's client keys, oldest first."""
         return [key for key in self._keys.values() if key.user_id == user_id]
 
     def remove_key(self, client_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The JSON objects of the two services, field for field as documents and clients have them."""
+"""The JSON objects of Accounts and Nodes, as in Bloq's documentation and clients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _INSTANCE_TYPE = "t2.large"
 
 
 def user_view(user: User) -> dict[str, Any]:
-    """Write an account as ``GET /users/me`` does."""
+    """Return an account as in ``GET /users/me``."""
     return {
         "id": user.id,
         "email": user.email,
@@ -44,12 +44,12 @@ def user_view(user: User) -> dict[str, Any]:
 
 
 def key_view(key: ClientKey) -> dict[str, Any]:
-    """Write a client key as lists do: without its secret."""
+    """Return a client key as in lists, without its secret."""
     return {"id": key.client_id, "createdAt": iso(key.created_at)}
 
 
 def event_view(event: AccountEvent, user_id: str) -> dict[str, Any]:
-    """Write one of the daily events."""
+    """Return one of the daily events."""
     return {
         "id": event.id,
         "user": user_id,
@@ -67,7 +67,7 @@ def event_view(event: AccountEvent, user_id: str) -> dict[str, Any]:
 
 
 def chain_views(offers: Iterable[ServiceOffer]) -> list[dict[str, Any]]:
-    """Write the chains that offers cover, each once."""
+    """Return the chains of some offers, each once."""
     distinct = dict.fromkeys((offer.chain, offer.network, offer.software) for offer in offers)
     return [
         {"chain": chain, "network": network, "software": software} for chain, network, software in distinct
@@ -75,7 +75,7 @@ def chain_views(offers: Iterable[ServiceOffer]) -> list[dict[str, Any]]:
 
 
 def offer_view(offer: ServiceOffer) -> dict[str, Any]:
-    """Write a service that can be ordered."""
+    """Return a service that can be ordered."""
     view: dict[str, Any] = {
         "id": offer.id,
         "chain": offer.chain,
@@ -89,7 +89,7 @@ def offer_view(offer: ServiceOffer) -> dict[str, Any]:
 
 
 def node_view(node: LocalNode, now: float, provisioning_state: str) -> dict[str, Any]:
-    """Write a node; one that was made by the create body of 2019 shows the fields of that time, too."""
+    """Return a node; one created with the create body of 2019 also has the fields of that time."""
     view = {
         **_common_view(node, now, provisioning_state),
         "ip": node.address,
@@ -112,9 +112,9 @@ def node_view(node: LocalNode, now: float, provisioning_state: str) -> dict[str,
 def cluster_view(
     cluster: LocalCluster, now: float, provisioning_state: str, owner: User | None = None
 ) -> dict[str, Any]:
-    """Write a cluster.
+    """Return a cluster.
 
-    :param owner: Writes ``user`` as an object with the e-mail address, as administrators see it.
+    :param owner: The user for the object with e-mail address that administrators see; None for the id alone.
     """
     view = _common_view(cluster, now, provisioning_state)
     view |= {
@@ -151,7 +151,7 @@ def _common_view(deployment: LocalDeployment, now: float, provisioning_state: st
 
 
 def _instance_view(node: LocalNode) -> dict[str, Any]:
-    # Made up from the node's and the offer's own ids: no machine at Amazon stands behind it.
+    # Invented from the ids of node and offer: there is no machine at Amazon.
     return {
         "vendor": "aws",
         "id": f"i-{node.id[-12:]}",
@@ -170,19 +170,19 @@ def _auth_view(auth: RpcAuth) -> dict[str, Any]:
     return {"type": auth.type}
 
 
-# How many lines are shown unless the request says otherwise: what the official client asks for.
+# Number of lines if the request has none, as the official client requests.
 _DEFAULT_LINES = "100"
-# The official client has no name of its own: it comes as the library that it sends with.
+# The official client sends the User-Agent of its HTTP library.
 _OFFICIAL_CLIENT = "node-fetch/"
 
 
 def log_response(log: Iterable[str], request: web.Request, options: LocalBloqOptions) -> web.Response:
-    """Write the last ``lines`` lines of a log, as the query of the request says.
+    """Return the answer with the last lines of a log, as many as ``lines`` in the query.
 
-    The documents do not tell the shape. The official client reads ``{"data": "<text>"}`` and fails on
-    anything else; a node's own ``/logs`` gives a list of lines.
+    Bloq does not document the format. The official client reads only ``{"data": "<text>"}``; the ``/logs`` of a
+    node is a list of lines.
 
-    :raises ApiProblem: ``lines`` is no positive whole number (400).
+    :raises ApiProblem: ``lines`` is not a positive whole number (400).
     """
     wanted = positive_integer(request.query.get("lines", _DEFAULT_LINES), "lines")
     lines = list(log)[-wanted:]

@@ -1,4 +1,4 @@
-"""The keys that open Connect's JSON-RPC: a part of the path, and the whole credential."""
+"""Who may use Connect, and which chain a request is for: tokens, path keys and the Host header."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-#: Bloq's keys are three words; these stand in three columns, so that few are enough.
+#: Bloq's path keys are three words; here one of each line.
 _COLUMNS = (
     "amber brisk coral dusty early fancy grand hasty ivory jolly keen lunar mellow noble olive proud",
     "acorn badge cedar delta ember field grove haven inlet jewel knoll lantern maple north orbit pine",
@@ -33,13 +33,13 @@ _COLUMNS = (
 
 
 class PathKeyStore:
-    """All keys, by their digests. Touched on the event loop only."""
+    """All path keys by digest. Used on the event loop only."""
 
     def __init__(self) -> None:
         self._chains: dict[str, str] = {}
 
     def create(self, chain: str) -> str:
-        """Make a key for a chain and return it; it cannot be read again."""
+        """Create a path key for a chain and return it; it cannot be read again."""
         key = _three_words()
         while self.chain(key) is not None:
             key = _three_words()
@@ -55,7 +55,7 @@ class PathKeyStore:
             raise LocalBloqNotFound("such path key")
 
     def chain(self, key: str) -> str | None:
-        """Return the chain that a key opens; None if there is no such key."""
+        """Return the chain of a path key; None if there is no such key."""
         return self._chains.get(digest(key))
 
 
@@ -68,9 +68,9 @@ _PORT = re.compile(r":\d*$")
 
 
 def named_chain(host: str | None) -> str | None:
-    """Return what a Host header names as the chain: its first label, as in ``btc.connect.bloq.cloud``.
+    """Return the chain that a Host header names in its first label, as in ``btc.connect.bloq.cloud``.
 
-    None for this machine itself, by name or by address, which is where all chains are at one port.
+    None for the name or address of this machine, where all chains have one port.
     """
     name = _PORT.sub("", host or "").strip("[]").rstrip(".").lower()
     if name in ("", "localhost") or _is_loopback(name):
@@ -80,27 +80,27 @@ def named_chain(host: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class ChainAccess:
-    """Lets requests in and leads each to its chain."""
+    """Checks tokens and finds the chain of a request."""
 
     backend: Backend
     chains: Mapping[str, UtxoChain]
 
     def chain(self, request: web.Request) -> UtxoChain:
-        """Return the chain that the Host header names; Bitcoin where it names none.
+        """Return the chain that the Host header names; Bitcoin if it names none.
 
-        :raises ApiProblem: It names one that the REST API and the stream are not of (404).
+        :raises ApiProblem: REST API and stream do not have that chain (404).
         """
         name = named_chain(request.headers.get("Host")) or _DEFAULT_CHAIN
         chain = self.chains.get(name)
         if chain is None:
             known = " and ".join(self.chains)
-            raise ApiProblem(404, "UnknownChain", f"Connect has this of {known}, but not of {name[:100]}")
+            raise ApiProblem(404, "UnknownChain", f"Connect has {known} here, but not {name[:100]}")
         return chain
 
-    async def enter(self, request: web.Request) -> ChainView:
-        """Check the token and return the chain as it stands.
+    async def authorize(self, request: web.Request) -> ChainView:
+        """Check the token and return the current state of the chain.
 
-        :raises ApiProblem: The token does not do (401, 403), or there is no chain (404, 502, 503).
+        :raises ApiProblem: The token is not accepted (401, 403), or there is no chain (404, 502, 503).
         """
         require_grant(self.backend, request, ANY_ACCESS)
         return await self.chain(request).now()

@@ -1,4 +1,4 @@
-"""JSON-RPC to the Bitcoin node behind Connect; its amounts are read exactly."""
+"""The Bitcoin node behind Connect: its JSON-RPC, and the index that follows its chain."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -23,7 +24,7 @@ from airflow_provider_bloq.testing.local.upstreams import LazyUpstream
 
 __all__ = [
     "Call",
-    "ChainChanges",
+    "ChainItem",
     "ChainView",
     "IndexUpdater",
     "NodeRpcClient",
@@ -32,15 +33,15 @@ __all__ = [
 ]
 
 
-#: The name of a method and its parameters.
+#: Name and parameters of a method.
 Call = tuple[str, list[Any]]
 
-#: Calls in one request. More of them do not make it faster, and their answers have to fit into memory.
+#: Calls in one request. More are not faster, and the answers must fit into memory.
 _BATCH = 50
 
 
 class NodeRpcError(Exception):
-    """The node answers a call with an error.
+    """The node answered a call with an error.
 
     :param code: The node's code, such as -26.
     :param message: The node's reason.
@@ -53,10 +54,10 @@ class NodeRpcError(Exception):
 
 
 class NodeRpcClient:
-    """Calls one node.
+    """JSON-RPC client for a node. Amounts are read as decimals.
 
-    :param url: Its address, with user and password.
-    :param session: Sends the calls.
+    :param url: URL with user and password.
+    :param session: Sends the requests.
     """
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
@@ -75,52 +76,49 @@ class NodeRpcClient:
         return answer
 
     async def batch(self, calls: Sequence[Call]) -> list[Any]:
-        """Call many methods; in place of a result that is not to be had stands a :class:`NodeRpcError`.
+        """Call many methods and return their results, with a :class:`NodeRpcError` for each that failed.
 
         :raises ApiProblem: The node does not answer (502).
         """
         answers: list[Any] = []
         for start in range(0, len(calls), _BATCH):
-            answers += await self._sent(calls[start : start + _BATCH])
+            answers += await self._send(calls[start : start + _BATCH])
         return answers
 
-    async def _sent(self, calls: Sequence[Call]) -> list[Any]:
+    async def _send(self, calls: Sequence[Call]) -> list[Any]:
         body = [{"id": number, "method": call[0], "params": call[1]} for number, call in enumerate(calls)]
         try:
             async with self._session.post(self._url, json=body) as answer:
-                told = json.loads(await answer.text(), parse_float=Decimal)
+                parsed = json.loads(await answer.text(), parse_float=Decimal)
         except (aiohttp.ClientError, ValueError) as error:
             raise ApiProblem(502, "ChainFailed", "The node behind Connect does not answer") from error
-        return list(_results(told, len(calls)))
+        return list(_results(parsed, len(calls)))
 
 
-def _results(told: Any, expected: int) -> Iterator[Any]:
-    by_number = {one["id"]: one for one in told} if isinstance(told, list) else {}
+def _results(parsed: Any, expected: int) -> Iterator[Any]:
+    by_number = {one["id"]: one for one in parsed} if isinstance(parsed, list) else {}
     for number in range(expected):
         one = by_number.get(number)
         if one is None:
-            raise ApiProblem(502, "ChainFailed", "The node behind Connect leaves a call unanswered")
+            raise ApiProblem(502, "ChainFailed", "The node behind Connect did not answer a call")
         error = one.get("error")
         yield one["result"] if error is None else NodeRpcError(error["code"], error["message"])
 
 
-#: Hashes to compare at once while the last common block is sought.
+#: Hashes to compare at once in the search for the last common block.
 _LOOK_BACK = 20
 
-#: What waits in the mempool by its id: the node's object, and since when it waits.
+#: Transactions of the mempool by id: the node's object and its time.
 _Arrived = dict[str, tuple[Any, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class ChainChanges:
-    """Something that had not been seen before: a transaction, or a block on the best chain."""
-
-    subject: IndexedTransaction | IndexedBlock
+#: A transaction, or a block of the best chain.
+ChainItem = IndexedTransaction | IndexedBlock
 
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """What the best chain has in place of the index's blocks above a height."""
+    """The blocks of the best chain that replace those of the index above a height."""
 
     above: int
     blocks: Sequence[tuple[IndexedBlock, tuple[IndexedTransaction, ...]]]
@@ -131,34 +129,34 @@ class _Branch:
 
 
 class IndexUpdater:
-    """Follows one node.
+    """Keeps an index up to date with a node.
 
     :param rpc: The node.
-    :param tell: Called with each news, in order; not for what was there at the first look.
+    :param report: Called with each new transaction and block in order, after the first update.
     """
 
-    def __init__(self, rpc: NodeRpcClient, tell: Callable[[ChainChanges], None]) -> None:
+    def __init__(self, rpc: NodeRpcClient, report: Callable[[ChainItem], None]) -> None:
         self.index = AddressIndex()
         self._rpc = rpc
-        self._tell = tell
-        self._turn = asyncio.Lock()
-        self._seen: set[str] = set()
+        self._report = report
+        self._lock = asyncio.Lock()
+        self._reported: set[str] = set()
         self._started = False
 
     async def catch_up(self) -> None:
-        """Bring the index to where the node stands now.
+        """Update the index to the current state of the node.
 
         :raises ApiProblem: The node does not answer.
         """
-        async with self._turn:
-            while not await self._one_look():
+        async with self._lock:
+            while not await self._update():
                 pass
             self._started = True
 
-    async def _one_look(self) -> bool:
-        """Read blocks and mempool and take them over if both are of the same moment.
+    async def _update(self) -> bool:
+        """Read blocks and mempool, and put them into the index if they belong together; return whether they did.
 
-        Nobody may see the index between two states, so everything is read before anything is changed.
+        Everything is read before the index is changed, so that it is never seen between two states.
         """
         best: str = await self._rpc.call("getbestblockhash")
         branch = await self._read_branch(best)
@@ -168,21 +166,23 @@ class IndexUpdater:
         arrived = await self._read_arrived([txid for txid in waiting if txid not in self.index.waiting])
         if await self._rpc.call("getbestblockhash") != best:
             return False
-        self._take_over_blocks(branch)
-        return self._take_over_waiting(frozenset(waiting), arrived)
+        self._replace_blocks(branch)
+        return self._replace_mempool(frozenset(waiting), arrived)
 
     async def _read_branch(self, best: str) -> _Branch | None:
-        """Read what the index lacks of the chain up to ``best``; None if that is the best no longer."""
+        """Read the missing blocks up to ``best``; None if that is no longer the best block."""
         index = self.index
         if index.blocks and index.blocks[-1].hash == best:
             return _Branch(index.height, ())
         top: int = await self._rpc.call("getblockcount")
         above = await self._last_common()
         hashes = await self._rpc.batch([("getblockhash", [height]) for height in range(above + 1, top + 1)])
-        told = await self._rpc.batch([("getblock", [known, 3]) for known in hashes if isinstance(known, str)])
-        if any(isinstance(one, NodeRpcError) for one in told):
+        blocks = await self._rpc.batch(
+            [("getblock", [known, 3]) for known in hashes if isinstance(known, str)]
+        )
+        if any(isinstance(block, NodeRpcError) for block in blocks):
             return None
-        branch = _Branch(above, [read_block(one) for one in told])
+        branch = _Branch(above, [read_block(block) for block in blocks])
         reached = branch.tip or (index.blocks[above].hash if above >= 0 else None)
         return branch if reached == best and self._fits(branch) else None
 
@@ -213,14 +213,14 @@ class IndexUpdater:
         for txid in txids:
             calls += [("getrawtransaction", [txid, 1]), ("getmempoolentry", [txid])]
         answers = await self._rpc.batch(calls)
-        # One that was replaced or mined in the meantime is no longer there.
+        # One that was replaced or mined in the meantime is missing.
         return {
-            txid: (told, entry["time"])
-            for txid, told, entry in zip(txids, answers[::2], answers[1::2], strict=True)
-            if not isinstance(told, NodeRpcError) and not isinstance(entry, NodeRpcError)
+            txid: (data, entry["time"])
+            for txid, data, entry in zip(txids, answers[::2], answers[1::2], strict=True)
+            if not isinstance(data, NodeRpcError) and not isinstance(entry, NodeRpcError)
         }
 
-    def _take_over_blocks(self, branch: _Branch) -> None:
+    def _replace_blocks(self, branch: _Branch) -> None:
         while self.index.height > branch.above:
             self.index.disconnect()
         for block, transactions in branch.blocks:
@@ -229,48 +229,48 @@ class IndexUpdater:
                 self._announce(transaction.txid, transaction)
             self._announce(block.hash, block)
 
-    def _take_over_waiting(self, waiting: frozenset[str], arrived: _Arrived) -> bool:
+    def _replace_mempool(self, waiting: frozenset[str], arrived: _Arrived) -> bool:
         index = self.index
         for txid in [txid for txid in index.waiting if txid not in waiting]:
             index.leave(txid)
         while arrived:
-            # Those whose coins are known; then those that spend what these make, and so on.
-            ready = [txid for txid, (told, _) in arrived.items() if self._spends_known(told)]
+            # First those whose inputs are known, then those that spend their outputs, and so on.
+            ready = [txid for txid, (data, _) in arrived.items() if self._spends_known(data)]
             if not ready:
                 return False
             for txid in ready:
-                told, since = arrived.pop(txid)
-                transaction = read_transaction(told, index.output)
+                data, since = arrived.pop(txid)
+                transaction = read_transaction(data, index.output)
                 index.enter(transaction, since)
                 self._announce(txid, transaction)
         return True
 
-    def _spends_known(self, told: Any) -> bool:
-        return all(self.index.output((one["txid"], one["vout"])) is not None for one in told["vin"])
+    def _spends_known(self, data: Any) -> bool:
+        return all(self.index.output((one["txid"], one["vout"])) is not None for one in data["vin"])
 
-    def _announce(self, name: str, subject: IndexedTransaction | IndexedBlock) -> None:
-        if name in self._seen:
+    def _announce(self, name: str, item: ChainItem) -> None:
+        if name in self._reported:
             return
-        self._seen.add(name)
+        self._reported.add(name)
         if self._started:
-            self._tell(ChainChanges(subject))
+            self._report(item)
 
 
 @dataclass(frozen=True, slots=True)
 class ChainView:
-    """A chain as of one request: its node, and the index in step with it."""
+    """A chain at the time of a request: its node, and the index up to date with it."""
 
     rpc: NodeRpcClient
     index: AddressIndex
 
 
 class UtxoChain:
-    """A chain that answers REST requests and feeds the stream.
+    """A chain of the REST API and the stream.
 
     :param name: ``btc`` or ``bch``.
     :param upstream: Its node.
-    :param session: For the calls to the node.
-    :param tell: Called with each news and the name of the chain.
+    :param session: For requests to the node.
+    :param report: Called with the name of the chain and each new transaction and block.
     """
 
     def __init__(
@@ -278,34 +278,31 @@ class UtxoChain:
         name: str,
         upstream: LazyUpstream,
         session: aiohttp.ClientSession,
-        tell: Callable[[str, ChainChanges], None],
+        report: Callable[[str, ChainItem], None],
     ) -> None:
         self.name = name
         self._upstream = upstream
         self._session = session
-        self._tell = tell
+        self._report = partial(report, name)
         self._opening = asyncio.Lock()
         self._rpc: NodeRpcClient | None = None
-        self._follower: IndexUpdater | None = None
+        self._updater: IndexUpdater | None = None
 
     async def now(self) -> ChainView:
-        """Return the chain as its node has it at this moment.
+        """Return the current state of the chain.
 
         :raises ApiProblem: There is no node (503) or it does not answer (502).
         """
         async with self._opening:
-            if self._rpc is None or self._follower is None:
+            if self._rpc is None or self._updater is None:
                 self._rpc = NodeRpcClient(await self._upstream.url(), self._session)
-                self._follower = IndexUpdater(self._rpc, self._told)
+                self._updater = IndexUpdater(self._rpc, self._report)
         try:
-            await self._follower.catch_up()
+            await self._updater.catch_up()
         except NodeRpcError as refusal:
             raise ApiProblem(502, "ChainFailed", f"The node behind Connect refuses: {refusal}") from refusal
-        return ChainView(self._rpc, self._follower.index)
+        return ChainView(self._rpc, self._updater.index)
 
     async def close(self) -> None:
         """Stop the node."""
         await self._upstream.stop()
-
-    def _told(self, news: ChainChanges) -> None:
-        self._tell(self.name, news)

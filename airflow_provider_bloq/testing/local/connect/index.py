@@ -1,4 +1,4 @@
-"""A Bitcoin transaction as Connect needs it, read from what a node tells."""
+"""An index of a Bitcoin chain: transactions, blocks, and the totals and history of addresses."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ __all__ = [
 
 
 _SATOSHI = 100_000_000
-#: Sequence numbers below this one signal that the transaction may be replaced (BIP 125).
+#: Lower sequence numbers signal that the transaction may be replaced (BIP 125).
 _FINAL = 0xFFFFFFFE
 
-#: An output by the id of its transaction and its place in it.
+#: An output: the id of its transaction and its position.
 Outpoint = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionOutput:
-    """What a transaction pays. ``address`` is None where the script has none."""
+    """An output of a transaction. ``address`` is None if its script has none."""
 
     satoshi: int
     script: str
@@ -49,11 +49,11 @@ class TransactionOutput:
 
 @dataclass(frozen=True, slots=True)
 class TransactionInput:
-    """What a transaction spends; of a coinbase ``spends`` and ``source`` are None.
+    """An input of a transaction; ``spends`` and ``source`` are None for a coinbase.
 
-    :param spends: The output that is spent.
-    :param source: That output itself.
-    :param script: The script in hexadecimal; for a coinbase what the miner wrote there.
+    :param spends: The outpoint that is spent.
+    :param source: The output that is spent.
+    :param script: The script in hexadecimal; the miner's data for a coinbase.
     """
 
     spends: Outpoint | None
@@ -65,7 +65,7 @@ class TransactionInput:
 
 @dataclass(frozen=True, slots=True)
 class IndexedTransaction:
-    """A transaction. Sizes are bytes."""
+    """A transaction. Its size is in bytes."""
 
     txid: str
     version: int
@@ -76,7 +76,7 @@ class IndexedTransaction:
 
     @property
     def is_coinbase(self) -> bool:
-        """Whether it makes new coins."""
+        """Whether it creates new coins."""
         return self.inputs[0].spends is None
 
     @property
@@ -95,59 +95,58 @@ class IndexedTransaction:
         return sum(output.satoshi for output in self.outputs)
 
     def value_in(self) -> int:
-        """Return the sum of what it spends in satoshi; 0 for a coinbase."""
+        """Return the sum of its inputs in satoshi; 0 for a coinbase."""
         return sum(spent.source.satoshi for spent in self.inputs if spent.source is not None)
 
     def change(self, address: str) -> tuple[int, int]:
-        """Return what the address receives by it and what is spent from it, in satoshi."""
+        """Return what it pays to an address and what it spends from it, in satoshi."""
         received = sum(output.satoshi for output in self.outputs if output.address == address)
         spent = sum(one.source.satoshi for one in self.inputs if one.source and one.source.address == address)
         return received, spent
 
 
 def read_transaction(
-    told: Mapping[str, Any], find: Callable[[Outpoint], TransactionOutput | None] | None = None
+    data: Mapping[str, Any], find: Callable[[Outpoint], TransactionOutput | None] | None = None
 ) -> IndexedTransaction:
-    """Read a transaction as ``getblock`` with verbosity 3 or ``getrawtransaction`` tells it.
+    """Parse a transaction of ``getblock`` with verbosity 3 or of ``getrawtransaction``.
 
-    :param told: The node's object.
-    :param find: Finds an output that is spent where the node does not tell it, as of what waits in the
-        mempool.
-    :raises LookupError: An output that is spent is not known.
+    :param data: The node's object.
+    :param find: Finds a spent output that the node does not include, as for transactions of the mempool.
+    :raises LookupError: A spent output is unknown.
     """
     return IndexedTransaction(
-        txid=told["txid"],
-        version=told["version"],
-        lock_time=told["locktime"],
-        size=told["size"],
-        inputs=tuple(_input(one, find) for one in told["vin"]),
-        outputs=tuple(_output(one) for one in told["vout"]),
+        txid=data["txid"],
+        version=data["version"],
+        lock_time=data["locktime"],
+        size=data["size"],
+        inputs=tuple(_input(one, find) for one in data["vin"]),
+        outputs=tuple(_output(one) for one in data["vout"]),
     )
 
 
 def satoshi(amount: Decimal | int) -> int:
-    """Read an amount that a node writes in whole coins."""
+    """Convert an amount in coins."""
     return int(amount * _SATOSHI)
 
 
 def _input(
-    told: Mapping[str, Any], find: Callable[[Outpoint], TransactionOutput | None] | None
+    data: Mapping[str, Any], find: Callable[[Outpoint], TransactionOutput | None] | None
 ) -> TransactionInput:
-    if "coinbase" in told:
-        return TransactionInput(None, None, told["sequence"], told["coinbase"], "")
-    spends = (told["txid"], told["vout"])
-    source = _output(told["prevout"]) if "prevout" in told else find(spends) if find else None
+    if "coinbase" in data:
+        return TransactionInput(None, None, data["sequence"], data["coinbase"], "")
+    spends = (data["txid"], data["vout"])
+    source = _output(data["prevout"]) if "prevout" in data else find(spends) if find else None
     if source is None:
         raise LookupError(f"output {spends[1]} of {spends[0]} is not known")
     return TransactionInput(
-        spends, source, told["sequence"], told["scriptSig"]["hex"], told["scriptSig"]["asm"]
+        spends, source, data["sequence"], data["scriptSig"]["hex"], data["scriptSig"]["asm"]
     )
 
 
-def _output(told: Mapping[str, Any]) -> TransactionOutput:
-    script = told["scriptPubKey"]
+def _output(data: Mapping[str, Any]) -> TransactionOutput:
+    script = data["scriptPubKey"]
     return TransactionOutput(
-        satoshi=satoshi(told["value"]),
+        satoshi=satoshi(data["value"]),
         script=script["hex"],
         asm=script["asm"],
         kind=script["type"],
@@ -155,7 +154,7 @@ def _output(told: Mapping[str, Any]) -> TransactionOutput:
     )
 
 
-#: What spends an output: the id of a transaction and the place among its inputs.
+#: The input that spends an output: the id of its transaction and its position.
 Spender = tuple[str, int]
 
 
@@ -164,7 +163,7 @@ class TransactionSet:
 
     def __init__(self) -> None:
         self._all: dict[str, IndexedTransaction] = {}
-        # Dictionaries stand for sets that keep their order.
+        # Dictionaries as ordered sets.
         self._by_address: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._spenders: dict[Outpoint, Spender] = {}
 
@@ -175,7 +174,7 @@ class TransactionSet:
         return iter(self._all)
 
     def add(self, transaction: IndexedTransaction) -> None:
-        """Put a transaction in, as the newest."""
+        """Add a transaction as the newest."""
         self._all[transaction.txid] = transaction
         for address in transaction.addresses:
             self._by_address[address][transaction.txid] = None
@@ -184,12 +183,12 @@ class TransactionSet:
                 self._spenders[spent.spends] = (transaction.txid, index)
 
     def remove(self, txid: str) -> None:
-        """Take a transaction out."""
+        """Remove a transaction."""
         transaction = self._all.pop(txid)
         for address in transaction.addresses:
             del self._by_address[address][txid]
         for spent in transaction.inputs:
-            # Another that spends the same may have come in the meantime.
+            # Another transaction that spends the same may have been added in the meantime.
             if spent.spends is not None and self._spenders.get(spent.spends, ("", 0))[0] == txid:
                 del self._spenders[spent.spends]
 
@@ -198,18 +197,18 @@ class TransactionSet:
         return self._all.get(txid)
 
     def touching(self, address: str) -> list[str]:
-        """Return the ids of all that pay an address or spend from it, the newest last."""
+        """Return the ids of all that pay an address or spend from it, newest last."""
         return list(self._by_address.get(address, ()))
 
     def output(self, outpoint: Outpoint) -> TransactionOutput | None:
-        """Return an output that one of them made."""
+        """Return an output of one of the transactions."""
         transaction = self._all.get(outpoint[0])
         if transaction is None or outpoint[1] >= len(transaction.outputs):
             return None
         return transaction.outputs[outpoint[1]]
 
     def spender(self, outpoint: Outpoint) -> Spender | None:
-        """Return which of them spends an output."""
+        """Return the input that spends an output."""
         return self._spenders.get(outpoint)
 
 
@@ -217,9 +216,9 @@ class TransactionSet:
 class IndexedBlock:
     """A block of the best chain.
 
-    :param previous: Hash of the one before; None for the first of all.
-    :param time: Seconds since the epoch, as its miner wrote.
-    :param size: Bytes.
+    :param previous: Hash of its parent; None for the first block.
+    :param time: The miner's time in seconds since the epoch.
+    :param size: Size in bytes.
     """
 
     hash: str
@@ -230,22 +229,22 @@ class IndexedBlock:
     txids: tuple[str, ...]
 
 
-def read_block(told: Mapping[str, Any]) -> tuple[IndexedBlock, tuple[IndexedTransaction, ...]]:
-    """Read a block as ``getblock`` with verbosity 3 tells it."""
-    transactions = tuple(read_transaction(one) for one in told["tx"])
+def read_block(data: Mapping[str, Any]) -> tuple[IndexedBlock, tuple[IndexedTransaction, ...]]:
+    """Parse a block of ``getblock`` with verbosity 3."""
+    transactions = tuple(read_transaction(one) for one in data["tx"])
     block = IndexedBlock(
-        hash=told["hash"],
-        previous=told.get("previousblockhash"),
-        height=told["height"],
-        time=told["time"],
-        size=told["size"],
+        hash=data["hash"],
+        previous=data.get("previousblockhash"),
+        height=data["height"],
+        time=data["time"],
+        size=data["size"],
         txids=tuple(one.txid for one in transactions),
     )
     return block, transactions
 
 
 class AddressIndex:
-    """What is known of one chain. Touched on the event loop only."""
+    """The blocks and transactions of one chain. Used on the event loop only."""
 
     def __init__(self) -> None:
         self.blocks: list[IndexedBlock] = []
@@ -260,12 +259,12 @@ class AddressIndex:
         return len(self.blocks) - 1
 
     def connect(self, block: IndexedBlock, transactions: Sequence[IndexedTransaction]) -> None:
-        """Put a block on top.
+        """Add a block.
 
-        :raises ValueError: It does not follow the newest one.
+        :raises ValueError: Its parent is not the newest block.
         """
         if block.height != len(self.blocks) or (self.blocks and block.previous != self.blocks[-1].hash):
-            raise ValueError(f"block {block.hash} does not follow the newest one")
+            raise ValueError(f"the parent of block {block.hash} is not the newest block")
         self.blocks.append(block)
         for transaction in transactions:
             if transaction.txid in self.waiting:
@@ -274,7 +273,7 @@ class AddressIndex:
             self._heights[transaction.txid] = block.height
 
     def disconnect(self) -> IndexedBlock:
-        """Take the newest block away and return it."""
+        """Remove the newest block and return it."""
         block = self.blocks.pop()
         for txid in reversed(block.txids):
             self.confirmed.remove(txid)
@@ -282,52 +281,52 @@ class AddressIndex:
         return block
 
     def enter(self, transaction: IndexedTransaction, since: int) -> None:
-        """Note a transaction that waits for a block.
+        """Add an unconfirmed transaction.
 
-        :param since: Since when, in seconds since the epoch.
+        :param since: Its time in the mempool, in seconds since the epoch.
         """
         self.waiting.add(transaction)
         self._since[transaction.txid] = since
 
     def leave(self, txid: str) -> None:
-        """Note that a transaction waits no longer."""
+        """Remove an unconfirmed transaction."""
         self.waiting.remove(txid)
         del self._since[txid]
 
     def transaction(self, txid: str) -> IndexedTransaction | None:
-        """Return a transaction that is in a block or waits for one."""
+        """Return a transaction, confirmed or not."""
         return self.confirmed.get(txid) or self.waiting.get(txid)
 
     def block_of(self, txid: str) -> IndexedBlock | None:
-        """Return the block that a transaction is in."""
+        """Return the block of a transaction; None if it is unconfirmed."""
         height = self._heights.get(txid)
         return None if height is None else self.blocks[height]
 
     def confirmations(self, txid: str) -> int:
-        """Return how many blocks confirm a transaction: 1 if it is in the newest, 0 if it is in none."""
+        """Return the number of confirmations: 1 in the newest block, 0 if it is unconfirmed."""
         height = self._heights.get(txid)
         return 0 if height is None else self.height - height + 1
 
     def waiting_since(self, txid: str) -> int:
-        """Return since when a transaction waits, in seconds since the epoch."""
+        """Return the mempool time of an unconfirmed transaction, in seconds since the epoch."""
         return self._since[txid]
 
     def output(self, outpoint: Outpoint) -> TransactionOutput | None:
-        """Return an output, whether it is in a block or not."""
+        """Return an output, confirmed or not."""
         return self.confirmed.output(outpoint) or self.waiting.output(outpoint)
 
     def spender(self, outpoint: Outpoint) -> Spender | None:
-        """Return what spends an output, whether it is in a block or not."""
+        """Return the input that spends an output, confirmed or not."""
         return self.confirmed.spender(outpoint) or self.waiting.spender(outpoint)
 
 
 @dataclass(frozen=True, slots=True)
 class AddressTotals:
-    """The sums of one address in satoshi; only ``unconfirmed`` counts what is in no block.
+    """The totals of an address in satoshi; ``received`` and ``sent`` are confirmed.
 
-    :param unconfirmed: What the waiting transactions would change; negative if they spend more than they pay.
-    :param appearances: Transactions in blocks that touch the address.
-    :param waiting: Transactions that wait and touch the address.
+    :param unconfirmed: Change by unconfirmed transactions; negative if they spend more than they pay.
+    :param appearances: Number of confirmed transactions of the address.
+    :param waiting: Number of unconfirmed transactions of the address.
     """
 
     received: int
@@ -338,13 +337,13 @@ class AddressTotals:
 
     @property
     def balance(self) -> int:
-        """What blocks say that it has."""
+        """Confirmed balance."""
         return self.received - self.sent
 
 
 @dataclass(frozen=True, slots=True)
 class UnspentOutput:
-    """An output that nothing spends, in no block and not in the mempool either."""
+    """An output that no transaction spends, confirmed or not."""
 
     txid: str
     index: int
@@ -353,7 +352,7 @@ class UnspentOutput:
 
 
 def address_totals(index: AddressIndex, address: str) -> AddressTotals:
-    """Sum up an address."""
+    """Return the totals of an address."""
     received, sent = _turnover(index.confirmed, address)
     coming, going = _turnover(index.waiting, address)
     return AddressTotals(
@@ -366,10 +365,7 @@ def address_totals(index: AddressIndex, address: str) -> AddressTotals:
 
 
 def history(index: AddressIndex, addresses: Iterable[str]) -> list[str]:
-    """Return the ids of all transactions that touch any of the addresses, the newest first.
-
-    Those that wait for a block come before all others.
-    """
+    """Return the ids of all transactions of some addresses, newest first: unconfirmed, then confirmed."""
     wanted = list(addresses)
     waiting = _touching(index.waiting, wanted)
     confirmed = _touching(index.confirmed, wanted)
@@ -379,7 +375,7 @@ def history(index: AddressIndex, addresses: Iterable[str]) -> list[str]:
 
 
 def unspent(index: AddressIndex, addresses: Iterable[str]) -> list[UnspentOutput]:
-    """Return what can be spent from any of the addresses, the newest first."""
+    """Return the unspent outputs of some addresses, newest first."""
     wanted = frozenset(addresses)
     return [
         coin

@@ -1,4 +1,4 @@
-"""The few packets of Engine.IO 3 and Socket.IO 2 that the stream needs, as texts.
+"""The packets of Engine.IO 3 and Socket.IO 2 that the stream needs, as texts.
 
 Engine.IO carries packets of one digit and a text: ``0`` open, ``1`` close, ``2`` ping, ``3`` pong, ``4`` message,
 ``5`` upgrade, ``6`` noop. A WebSocket message holds one; an HTTP body holds many, each behind its length and a
@@ -73,13 +73,13 @@ def open_packet(sid: str, upgrades: list[str], interval: float, timeout: float) 
     :param interval: Seconds between two pings of the client.
     :param timeout: Seconds that an answer to one may take.
     """
-    told = {
+    handshake = {
         "sid": sid,
         "upgrades": upgrades,
         "pingInterval": round(interval * 1000),
         "pingTimeout": round(timeout * 1000),
     }
-    return "0" + json.dumps(told)
+    return "0" + json.dumps(handshake)
 
 
 def event_packet(name: str, *arguments: Any) -> str:

@@ -1,4 +1,4 @@
-"""Reads which part of a list a request wants."""
+"""Connect's REST API: addresses, blocks, transactions and status, as Insight has them."""
 
 from __future__ import annotations
 
@@ -40,54 +40,54 @@ __all__ = [
 ]
 
 
-#: Transactions on a page of ``/txs``, and in an answer of ``/addrs/txs`` that asks for no range.
+#: Transactions on a page of ``/txs``, and in an answer of ``/addrs/txs`` without a range.
 PAGE = 10
-#: The largest range that ``/addrs/txs`` answers.
-_LARGEST = 50
+#: The largest range of ``/addrs/txs``.
+_MAX_RANGE = 50
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRange:
-    """From one place, which belongs to it, to another, which does not; None is the end of the list."""
+    """A slice of a list; ``end`` None for the end of the list."""
 
     first: int
     end: int | None
 
 
-def read_range(asked: Mapping[str, Any], *, bounded: bool) -> ItemRange:
-    """Read ``from`` and ``to``.
+def read_range(params: Mapping[str, Any], *, bounded: bool) -> ItemRange:
+    """Return the range that ``from`` and ``to`` give.
 
-    :param asked: The query or the body.
-    :param bounded: Whether there is a largest range, and a smaller one where no end is asked for.
-    :raises ApiProblem: They are no whole numbers, in the wrong order or too far apart (400).
+    :param params: The query or the body.
+    :param bounded: Whether the range has a maximum, and a default end.
+    :raises ApiProblem: They are not whole numbers, in the wrong order or too far apart (400).
     """
-    first = whole_number(asked, "from", 0)
-    end = whole_number(asked, "to", first + PAGE) if bounded or asked.get("to") is not None else None
+    first = whole_number(params, "from", 0)
+    end = whole_number(params, "to", first + PAGE) if bounded or params.get("to") is not None else None
     if end is not None and end < first:
         raise ApiProblem(400, "InvalidParameter", f'"from" ({first}) must not be greater than "to" ({end})')
-    if bounded and end is not None and end - first > _LARGEST:
+    if bounded and end is not None and end - first > _MAX_RANGE:
         raise ApiProblem(
             400,
             "InvalidParameter",
-            f'"from" ({first}) and "to" ({end}) range should be less than or equal to {_LARGEST}',
+            f'"from" ({first}) and "to" ({end}) range should be less than or equal to {_MAX_RANGE}',
         )
     return ItemRange(first, end)
 
 
-def page_number(asked: Mapping[str, Any]) -> int:
-    """Read ``pageNum``, which counts from 0.
+def page_number(params: Mapping[str, Any]) -> int:
+    """Return ``pageNum``, which counts from 0.
 
-    :raises ApiProblem: It is no whole number (400).
+    :raises ApiProblem: It is not a whole number (400).
     """
-    return whole_number(asked, "pageNum", 0)
+    return whole_number(params, "pageNum", 0)
 
 
-def whole_number(asked: Mapping[str, Any], name: str, default: int) -> int:
-    """Read a whole number that is not negative.
+def whole_number(params: Mapping[str, Any], name: str, default: int) -> int:
+    """Return a non-negative whole number.
 
     :raises ApiProblem: It is something else (400).
     """
-    value = asked.get(name)
+    value = params.get(name)
     if value is None:
         return default
     number = None if isinstance(value, bool) else digits(str(value))
@@ -96,9 +96,9 @@ def whole_number(asked: Mapping[str, Any], name: str, default: int) -> int:
     return number
 
 
-def is_set(asked: Mapping[str, Any], name: str) -> bool:
-    """Read a switch, which clients write as ``1`` or ``true``."""
-    return asked.get(name) in (True, 1, "1", "true")
+def is_set(params: Mapping[str, Any], name: str) -> bool:
+    """Return whether a flag is set, which clients write as ``1`` or ``true``."""
+    return params.get(name) in (True, 1, "1", "true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,72 +123,74 @@ class AddressesRoutes:
         ]
 
     async def show(self, request: web.Request) -> web.Response:
-        """Show the sums of an address and its transactions, the newest first."""
-        chain, address = await self._asked(request)
-        sums = address_totals(chain.index, address)
+        """Show the totals of an address and its transactions, newest first."""
+        chain, address = await self._chain_and_address(request)
+        totals = address_totals(chain.index, address)
         if is_set(request.query, "noTxList"):
-            return web.json_response(address_view(address, sums, None))
+            return web.json_response(address_view(address, totals, None))
         part = read_range(request.query, bounded=False)
         txids = history(chain.index, [address])[part.first : part.end]
-        return web.json_response(address_view(address, sums, txids))
+        return web.json_response(address_view(address, totals, txids))
 
     async def balance(self, request: web.Request) -> web.Response:
-        """Tell what blocks say that the address has, in satoshi."""
-        return web.json_response((await self._sums(request)).balance)
+        """Return the confirmed balance of the address in satoshi."""
+        return web.json_response((await self._totals(request)).balance)
 
     async def total_received(self, request: web.Request) -> web.Response:
-        """Tell what blocks say that was paid to the address, in satoshi."""
-        return web.json_response((await self._sums(request)).received)
+        """Return what was paid to the address in blocks, in satoshi."""
+        return web.json_response((await self._totals(request)).received)
 
     async def total_sent(self, request: web.Request) -> web.Response:
-        """Tell what blocks say that was spent from the address, in satoshi."""
-        return web.json_response((await self._sums(request)).sent)
+        """Return what was spent from the address in blocks, in satoshi."""
+        return web.json_response((await self._totals(request)).sent)
 
     async def unconfirmed_balance(self, request: web.Request) -> web.Response:
-        """Tell what the waiting transactions would change, in satoshi."""
-        return web.json_response((await self._sums(request)).unconfirmed)
+        """Return the change of the balance by unconfirmed transactions, in satoshi."""
+        return web.json_response((await self._totals(request)).unconfirmed)
 
     async def unspent(self, request: web.Request) -> web.Response:
-        """List the unspent outputs of the addresses of the path."""
-        chain = await self.access.enter(request)
+        """List the unspent outputs of the addresses in the path."""
+        chain = await self.access.authorize(request)
         return await self._unspent(chain, request.match_info["addrs"])
 
     async def unspent_of_many(self, request: web.Request) -> web.Response:
-        """List the unspent outputs of the addresses of the body."""
-        chain = await self.access.enter(request)
+        """List the unspent outputs of the addresses in the body."""
+        chain = await self.access.authorize(request)
         return await self._unspent(chain, (await json_object(request)).get("addrs"))
 
     async def transactions(self, request: web.Request) -> web.Response:
-        """Show a range of the transactions of the addresses of the path, the newest first."""
-        chain = await self.access.enter(request)
+        """Show a range of the transactions of the addresses in the path, newest first."""
+        chain = await self.access.authorize(request)
         return await self._transactions(chain, request.match_info["addrs"], request.query)
 
     async def transactions_of_many(self, request: web.Request) -> web.Response:
-        """Show a range of the transactions of the addresses of the body, the newest first."""
-        chain = await self.access.enter(request)
+        """Show a range of the transactions of the addresses in the body, newest first."""
+        chain = await self.access.authorize(request)
         body = await json_object(request)
         return await self._transactions(chain, body.get("addrs"), body)
 
-    async def _asked(self, request: web.Request) -> tuple[ChainView, str]:
-        chain = await self.access.enter(request)
+    async def _chain_and_address(self, request: web.Request) -> tuple[ChainView, str]:
+        chain = await self.access.authorize(request)
         (address,) = await _valid(chain, request.match_info["addr"])
         return chain, address
 
-    async def _sums(self, request: web.Request) -> AddressTotals:
-        chain, address = await self._asked(request)
+    async def _totals(self, request: web.Request) -> AddressTotals:
+        chain, address = await self._chain_and_address(request)
         return address_totals(chain.index, address)
 
     async def _unspent(self, chain: ChainView, addresses: Any) -> web.Response:
         found = unspent(chain.index, await _valid(chain, addresses))
         return web.json_response([unspent_view(chain.index, coin) for coin in found])
 
-    async def _transactions(self, chain: ChainView, addresses: Any, asked: Mapping[str, Any]) -> web.Response:
+    async def _transactions(
+        self, chain: ChainView, addresses: Any, params: Mapping[str, Any]
+    ) -> web.Response:
         wanted = await _valid(chain, addresses)
-        part = read_range(asked, bounded=True)
+        part = read_range(params, bounded=True)
         shown = OmittedFields(
-            no_asm=is_set(asked, "noAsm"),
-            no_script_sig=is_set(asked, "noScriptSig"),
-            no_spent=is_set(asked, "noSpent"),
+            no_asm=is_set(params, "noAsm"),
+            no_script_sig=is_set(params, "noScriptSig"),
+            no_spent=is_set(params, "noSpent"),
         )
         txids = history(chain.index, wanted)
         items = [
@@ -201,16 +203,16 @@ class AddressesRoutes:
 
 
 async def _valid(chain: ChainView, addresses: Any) -> list[str]:
-    """Read addresses as a list or as a text with commas; the node says whether they are some.
+    """Return the addresses of a list or of a text with commas, after the node has validated them.
 
-    The index is read after this without another wait, so that an answer is of one moment.
+    The caller reads the index without another await, so that its answer is of one moment.
     """
     parts = addresses.split(",") if isinstance(addresses, str) else addresses
     if not isinstance(parts, list) or not parts or not all(isinstance(part, str) and part for part in parts):
         raise ApiProblem(400, "InvalidParameter", "Must include address")
     wanted = list(dict.fromkeys(parts))
     for part in wanted:
-        # No address has others, and some of them a node does not even read.
+        # A node cannot even read some characters outside ASCII.
         if not part.isascii():
             raise _invalid(part)
     answers = await chain.rpc.batch([("validateaddress", [part]) for part in wanted])
@@ -224,8 +226,8 @@ def _invalid(address: str) -> ApiProblem:
     return ApiProblem(400, "InvalidAddress", f"Invalid address: {address[:100]}")
 
 
-#: Summaries in an answer that asks for no other number.
-_LIMIT = 200
+#: Default number of summaries in an answer.
+_DEFAULT_LIMIT = 200
 _DAY = timedelta(days=1)
 _DAY_SECONDS = 86_400
 
@@ -246,32 +248,34 @@ class BlocksRoutes:
         ]
 
     async def show(self, request: web.Request) -> web.Response:
-        """Show a block, also one that is no longer of the best chain."""
-        chain = await self.access.enter(request)
+        """Show a block, even one that has left the best chain."""
+        chain = await self.access.authorize(request)
         wanted = request.match_info["hash"]
-        told = await _asked(chain, "getblock", wanted, 1)
-        stats = await _asked(chain, "getblockstats", wanted, ["subsidy"])
-        return web.json_response(block_view(told, stats["subsidy"]))
+        block = await _block_call(chain, "getblock", wanted, 1)
+        stats = await _block_call(chain, "getblockstats", wanted, ["subsidy"])
+        return web.json_response(block_view(block, stats["subsidy"]))
 
     async def hash_at(self, request: web.Request) -> web.Response:
-        """Tell the hash of the best chain's block of a height."""
-        chain = await self.access.enter(request)
+        """Return the hash of the block at a height of the best chain."""
+        chain = await self.access.authorize(request)
         height = whole_number(request.match_info, "height", 0)
         if height > chain.index.height:
             raise _no_such_block()
         return web.json_response({"blockHash": chain.index.blocks[height].hash})
 
     async def raw(self, request: web.Request) -> web.Response:
-        """Show a block's bytes in hexadecimal."""
-        chain = await self.access.enter(request)
-        return web.json_response({"rawblock": await _asked(chain, "getblock", request.match_info["hash"], 0)})
+        """Return a block's bytes in hexadecimal."""
+        chain = await self.access.authorize(request)
+        return web.json_response(
+            {"rawblock": await _block_call(chain, "getblock", request.match_info["hash"], 0)}
+        )
 
     async def of_day(self, request: web.Request) -> web.Response:
-        """List the best chain's blocks of one day (UTC), the newest first."""
-        chain = await self.access.enter(request)
+        """List the blocks of the best chain of one day (UTC), newest first."""
+        chain = await self.access.authorize(request)
         now = datetime.fromtimestamp(self.access.backend.clock.now(), UTC)
         day = _read_day(request.query, now.date())
-        limit = whole_number(request.query, "limit", _LIMIT)
+        limit = whole_number(request.query, "limit", _DEFAULT_LIMIT)
         start = _timestamp(day)
         end = start + _DAY_SECONDS
         found = [block for block in reversed(chain.index.blocks) if start <= block.time < end]
@@ -296,8 +300,8 @@ class BlocksRoutes:
         )
 
 
-def _read_day(asked: Mapping[str, str], today: date) -> date:
-    text = asked.get("blockDate")
+def _read_day(params: Mapping[str, str], today: date) -> date:
+    text = params.get("blockDate")
     if text is None:
         return today
     try:
@@ -310,14 +314,14 @@ def _beside(day: date, step: timedelta) -> str | None:
     try:
         return str(day + step)
     except OverflowError:
-        return None  # the calendar ends here
+        return None  # end of the calendar
 
 
 def _timestamp(day: date) -> int:
     return int(datetime.combine(day, time(), UTC).timestamp())
 
 
-async def _asked(chain: ChainView, method: str, block: str, *more: Any) -> Any:
+async def _block_call(chain: ChainView, method: str, block: str, *more: Any) -> Any:
     try:
         return await chain.rpc.call(method, block, *more)
     except NodeRpcError as refusal:
@@ -328,9 +332,9 @@ def _no_such_block() -> ApiProblem:
     return ApiProblem(404, "NotFound", "Not found")
 
 
-#: Where a block's first transaction begins in its hexadecimal: after a header of 80 bytes, and their number in one.
+#: Offset of the first transaction in a block's hexadecimal: after a header of 80 bytes and a count of one byte.
 _FIRST_TRANSACTION = 2 * 81
-#: Code and reason of a node for what is no transaction.
+#: A node's error for data that is not a transaction.
 _UNDECODABLE = (-22, "TX decode failed. Make sure the tx has at least one input.")
 
 
@@ -351,33 +355,33 @@ class TransactionsRoutes:
 
     async def show(self, request: web.Request) -> web.Response:
         """Show a transaction of the best chain or of the mempool."""
-        chain = await self.access.enter(request)
+        chain = await self.access.authorize(request)
         transaction = chain.index.transaction(request.match_info["txid"])
         if transaction is None:
             raise _not_found()
         return web.json_response(transaction_view(chain.index, transaction))
 
     async def raw(self, request: web.Request) -> web.Response:
-        """Show a transaction's bytes in hexadecimal."""
-        chain = await self.access.enter(request)
+        """Return a transaction's bytes in hexadecimal."""
+        chain = await self.access.authorize(request)
         txid = request.match_info["txid"]
         if chain.index.transaction(txid) is None:
             raise _not_found()
         block = chain.index.block_of(txid)
         try:
             if block is not None and block.height == 0:
-                # A node keeps the only transaction of the first block nowhere but in the block itself.
+                # A node returns the transaction of the first block only as part of that block.
                 raw = (await chain.rpc.call("getblock", block.hash, 0))[_FIRST_TRANSACTION:]
             else:
-                # With its block the node finds it without an index of its own.
+                # With the hash of its block, the node finds it without an index.
                 raw = await chain.rpc.call("getrawtransaction", txid, 0, *([block.hash] if block else []))
         except NodeRpcError as refusal:
             raise _not_found() from refusal
         return web.json_response({"rawtx": raw})
 
     async def page(self, request: web.Request) -> web.Response:
-        """Show a page of the transactions of a block, in its order, or of an address, the newest first."""
-        chain = await self.access.enter(request)
+        """Show a page of the transactions of a block, in its order, or of an address, newest first."""
+        chain = await self.access.authorize(request)
         number = page_number(request.query)
         txids = await self._listed(chain, request)
         shown = [
@@ -388,14 +392,14 @@ class TransactionsRoutes:
         return web.json_response({"pagesTotal": ceil(len(txids) / PAGE), "txs": shown})
 
     async def send(self, request: web.Request) -> web.Response:
-        """Give a signed transaction to the node."""
-        chain = await self.access.enter(request)
+        """Send a signed transaction to the node."""
+        chain = await self.access.authorize(request)
         raw = (await json_object(request)).get("rawtx")
         if not isinstance(raw, str) or not raw:
             raise ApiProblem(400, "InvalidBody", 'Missing parameter: "rawtx"')
         try:
             if not raw.isascii():
-                # What JSON can write and a node cannot read would not even be refused.
+                # The node cannot even parse some of these characters.
                 raise NodeRpcError(*_UNDECODABLE)
             txid = await chain.rpc.call("sendrawtransaction", raw)
         except NodeRpcError as refusal:
@@ -417,12 +421,12 @@ class TransactionsRoutes:
 
 
 def _refused(refusal: NodeRpcError, options: LocalBloqOptions) -> ApiProblem:
-    told = f"{refusal.message}. Code:{refusal.code}"
-    bare = {"text": told, "json": json.dumps(told)}
+    message = f"{refusal.message}. Code:{refusal.code}"
+    bare = {"text": message, "json": json.dumps(message)}
     return ApiProblem(
         400,
         "TransactionRefused",
-        told,
+        message,
         plain=bare.get(options.connect_refusal),
         headers={"Content-Type": "application/json"} if options.connect_refusal == "json" else None,
     )
@@ -438,7 +442,7 @@ _LARGEST_TARGET = 1008
 
 @dataclass(frozen=True, slots=True)
 class StatusRoutes:
-    """The routes that tell of the node."""
+    """The routes of the node's status."""
 
     access: ChainAccess
 
@@ -452,24 +456,24 @@ class StatusRoutes:
         ]
 
     async def status(self, request: web.Request) -> web.Response:
-        """Tell what ``q`` asks for; everything else is answered as ``getInfo``."""
-        chain = await self.access.enter(request)
+        """Return what ``q`` asks for; any other value is answered as ``getInfo``."""
+        chain = await self.access.authorize(request)
         match request.query.get("q"):
             case "getDifficulty":
                 state = await chain.rpc.call("getblockchaininfo")
-                told: dict[str, Any] = {"difficulty": float(state["difficulty"])}
+                info: dict[str, Any] = {"difficulty": float(state["difficulty"])}
             case "getBestBlockHash":
-                told = {"bestblockhash": chain.index.blocks[-1].hash}
+                info = {"bestblockhash": chain.index.blocks[-1].hash}
             case "getLastBlockHash":
                 newest = chain.index.blocks[-1].hash
-                told = {"syncTipHash": newest, "lastblockhash": newest}
+                info = {"syncTipHash": newest, "lastblockhash": newest}
             case _:
-                told = {"info": await _info(chain)}
-        return web.json_response(told)
+                info = {"info": await _info(chain)}
+        return web.json_response(info)
 
     async def sync(self, request: web.Request) -> web.Response:
-        """Tell how far the index is: always as far as the node."""
-        chain = await self.access.enter(request)
+        """Return how far the index is: always as far as the node."""
+        chain = await self.access.authorize(request)
         return web.json_response(
             {
                 "status": "finished",
@@ -482,15 +486,15 @@ class StatusRoutes:
         )
 
     async def peer(self, request: web.Request) -> web.Response:
-        """Tell that the node is there."""
-        await self.access.enter(request)
+        """Report that the node is connected."""
+        await self.access.authorize(request)
         return web.json_response({"connected": True, "host": "127.0.0.1", "port": None})
 
     async def estimate_fee(self, request: web.Request) -> web.Response:
-        """Tell the fee in coins per 1000 bytes for each number of blocks; -1 where the node has no estimate."""
-        chain = await self.access.enter(request)
-        asked = request.query.get("nbBlocks", _DEFAULT_TARGET).split(",")
-        targets = [positive_integer(text, "nbBlocks") for text in asked]
+        """Return the fee in coins per 1000 bytes for each number of blocks; -1 without an estimate."""
+        chain = await self.access.authorize(request)
+        numbers = request.query.get("nbBlocks", _DEFAULT_TARGET).split(",")
+        targets = [positive_integer(text, "nbBlocks") for text in numbers]
         if max(targets) > _LARGEST_TARGET:
             raise ApiProblem(400, "InvalidParameter", f"nbBlocks must not be greater than {_LARGEST_TARGET}")
         answers = await chain.rpc.batch([("estimatesmartfee", [target]) for target in targets])

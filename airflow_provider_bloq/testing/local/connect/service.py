@@ -1,4 +1,4 @@
-"""Connect's JSON-RPC of Ethereum-like chains, ``POST /v1/<key>``, where the key is the credential."""
+"""Connect: its REST API, its JSON-RPC and its stream as one application."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 
-#: The hosts that Bloq is known to have had.
+#: The Ethereum-like chains for which Bloq had hosts.
 EVM_CHAINS = ("eth", "etc", "kotti", "ropsten")
 
 
 @dataclass(frozen=True, slots=True)
 class EvmRoutes:
-    """The route of JSON-RPC."""
+    """JSON-RPC of Ethereum-like chains, ``POST /v1/<key>``; the path key is the credential."""
 
     backend: Backend
     keys: PathKeyStore
@@ -52,9 +52,9 @@ class EvmRoutes:
         return [web.post("/{key}", self.call)]
 
     async def call(self, request: web.Request) -> web.Response:
-        """Pass a call on to the chain that the key opens."""
+        """Forward a call to the chain of the path key."""
         chain = self.keys.chain(request.match_info["key"])
-        # On a host of this machine, which names no chain, the key is enough.
+        # The host of this machine names no chain, so the key decides.
         if chain is None or named_chain(request.headers.get("Host")) not in (None, chain):
             raise ApiProblem(
                 self.backend.options.connect_unknown_key_status,
@@ -78,17 +78,17 @@ class EvmRoutes:
 _SERVICE = "connect"
 _REST_PREFIX = "/api/v1"
 _RPC_PREFIX = "/v1"
-#: Noted apart, since the token has no business there.
+#: A separate listener in the counters: a token must never be sent there.
 _RPC_LISTENER = "connect-rpc"
 _UTXO_CHAINS = ("btc", "bch")
 
 
 class ConnectService:
-    """All of Connect. Made and used on the event loop; nothing runs behind it until it is asked for."""
+    """All of Connect. Used on the event loop only; its chains start at their first use."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        # How many calls a node answers at once is for the node to say.
+        # No limit: the node decides how many calls it answers at once.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None)
         )
@@ -97,17 +97,17 @@ class ConnectService:
             makers = default_connect_upstreams()
         self._keys = PathKeyStore()
         self.sessions = SocketSessions(backend)
-        #: The chains of its REST API, for others to use.
+        #: The chains of its REST API, which nodes use as well.
         self.shared_chains = {name: LazyUpstream(name, makers.get(name)) for name in _UTXO_CHAINS}
         self._utxo = {
-            name: UtxoChain(name, upstream, self._session, self.sessions.tell)
+            name: UtxoChain(name, upstream, self._session, self.sessions.publish)
             for name, upstream in self.shared_chains.items()
         }
         self._evm = {name: LazyUpstream(name, makers.get(name)) for name in EVM_CHAINS}
         self.sessions.follow(self._utxo)
 
     def application(self) -> web.Application:
-        """Make the application: REST, JSON-RPC and the stream."""
+        """Return the application: REST, JSON-RPC and stream."""
         access = ChainAccess(self._backend, self._utxo)
         rest = [
             *AddressesRoutes(access).routes(),
@@ -130,7 +130,7 @@ class ConnectService:
         return application
 
     def create_key(self, chain: str) -> str:
-        """Make a path key for the JSON-RPC of a chain and return it.
+        """Create a path key for the JSON-RPC of a chain and return it.
 
         :raises LocalBloqNotFound: Connect has no JSON-RPC of that chain.
         """
@@ -146,7 +146,7 @@ class ConnectService:
         self._keys.delete(key)
 
     async def close(self) -> None:
-        """Stop all that was started."""
+        """End all connections and stop all chains."""
         await self.sessions.close()
         await asyncio.gather(
             *(chain.close() for chain in self._utxo.values()),

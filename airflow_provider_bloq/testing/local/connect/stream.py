@@ -1,4 +1,4 @@
-"""One connection of the stream, whatever carries it: HTTP polls, or a WebSocket."""
+"""The connections of the stream, their subscriptions and the events that are sent to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from airflow_provider_bloq.testing.local.backend import Backend
-from airflow_provider_bloq.testing.local.connect.chain import ChainChanges, UtxoChain
+from airflow_provider_bloq.testing.local.connect.chain import ChainItem, UtxoChain
 from airflow_provider_bloq.testing.local.connect.index import IndexedBlock, IndexedTransaction
 from airflow_provider_bloq.testing.local.connect.packets import (
     CLOSE,
@@ -46,13 +46,13 @@ INV = "inv"
 
 
 class SocketSession:
-    """A connection from its opening to its end.
+    """A connection, carried by HTTP polls or by a WebSocket.
 
     :param sid: Its id, which is a credential.
-    :param chain: Which chain it is about.
-    :param grant: What its token stands for.
-    :param opened_at: When it was opened, by the service's clock.
-    :param alive_at: When its client last showed a sign of life, by the event loop's clock.
+    :param chain: Its chain.
+    :param grant: The grant of its token.
+    :param opened_at: Time of its opening by the service's clock.
+    :param alive_at: Time of its client's last packet by the event loop's clock.
     """
 
     def __init__(self, sid: str, chain: str, grant: Grant, opened_at: float, alive_at: float) -> None:
@@ -61,54 +61,54 @@ class SocketSession:
         self.grant = grant
         self.opened_at = opened_at
         self.alive_at = alive_at
-        #: What it subscribed to: :data:`INV` and addresses.
+        #: Its subscriptions: :data:`INV` and addresses.
         self.rooms: set[str] = set()
         #: Whether a WebSocket carries it.
         self.on_websocket = False
-        #: Whether a WebSocket is about to take over; polls then end at once.
+        #: Whether an upgrade to a WebSocket has begun; polls then end at once.
         self.probing = False
-        #: Whether a poll is under way.
+        #: Whether a poll is in progress.
         self.polled = False
-        #: Whether it has ended; what is still to be sent may be sent.
+        #: Whether it has ended; queued packets may still be sent.
         self.ended = False
-        #: Whether its TCP connection is to be cut without a word.
+        #: Whether its TCP connection is to be cut without notice.
         self.severed = False
         self._outgoing: list[str] = []
-        self._stirred = asyncio.Event()
+        self._wake = asyncio.Event()
 
     def send(self, *packets: str) -> None:
-        """Have packets sent, unless it has ended."""
+        """Queue packets unless it has ended."""
         if not self.ended:
             self._outgoing += packets
-            self._stirred.set()
+            self._wake.set()
 
-    def end(self, *last_words: str) -> None:
+    def end(self, *packets: str) -> None:
         """End it after some last packets."""
-        self.send(*last_words)
+        self.send(*packets)
         self.ended = True
-        self._stirred.set()
+        self._wake.set()
 
     def sever(self) -> None:
-        """End it like a cable that is pulled."""
+        """End it without sending anything."""
         self._outgoing.clear()
         self.severed = True
         self.end()
 
-    def may_be_taken_over(self) -> bool:
-        """Tell whether polls carry it, and no WebSocket is about to."""
+    def can_upgrade(self) -> bool:
+        """Return whether polls carry it and no upgrade has begun."""
         return not (self.on_websocket or self.probing or self.ended)
 
     def probe(self) -> None:
-        """Note that a WebSocket is about to take over."""
+        """Begin an upgrade to a WebSocket."""
         self.probing = True
-        self._stirred.set()
+        self._wake.set()
 
     def upgrade(self) -> None:
-        """Note that a WebSocket has taken over."""
+        """Complete an upgrade to a WebSocket."""
         self.on_websocket, self.probing = True, False
 
-    def stay(self) -> None:
-        """Note that a WebSocket that was to take over is gone."""
+    def cancel_upgrade(self) -> None:
+        """Cancel an upgrade to a WebSocket."""
         self.probing = False
 
     def join(self, rooms: Iterable[str]) -> None:
@@ -120,10 +120,10 @@ class SocketSession:
         self.rooms.difference_update(rooms)
 
     async def take(self) -> list[str]:
-        """Wait until there is something to send, or reason not to wait, and return it."""
+        """Wait for packets, or for the end or an upgrade, and return the packets."""
         while not (self._outgoing or self.ended or self.probing):
-            self._stirred.clear()
-            await self._stirred.wait()
+            self._wake.clear()
+            await self._wake.wait()
         taken, self._outgoing = self._outgoing, []
         return taken
 
@@ -132,9 +132,9 @@ _ADDRESSES = "bitcoind/addresstxid"
 
 
 def rooms_of(arguments: Iterable[Any]) -> list[str]:
-    """Return the rooms that ``subscribe`` and its arguments name.
+    """Return the rooms that the arguments of ``subscribe`` name.
 
-    ``inv``, ``bitcoind/addresstxid`` with a list of addresses or one, or an address as the name of a room.
+    They are ``inv``, ``bitcoind/addresstxid`` with one address or a list, or an address.
     """
     name, *rest = [*arguments, None]
     addresses = rest[0]
@@ -146,24 +146,22 @@ def rooms_of(arguments: Iterable[Any]) -> list[str]:
     return [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
 
 
-def events_of(
-    subject: IndexedTransaction | IndexedBlock, rooms: frozenset[str] | set[str], options: LocalBloqOptions
-) -> Iterator[str]:
-    """Write the events by which a connection in these rooms learns of a transaction or a block."""
-    if isinstance(subject, IndexedBlock):
+def events_of(item: ChainItem, rooms: frozenset[str] | set[str], options: LocalBloqOptions) -> Iterator[str]:
+    """Return the events about a transaction or a block for a connection with these rooms."""
+    if isinstance(item, IndexedBlock):
         if INV in rooms:
-            yield event_packet("block", subject.hash)
+            yield event_packet("block", item.hash)
         return
     if INV in rooms:
-        yield event_packet("tx", _invitation(subject))
-    for address in sorted(subject.addresses & rooms):
+        yield event_packet("tx", _inv(item))
+    for address in sorted(item.addresses & rooms):
         if options.connect_address_event == "txid":
-            yield event_packet(address, subject.txid)
+            yield event_packet(address, item.txid)
         else:
-            yield event_packet(address, {"address": address, "txid": subject.txid})
+            yield event_packet(address, {"address": address, "txid": item.txid})
 
 
-def _invitation(transaction: IndexedTransaction) -> dict[str, Any]:
+def _inv(transaction: IndexedTransaction) -> dict[str, Any]:
     return {
         "txid": transaction.txid,
         "valueOut": coins(transaction.value_out()),
@@ -174,32 +172,32 @@ def _invitation(transaction: IndexedTransaction) -> dict[str, Any]:
 
 _log = logging.getLogger(__name__)
 
-#: Why a connection ends when its token does.
+#: Reason for ending a connection when its token has expired.
 EXPIRED = "jwt expired"
-#: Seconds between two looks at the node, which does not tell of its own accord, and at the clock.
-_PAUSE = 0.05
+#: Seconds between two checks of the nodes and the clock.
+_POLL_INTERVAL = 0.05
 
 
 class SocketSessions:
-    """The connections of one running service. Touched on the event loop only."""
+    """The connections of one service. Used on the event loop only."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._chains: Mapping[str, UtxoChain] = {}
         self._sessions: dict[str, SocketSession] = {}
-        self._held: list[tuple[str, ChainChanges]] | None = None
-        #: Chains whose node did not answer at the last look.
-        self._deaf: set[str] = set()
+        self._held: list[tuple[str, ChainItem]] | None = None
+        #: Chains whose node did not answer at the last check.
+        self._unavailable: set[str] = set()
         self._watching: asyncio.Task[None] | None = None
 
     def follow(self, chains: Mapping[str, UtxoChain]) -> None:
-        """Name the chains that are looked at while somebody listens."""
+        """Set the chains, which are polled while there are connections."""
         self._chains = chains
 
     def open(self, chain: str, grant: Grant, upgrades: list[str]) -> SocketSession:
-        """Open a connection and greet it.
+        """Open a connection and send its handshake.
 
-        :param upgrades: Names of the ways to carry it that it may change to.
+        :param upgrades: Transports to which it may upgrade.
         """
         options = self._backend.options
         session = SocketSession(
@@ -209,88 +207,88 @@ class SocketSessions:
             self._backend.clock.now(),
             asyncio.get_running_loop().time(),
         )
-        greeting = open_packet(
+        handshake = open_packet(
             session.sid, upgrades, options.connect_ping_seconds, options.connect_ping_timeout_seconds
         )
-        session.send(greeting, CONNECT)
+        session.send(handshake, CONNECT)
         self._sessions[session.sid] = session
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch())
         return session
 
     def find(self, sid: str) -> SocketSession | None:
-        """Return the connection of an id, until it was forgotten."""
+        """Return the connection of an id."""
         return self._sessions.get(sid)
 
-    def forget(self, session: SocketSession) -> None:
-        """Let go of a connection."""
+    def remove(self, session: SocketSession) -> None:
+        """End a connection and remove it."""
         session.end()
         self._sessions.pop(session.sid, None)
 
     def received(self, session: SocketSession, packet: str) -> None:
-        """Act on what a client sent. One that sends nonsense is hung up on."""
+        """Handle a packet of a client; an invalid one ends the connection."""
         session.alive_at = asyncio.get_running_loop().time()
         kind, rest = packet[:1], packet[1:]
         if kind == PING:
             session.send(PONG + rest)
         elif kind == CLOSE:
-            self.forget(session)
+            self.remove(session)
         elif kind == MESSAGE:
             try:
-                self._heard(session, read_socket_packet(rest))
+                self._handle(session, read_socket_packet(rest))
             except ValueError:
                 session.end()
 
-    def tell(self, chain: str, news: ChainChanges) -> None:
-        """Tell all who subscribed of something new."""
+    def publish(self, chain: str, item: ChainItem) -> None:
+        """Send a new transaction or block to all subscribers."""
         if self._held is not None:
-            self._held.append((chain, news))
+            self._held.append((chain, item))
             return
         for session in self._sessions.values():
             if session.chain == chain:
-                session.send(*events_of(news.subject, session.rooms, self._backend.options))
+                session.send(*events_of(item, session.rooms, self._backend.options))
 
     def count(self) -> int:
-        """Return how many connections are open."""
+        """Return the number of open connections."""
         return sum(not session.ended for session in self._sessions.values())
 
     def drop(self) -> int:
-        """Cut all connections without a word; returns how many there were."""
+        """Cut all connections without notice; return how many there were."""
         dropped = [session for session in self._sessions.values() if not session.ended]
         for session in dropped:
             session.sever()
-            self.forget(session)
+            self.remove(session)
         return len(dropped)
 
     def hold(self) -> None:
-        """Keep all events back until :meth:`release`."""
+        """Hold all events until :meth:`release`."""
         if self._held is None:
             self._held = []
 
     def release(self) -> None:
-        """Let go of the events that were kept back, to those who are subscribed now."""
+        """Send the events that were held to the current subscribers."""
         held, self._held = self._held or [], None
-        for chain, news in held:
-            self.tell(chain, news)
+        for chain, item in held:
+            self.publish(chain, item)
 
     async def close(self) -> None:
         """End all connections."""
         for session in list(self._sessions.values()):
-            self.forget(session)
+            self.remove(session)
         if self._watching is not None:
             await self._watching
 
-    def _heard(self, session: SocketSession, packet: SocketPacket) -> None:
+    def _handle(self, session: SocketSession, packet: SocketPacket) -> None:
         if packet.namespace != ROOT:
-            # Nobody is in another namespace, so what else is said there is not heard.
+            # There is only one namespace; other packets for another one are ignored.
             if packet.kind == "0":
                 session.send(error_packet("Invalid namespace", packet.namespace))
         elif packet.kind == "1":
             session.end()
         elif packet.kind == "2":
-            self._asked(session, packet)
+            self._handle_event(session, packet)
 
-    def _asked(self, session: SocketSession, packet: SocketPacket) -> None:
+    def _handle_event(self, session: SocketSession, packet: SocketPacket) -> None:
         name, *arguments = packet.data if isinstance(packet.data, list) and packet.data else [None]
         if name == "subscribe":
             session.join(rooms_of(arguments))
@@ -301,22 +299,22 @@ class SocketSessions:
 
     async def _watch(self) -> None:
         while self._sessions:
-            self._reap()
+            self._end_stale()
             for chain in {session.chain for session in self._sessions.values()}:
-                await self._look(chain)
-            await asyncio.sleep(_PAUSE)
+                await self._poll(chain)
+            await asyncio.sleep(_POLL_INTERVAL)
 
-    async def _look(self, chain: str) -> None:
+    async def _poll(self, chain: str) -> None:
         try:
             await self._chains[chain].now()
         except ApiProblem as problem:
-            if chain not in self._deaf:
-                _log.warning("the stream of %s hears nothing: %s", chain, problem.detail)
-            self._deaf.add(chain)
+            if chain not in self._unavailable:
+                _log.warning("the stream of %s has no events: %s", chain, problem.detail)
+            self._unavailable.add(chain)
         else:
-            self._deaf.discard(chain)
+            self._unavailable.discard(chain)
 
-    def _reap(self) -> None:
+    def _end_stale(self) -> None:
         options = self._backend.options
         now = self._backend.clock.now()
         silent_since = (
@@ -326,11 +324,11 @@ class SocketSessions:
         )
         for session in list(self._sessions.values()):
             if session.alive_at < silent_since:
-                self.forget(session)
+                self.remove(session)
             elif session.ended:
                 continue
             elif now >= session.grant.expires_at:
-                # An event of this name is the only way to give the client's own "disconnect" a reason.
+                # Only an event of this name gives the client's "disconnect" a reason.
                 session.end(event_packet("disconnect", EXPIRED), DISCONNECT)
             elif not session.rooms and now >= session.opened_at + options.connect_idle_seconds:
                 session.end(DISCONNECT)

@@ -1,7 +1,7 @@
-"""The stream's one route: Engine.IO 3, by HTTP polls or by WebSocket, with Socket.IO 2 inside.
+"""The route of the stream: Socket.IO 2 over Engine.IO 3, by HTTP polls or by WebSocket.
 
-Engine.IO 4 is not spoken, as Bloq did not. Faults and counts call the service ``stream``; a request that opens a
-connection is ``/socket.io/open`` to them, all others are ``/socket.io/``.
+Like Bloq, it does not support Engine.IO 4. In faults and counters the service is ``stream``, and the path of a request
+is ``/socket.io/open`` if it opens a connection, and otherwise ``/socket.io/``.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _PATH = "/socket.io/"
 _OPENING = "/socket.io/open"
 _PROBE = "probe"
 _WEBSOCKET, _POLLING = "websocket", "polling"
-#: Seconds that a client may take to agree that a WebSocket is closed.
-_FAREWELL = 1.0
-#: Faults that break an answer's body, of which a WebSocket has none.
-_OF_BODIES = frozenset({FaultKind.STALL_BODY, FaultKind.TRUNCATED_JSON, FaultKind.LOST_RESPONSE})
+#: Seconds that a client may take to confirm that a WebSocket is closed.
+_CLOSE_TIMEOUT = 1.0
+#: Faults that break the body of an answer; a WebSocket has none.
+_BODY_FAULTS = frozenset({FaultKind.STALL_BODY, FaultKind.TRUNCATED_JSON, FaultKind.LOST_RESPONSE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class StreamRoutes:
         return [web.get(_PATH, self.serve), web.post(_PATH, self.serve)]
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Serve one request, which for a WebSocket lasts as long as that."""
+        """Serve a request; for a WebSocket, until it is closed."""
         if token := request.query.get("token"):
             self.backend.counters.arrived(_SERVICE, f"Bearer {token}")
         path = _PATH if "sid" in request.query else _OPENING
@@ -79,7 +79,7 @@ class StreamRoutes:
             if armed is None:
                 answer = await proceed()
             else:
-                answer = await apply_fault(_fitting(armed, request), request, self.backend, proceed)
+                answer = await apply_fault(_fault_for(armed, request), request, self.backend, proceed)
         except ApiProblem as problem:
             answer = problem_response(problem, self.backend.options)
         if sockets:
@@ -103,7 +103,7 @@ class StreamRoutes:
         if session is None:
             return _refused(1, "Session ID unknown")
         if transport == _WEBSOCKET:
-            return await self._take_over(request, session)
+            return await self._upgrade(request, session)
         return await (
             self._poll(request, session) if request.method == "GET" else self._post(request, session)
         )
@@ -117,40 +117,40 @@ class StreamRoutes:
         except ApiProblem as problem:
             if self.backend.options.connect_stream_refusal == "status":
                 raise
-            return await self._turn_away(request, transport, problem)
+            return await self._reject(request, transport, problem)
         chain = self.access.chain(request)
-        # What is there already is no news.
+        # The events begin after the current state.
         await chain.now()
         session = self.sessions.open(chain.name, grant, [_WEBSOCKET] if transport == _POLLING else [])
         if transport == _POLLING:
             return await self._poll(request, session)
         session.upgrade()
         socket = await self._websocket(request, _OPENING)
-        await self._carry(socket, request, session)
+        await self._serve_websocket(socket, request, session)
         return socket
 
-    async def _turn_away(
+    async def _reject(
         self, request: web.Request, transport: str, problem: ApiProblem
     ) -> web.Response | web.WebSocketResponse:
-        """Refuse as Socket.IO does: the connection opens, and is told an error in place of a welcome."""
+        """Reject a token as Socket.IO does: the connection opens and gets an error packet."""
         options = self.backend.options
         reason = EXPIRED if problem.code == "TokenExpired" else problem.detail
-        said = [
+        packets = [
             open_packet("refused", [], options.connect_ping_seconds, options.connect_ping_timeout_seconds),
             error_packet(reason),
         ]
         if transport == _POLLING:
-            return _payload([*said, CLOSE])
+            return _payload([*packets, CLOSE])
         socket = await self._websocket(request, _OPENING)
         with suppress(ConnectionError):
-            for packet in said:
+            for packet in packets:
                 await socket.send_str(packet)
         await socket.close()
         return socket
 
     async def _poll(self, request: web.Request, session: SocketSession) -> web.Response:
         if session.polled or session.on_websocket:
-            self.sessions.forget(session)
+            self.sessions.remove(session)
             return _refused(3, "Bad request")
         session.polled = True
         try:
@@ -161,7 +161,7 @@ class StreamRoutes:
             _cut(request)
             return NoResponse()
         if session.ended:
-            self.sessions.forget(session)
+            self.sessions.remove(session)
             packets.append(CLOSE)
         return _payload(packets or [NOOP])
 
@@ -169,17 +169,17 @@ class StreamRoutes:
         try:
             packets = read_payload(await body_of(request))
         except (ValueError, ApiProblem):
-            self.sessions.forget(session)
+            self.sessions.remove(session)
             return _refused(3, "Bad request")
         for packet in packets:
             self.sessions.received(session, packet)
         return web.Response(text="ok", content_type="text/html")
 
-    async def _take_over(
+    async def _upgrade(
         self, request: web.Request, session: SocketSession
     ) -> web.Response | web.WebSocketResponse:
-        """Take a connection over from polls, if the client goes through with it."""
-        if not session.may_be_taken_over():
+        """Upgrade a connection from polls to a WebSocket, unless the client gives up."""
+        if not session.can_upgrade():
             return _refused(3, "Bad request")
         socket = await self._websocket(request, _PATH)
         async for message in socket:
@@ -188,15 +188,15 @@ class StreamRoutes:
                 await socket.send_str(PONG + _PROBE)
             elif message.data == UPGRADE and session.probing:
                 session.upgrade()
-                await self._carry(socket, request, session)
+                await self._serve_websocket(socket, request, session)
             else:
                 break
         if not session.on_websocket:
-            session.stay()
+            session.cancel_upgrade()
             await socket.close()
         return socket
 
-    async def _carry(
+    async def _serve_websocket(
         self, socket: web.WebSocketResponse, request: web.Request, session: SocketSession
     ) -> None:
         sending = asyncio.create_task(_send_all(socket, request, session))
@@ -206,11 +206,11 @@ class StreamRoutes:
                     break
                 self.sessions.received(session, message.data)
         finally:
-            self.sessions.forget(session)
+            self.sessions.remove(session)
             await sending
 
     async def _websocket(self, request: web.Request, path: str) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(timeout=_FAREWELL)
+        socket = web.WebSocketResponse(timeout=_CLOSE_TIMEOUT)
         await socket.prepare(request)
         self.backend.counters.answered(_SERVICE, request.method, path, 101)
         return socket
@@ -227,8 +227,8 @@ async def _send_all(socket: web.WebSocketResponse, request: web.Request, session
         await socket.close()
 
 
-def _fitting(armed: ArmedFault, request: web.Request) -> ArmedFault:
-    if request.query.get("transport") == _WEBSOCKET and armed.fault.kind in _OF_BODIES:
+def _fault_for(armed: ArmedFault, request: web.Request) -> ArmedFault:
+    if request.query.get("transport") == _WEBSOCKET and armed.fault.kind in _BODY_FAULTS:
         return replace(armed, fault=replace(armed.fault, kind=FaultKind.RESET))
     return armed
 
@@ -238,7 +238,7 @@ def _payload(packets: list[str]) -> web.Response:
 
 
 def _refused(code: int, message: str) -> web.Response:
-    # Engine.IO's own errors have a shape of their own.
+    # The format of Engine.IO's errors.
     return web.json_response({"code": code, "message": message}, status=400)
 
 

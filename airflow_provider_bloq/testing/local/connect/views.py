@@ -1,7 +1,7 @@
-"""The JSON objects of Connect, with the names and kinds that Insight's API gave them.
+"""The JSON objects of Connect, with the names and types of Insight's API.
 
-Amounts without a suffix are whole coins, those that end in ``Sat`` are satoshi; the value of an output is a
-text. ``txApperances`` is spelt as Bloq's documents spell it.
+Amounts are in coins, or in satoshi if the name ends in ``Sat``; the value of an output is a string.
+``txApperances`` is spelt as in Bloq's documentation.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _SATOSHI = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class OmittedFields:
-    """What of a transaction is left out on request.
+    """Fields of a transaction that a request omits.
 
-    :param no_asm: Scripts are not written out in words.
-    :param no_script_sig: Inputs have no script.
-    :param no_spent: Outputs do not tell what spends them.
+    :param no_asm: Scripts without ``asm``.
+    :param no_script_sig: Inputs without ``scriptSig``.
+    :param no_spent: Outputs without the input that spends them.
     """
 
     no_asm: bool = False
@@ -50,30 +50,30 @@ class OmittedFields:
 
 
 def coins(satoshi: int) -> int | float:
-    """Write satoshi as whole coins, as JavaScript would write the number."""
+    """Return satoshi as coins, in the number format of JavaScript."""
     whole, rest = divmod(satoshi, _SATOSHI)
     return satoshi / _SATOSHI if rest else whole
 
 
-def address_view(address: str, sums: AddressTotals, txids: list[str] | None) -> dict[str, Any]:
-    """Write an address.
+def address_view(address: str, totals: AddressTotals, txids: list[str] | None) -> dict[str, Any]:
+    """Return an address.
 
-    :param txids: Its transactions; None to leave them out.
+    :param txids: Its transactions; None to omit them.
     """
     view: dict[str, Any] = {
         "addrStr": address,
-        **_amount("balance", sums.balance),
-        **_amount("totalReceived", sums.received),
-        **_amount("totalSent", sums.sent),
-        **_amount("unconfirmedBalance", sums.unconfirmed),
-        "unconfirmedTxApperances": sums.waiting,
-        "txApperances": sums.appearances,
+        **_amount("balance", totals.balance),
+        **_amount("totalReceived", totals.received),
+        **_amount("totalSent", totals.sent),
+        **_amount("unconfirmedBalance", totals.unconfirmed),
+        "unconfirmedTxApperances": totals.waiting,
+        "txApperances": totals.appearances,
     }
     return view if txids is None else {**view, "transactions": txids}
 
 
 def unspent_view(index: AddressIndex, coin: UnspentOutput) -> dict[str, Any]:
-    """Write an output that can be spent: with its height, or since when its transaction waits."""
+    """Return an unspent output, with its height or, if it is unconfirmed, its mempool time."""
     block = index.block_of(coin.txid)
     view = {
         "address": coin.address,
@@ -88,18 +88,18 @@ def unspent_view(index: AddressIndex, coin: UnspentOutput) -> dict[str, Any]:
 
 
 def transaction_view(
-    index: AddressIndex, transaction: IndexedTransaction, shown: OmittedFields | None = None
+    index: AddressIndex, transaction: IndexedTransaction, omitted: OmittedFields | None = None
 ) -> dict[str, Any]:
-    """Write a transaction; the height of one that waits for a block is -1."""
-    left_out = shown or OmittedFields()
+    """Return a transaction; the height of an unconfirmed one is -1."""
+    omitted = omitted or OmittedFields()
     block = index.block_of(transaction.txid)
     view: dict[str, Any] = {
         "txid": transaction.txid,
         "version": transaction.version,
         "locktime": transaction.lock_time,
-        "vin": [_input_view(number, one, left_out) for number, one in enumerate(transaction.inputs)],
+        "vin": [_input_view(number, one, omitted) for number, one in enumerate(transaction.inputs)],
         "vout": [
-            _output_view(index, transaction.txid, number, one, left_out)
+            _output_view(index, transaction.txid, number, one, omitted)
             for number, one in enumerate(transaction.outputs)
         ],
         "blockheight": -1 if block is None else block.height,
@@ -116,28 +116,28 @@ def transaction_view(
     return view | {"valueIn": coins(transaction.value_in()), "fees": coins(fees)}
 
 
-def block_view(told: Mapping[str, Any], subsidy: int) -> dict[str, Any]:
-    """Write a block.
+def block_view(data: Mapping[str, Any], subsidy: int) -> dict[str, Any]:
+    """Return a block.
 
-    :param told: What ``getblock`` with verbosity 1 tells; its confirmations are -1 beside the best chain.
+    :param data: A block of ``getblock`` with verbosity 1; its confirmations are -1 outside the best chain.
     :param subsidy: New coins in satoshi.
     """
     copied = ("hash", "size", "height", "version", "merkleroot", "tx", "time", "nonce", "bits")
     view = {
-        **{name: told[name] for name in copied},
-        "difficulty": float(told["difficulty"]),
-        "chainwork": told["chainwork"],
-        "confirmations": told["confirmations"],
+        **{name: data[name] for name in copied},
+        "difficulty": float(data["difficulty"]),
+        "chainwork": data["chainwork"],
+        "confirmations": data["confirmations"],
         "reward": coins(subsidy),
-        "isMainChain": told["confirmations"] != -1,
+        "isMainChain": data["confirmations"] != -1,
         "poolInfo": {},
     }
     neighbours = ("previousblockhash", "nextblockhash")
-    return view | {name: told[name] for name in neighbours if name in told}
+    return view | {name: data[name] for name in neighbours if name in data}
 
 
 def summary_view(block: IndexedBlock) -> dict[str, Any]:
-    """Write a block as the list of a day's blocks does."""
+    """Return a block as in the list of a day's blocks."""
     return {
         "height": block.height,
         "size": block.size,
@@ -152,7 +152,7 @@ def _amount(name: str, satoshi: int) -> dict[str, int | float]:
     return {name: coins(satoshi), f"{name}Sat": satoshi}
 
 
-def _input_view(number: int, spent: TransactionInput, shown: OmittedFields) -> dict[str, Any]:
+def _input_view(number: int, spent: TransactionInput, omitted: OmittedFields) -> dict[str, Any]:
     if spent.spends is None or spent.source is None:
         return {"coinbase": spent.script, "sequence": spent.sequence, "n": number}
     view: dict[str, Any] = {
@@ -165,15 +165,15 @@ def _input_view(number: int, spent: TransactionInput, shown: OmittedFields) -> d
         "value": coins(spent.source.satoshi),
         "doubleSpentTxID": None,
     }
-    if shown.no_script_sig:
+    if omitted.no_script_sig:
         return view
-    return view | {"scriptSig": _script(spent.script, spent.asm, shown)}
+    return view | {"scriptSig": _script(spent.script, spent.asm, omitted)}
 
 
 def _output_view(
-    index: AddressIndex, txid: str, number: int, output: TransactionOutput, shown: OmittedFields
+    index: AddressIndex, txid: str, number: int, output: TransactionOutput, omitted: OmittedFields
 ) -> dict[str, Any]:
-    script = _script(output.script, output.asm, shown)
+    script = _script(output.script, output.asm, omitted)
     if output.address is not None:
         script |= {"addresses": [output.address]}
     view: dict[str, Any] = {
@@ -181,7 +181,7 @@ def _output_view(
         "n": number,
         "scriptPubKey": script | {"type": output.kind},
     }
-    if shown.no_spent:
+    if omitted.no_spent:
         return view
     spender = index.spender((txid, number))
     block = index.block_of(spender[0]) if spender else None
@@ -192,5 +192,5 @@ def _output_view(
     }
 
 
-def _script(script: str, asm: str, shown: OmittedFields) -> dict[str, Any]:
-    return {"hex": script} if shown.no_asm else {"hex": script, "asm": asm}
+def _script(script: str, asm: str, omitted: OmittedFields) -> dict[str, Any]:
+    return {"hex": script} if omitted.no_asm else {"hex": script, "asm": asm}
