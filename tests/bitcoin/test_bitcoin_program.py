@@ -51,19 +51,19 @@ def test_the_one_that_is_named_comes_first(
     assert bitcoind_command() == [str(named)]
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "not executable"])
 def test_a_name_that_leads_nowhere_is_told(
-    nothing_at_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    nothing_at_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    named = tmp_path / "mine"
-    if kind == "folder":
-        named.mkdir()
-    elif kind == "not executable":
-        named.touch()
-    monkeypatch.setenv("BLOQ_BITCOIND", str(named))
-    with pytest.raises(TestingSetupError, match="not a program that can be run") as told:
-        bitcoind_command()
-    assert str(named) in str(told.value)
+    for kind in ("missing", "folder", "not executable"):
+        named = tmp_path / kind
+        if kind == "folder":
+            named.mkdir()
+        elif kind == "not executable":
+            named.touch()
+        monkeypatch.setenv("BLOQ_BITCOIND", str(named))
+        with pytest.raises(TestingSetupError, match="not a program that can be run") as told:
+            bitcoind_command()
+        assert str(named) in str(told.value)
 
 
 def test_the_one_on_path_comes_next(nothing_at_hand: Path, tmp_path: Path) -> None:
@@ -72,6 +72,67 @@ def test_the_one_on_path_comes_next(nothing_at_hand: Path, tmp_path: Path) -> No
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.fixture
+def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Pretend that this machine runs Debian; returns its empty folder of apt's sources."""
+    folder = tmp_path / "apt"
+    folder.mkdir()
+    release = {"ID": "debian", "VERSION_CODENAME": "bookworm"}
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: release)
+    monkeypatch.setattr(bitcoind_download, "_CONFIGURATION", folder)
+    return folder
+
+
+def build(folder: Path, name: str, content: dict[str, str]) -> Path:
+    """Build a package of Debian with some files."""
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("builds a package with the tools of Debian, which this machine does not have")
+    root = folder / f"{name}-content"
+    for path, text in {**content, "DEBIAN/control": control(name, "all")}.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    package = folder / f"{name}.deb"
+    command = ["dpkg-deb", "--build", "--root-owner-group", root, package]
+    subprocess.run(command, check=True, capture_output=True)
+    return package
+
+
+def control(name: str, architecture: str) -> str:
+    return f"Package: {name}\nVersion: 1\nArchitecture: {architecture}\nMaintainer: nobody\nDescription: a test\n"
+
+
+def test_else_its_packages_are_unpacked_once(
+    nothing_at_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, debian: Path
+) -> None:
+    content = {"usr/bin/bitcoind": "", "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2": ""}
+    package = build(tmp_path, "bitcoin-knots", content)
+    (debian / "sources.list").write_text("deb http://m.example/debian bookworm main\n")
+    fetching = f"case \"$*\" in *install*) cp '{package}' cache/archives/bitcoin-knots_1_all.deb;; esac"
+    program(nothing_at_hand / "apt-get", fetching)
+    command = bitcoind_command()
+    (kept,) = (path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock")
+    assert {path.name for path in kept.iterdir()} == {"bitcoind", "lib"}
+    library = kept / "lib"
+    assert command == [
+        str(library / "ld-linux-x86-64.so.2"),
+        "--library-path",
+        str(library),
+        str(kept / "bitcoind"),
+    ]
+    program(nothing_at_hand / "apt-get", "exit 1")
+    assert bitcoind_command() == command, "what is cached needs no apt"
+
+
+def test_a_package_without_a_bitcoind_is_refused(nothing_at_hand: Path, tmp_path: Path, debian: Path) -> None:
+    package = build(tmp_path, "bitcoin-knots", {"usr/bin/something": ""})
+    (debian / "sources.list").write_text("deb http://m.example/debian bookworm main\n")
+    fetching = f"case \"$*\" in *install*) cp '{package}' cache/archives/bitcoin-knots_1_all.deb;; esac"
+    program(nothing_at_hand / "apt-get", fetching)
+    with pytest.raises(TestingSetupError, match="does not contain the expected files"):
+        bitcoind_command()
+
+
+@pytest.mark.slow
 @pytest.mark.bitcoind
 def test_else_it_comes_from_debian_once_and_runs(
     nothing_at_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -110,11 +171,7 @@ def test_a_machine_without_such_a_file_is_told_the_same(
         bitcoind_command()
 
 
-def test_sources_that_do_not_name_debian_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(
-        platform, "freedesktop_os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "bookworm"}
-    )
-    monkeypatch.setattr(bitcoind_download, "_CONFIGURATION", tmp_path)
+def test_sources_that_do_not_name_debian_are_told(debian: Path) -> None:
     with pytest.raises(TestingSetupError, match="name no archive of Debian bookworm"):
         machine_archive("a remedy")
 
@@ -132,21 +189,10 @@ def unsigned_archive(tmp_path: Path) -> DebianArchive:
         pytest.skip("builds an archive with the tools of Debian, which this machine does not have")
     asked = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True)
     architecture = asked.stdout.strip()
-    control = (
-        f"Package: hello\nVersion: 1\nArchitecture: {architecture}\nMaintainer: nobody\nDescription: a test\n"
-    )
-    content = tmp_path / "content"
-    (content / "DEBIAN").mkdir(parents=True)
-    (content / "DEBIAN/control").write_text(control)
-    (content / "usr").mkdir()
-    (content / "usr/hello").write_text("hello")
     lists = tmp_path / f"archive/dists/trixie/main/binary-{architecture}"
     lists.mkdir(parents=True)
-    package = tmp_path / "archive/hello.deb"
-    subprocess.run(
-        ["dpkg-deb", "--build", "--root-owner-group", content, package], check=True, capture_output=True
-    )
-    described = f"{control}Filename: hello.deb\n{sizes(package)}\n\n"
+    package = build(tmp_path, "hello", {"usr/hello": "hello"}).rename(tmp_path / "archive/hello.deb")
+    described = f"{control('hello', 'all')}Filename: hello.deb\n{sizes(package)}\n\n"
     (lists / "Packages").write_text(described)
     entry = f" {hashlib.sha256(described.encode()).hexdigest()} {len(described)} main/{lists.name}/Packages"
     (tmp_path / "archive/dists/trixie/Release").write_text(

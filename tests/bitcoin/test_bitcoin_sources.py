@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from airflow_provider_bloq.testing.bitcoind_download import DebianArchive, debian_archive
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -43,9 +41,8 @@ Signed-By: {KEYRING}
     )
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
+def test_the_one_line_form(tmp_path: Path) -> None:
+    for line, expected in (
         ("deb http://m.example/debian bookworm main", DebianArchive("http://m.example/debian")),
         (
             "deb\thttps://m.example/debian/  bookworm main contrib # ours",
@@ -68,10 +65,8 @@ Signed-By: {KEYRING}
         ("deb http://m.example/flat ./", None),
         ("deb cdrom:[Debian 12]/ bookworm main", None),
         ("", None),
-    ],
-)
-def test_the_one_line_form(tmp_path: Path, line: str, expected: DebianArchive | None) -> None:
-    assert debian_archive(written(tmp_path, _list=f"{line}\n"), "bookworm") == expected
+    ):
+        assert debian_archive(written(tmp_path, _list=f"{line}\n"), "bookworm") == expected
 
 
 def test_that_nothing_is_checked_is_not_taken_over(tmp_path: Path) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
-
-import pytest
 
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.local_service.service_caller import Caller, call
@@ -76,36 +73,33 @@ def test_the_account_shows_the_documented_fields(caller: Caller) -> None:
     assert all(shown["billingAddress"].values())
 
 
-@pytest.mark.parametrize("given", [{"billingAddress": {"country": "US"}}, {"billingAddress": {}}, {}])
-def test_a_billing_address_has_all_of_its_fields(bloq: LocalBloq, given: dict[str, Any]) -> None:
-    signing_up = {name: value for name, value in _SIGN_UP.items() if name != "billingAddress"}
-    shown = call("POST", bloq.accounts_url + "/users", json={**signing_up, **given}).json()["billingAddress"]
-    country = given.get("billingAddress", {}).get("country", "")
-    assert shown == {"address": "", "zipCode": "", "state": "", "country": country}
+def test_a_billing_address_has_all_of_its_fields(bloq: LocalBloq) -> None:
+    for given in ({"billingAddress": {"country": "US"}}, {"billingAddress": {}}, {}):
+        signing_up = {name: value for name, value in _SIGN_UP.items() if name != "billingAddress"}
+        shown = call("POST", bloq.accounts_url + "/users", json={**signing_up, **given}).json()[
+            "billingAddress"
+        ]
+        country = given.get("billingAddress", {}).get("country", "")
+        assert shown == {"address": "", "zipCode": "", "state": "", "country": country}
 
 
-@pytest.mark.parametrize(
-    ("path", "shown"),
-    [
+def test_an_account_has_none_of_the_keys_of_old(caller: Caller) -> None:
+    for path, shown in (
         ("/users/me/keys", {"pgpkeys": [], "bitkeys": []}),
         ("/users/me/keys/pgp", {"pgpkeys": []}),
         ("/users/me/keys/bit", {"bitkeys": []}),
-    ],
-)
-def test_an_account_has_none_of_the_keys_of_old(
-    caller: Caller, path: str, shown: dict[str, list[Any]]
-) -> None:
-    answer = caller.accounts("GET", path, caller.log_in())
-    # Not a slip: it is what the client of that time expected.
-    assert (answer.status_code, answer.json()) == (201, shown)
-    assert caller.accounts("GET", path).status_code == 401
-    assert caller.accounts("GET", path, caller.access_token()).status_code == 403
+    ):
+        answer = caller.accounts("GET", path, caller.log_in())
+        # Not a slip: it is what the client of that time expected.
+        assert (answer.status_code, answer.json()) == (201, shown)
+        assert caller.accounts("GET", path).status_code == 401
+        assert caller.accounts("GET", path, caller.access_token()).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/users/me/keys/ssh", "/users/me/keys/pgp/1", "/users/me/keys/ssh/1"])
-def test_one_of_the_keys_of_old_is_not_found(caller: Caller, path: str) -> None:
-    assert caller.accounts("GET", path).status_code == 401
-    assert caller.accounts("GET", path, caller.log_in()).status_code == 404
+def test_one_of_the_keys_of_old_is_not_found(caller: Caller) -> None:
+    for path in ("/users/me/keys/ssh", "/users/me/keys/pgp/1", "/users/me/keys/ssh/1"):
+        assert caller.accounts("GET", path).status_code == 401
+        assert caller.accounts("GET", path, caller.log_in()).status_code == 404
 
 
 def test_a_password_is_changed_with_the_old_one_only(caller: Caller) -> None:

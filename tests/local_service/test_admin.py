@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import requests
 
 from airflow_provider_bloq.testing.local import LocalBloq
@@ -18,20 +17,18 @@ def _admin(bloq: LocalBloq, method: str, path: str, **more: Any) -> requests.Res
     return call(method, bloq.admin_url + path, bloq.admin_bearer, **more)
 
 
-@pytest.mark.parametrize("path", ["/", "/counters", "/faults", "/clock", "/outbox", "/nowhere"])
-def test_nobody_gets_in_without_the_bearer(bloq: LocalBloq, path: str) -> None:
-    assert call("GET", bloq.admin_url + path).status_code == 401
-    assert call("GET", bloq.admin_url + path, "wrong").status_code == 401
-    assert call("GET", bloq.admin_url + path, Caller.of(bloq, manager=True).log_in()).status_code == 401
+def test_nobody_gets_in_without_the_bearer(bloq: LocalBloq) -> None:
+    for path in ("/", "/counters", "/faults", "/clock", "/outbox", "/nowhere"):
+        assert call("GET", bloq.admin_url + path).status_code == 401
+        assert call("GET", bloq.admin_url + path, "wrong").status_code == 401
+        assert call("GET", bloq.admin_url + path, Caller.of(bloq, manager=True).log_in()).status_code == 401
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example.com", "evil.example.com:{port}", "127.0.0.1", "localhost:1", ""]
-)
-def test_a_host_header_that_is_not_this_listener_is_refused(bloq: LocalBloq, host: str) -> None:
-    port = bloq.admin_url.rpartition(":")[2]
-    answer = _admin(bloq, "GET", "/counters", headers={"Host": host.format(port=port)})
-    assert (answer.status_code, answer.json()["code"]) == (403, "ForeignHost")
+def test_a_host_header_that_is_not_this_listener_is_refused(bloq: LocalBloq) -> None:
+    for host in ("evil.example.com", "evil.example.com:{port}", "127.0.0.1", "localhost:1", ""):
+        port = bloq.admin_url.rpartition(":")[2]
+        answer = _admin(bloq, "GET", "/counters", headers={"Host": host.format(port=port)})
+        assert (answer.status_code, answer.json()["code"]) == (403, "ForeignHost")
 
 
 def test_localhost_is_a_good_host_header(bloq: LocalBloq) -> None:
@@ -110,20 +107,17 @@ def test_faults_are_added_listed_and_cleared(caller: Caller) -> None:
     assert _admin(caller.bloq, "DELETE", "/faults").status_code == 204
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
+def test_a_wrong_fault_is_answered_400(bloq: LocalBloq) -> None:
+    for fault in (
         {},
         {"kind": "earthquake"},
         {"kind": "reset", "colour": "red"},
         {"kind": "reset", "times": 0},
         {"kind": "delay", "status": "x"},
-    ],
-)
-def test_a_wrong_fault_is_answered_400(bloq: LocalBloq, fault: dict[str, Any]) -> None:
-    answer = _admin(bloq, "POST", "/faults", json=fault)
-    assert (answer.status_code, answer.json()["code"]) == (400, "InvalidBody")
-    assert _admin(bloq, "GET", "/faults").json() == {"faults": []}
+    ):
+        answer = _admin(bloq, "POST", "/faults", json=fault)
+        assert (answer.status_code, answer.json()["code"]) == (400, "InvalidBody")
+        assert _admin(bloq, "GET", "/faults").json() == {"faults": []}
 
 
 def test_the_clock_is_shown_and_moved(caller: Caller) -> None:

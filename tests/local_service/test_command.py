@@ -35,26 +35,26 @@ def _finished(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_it_prints_one_line_of_json_works_and_ends_with_0_on_a_signal(stop: signal.Signals) -> None:
-    with _running(*_FREE_PORTS, "--json", "--no-chains") as run:
-        assert run.stdout is not None
-        facts = json.loads(run.stdout.readline())
-        keys = {"clientId": facts["client_id"], "clientSecret": facts["client_secret"]}
-        minted = call(
-            "POST", facts["accounts_url"] + "/auth/token", json={"grantType": "clientCredentials", **keys}
-        )
-        token = minted.json()["accessToken"]
-        assert call("GET", facts["nodes_url"] + "/users/me/nodes", token).json() == []
-        login = (facts["user"], facts["password"])
-        assert call("POST", facts["accounts_url"] + "/auth", auth=login).status_code == 200
-        assert call("GET", facts["admin_url"] + "/counters", facts["admin_bearer"]).json()["mints"] == 1
-        assert "BEGIN CERTIFICATE" in Path(facts["ca_bundle"]).read_text()
-        run.send_signal(stop)
-        assert run.wait(30) == 0
-        assert run.stderr is not None
-        assert run.stderr.read() == ""
-    assert not Path(facts["ca_bundle"]).exists()
+def test_it_prints_one_line_of_json_works_and_ends_with_0_on_a_signal() -> None:
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        with _running(*_FREE_PORTS, "--json", "--no-chains") as run:
+            assert run.stdout is not None
+            facts = json.loads(run.stdout.readline())
+            keys = {"clientId": facts["client_id"], "clientSecret": facts["client_secret"]}
+            minted = call(
+                "POST", facts["accounts_url"] + "/auth/token", json={"grantType": "clientCredentials", **keys}
+            )
+            token = minted.json()["accessToken"]
+            assert call("GET", facts["nodes_url"] + "/users/me/nodes", token).json() == []
+            login = (facts["user"], facts["password"])
+            assert call("POST", facts["accounts_url"] + "/auth", auth=login).status_code == 200
+            assert call("GET", facts["admin_url"] + "/counters", facts["admin_bearer"]).json()["mints"] == 1
+            assert "BEGIN CERTIFICATE" in Path(facts["ca_bundle"]).read_text()
+            run.send_signal(stop)
+            assert run.wait(30) == 0
+            assert run.stderr is not None
+            assert run.stderr.read() == ""
+        assert not Path(facts["ca_bundle"]).exists()
 
 
 def test_the_text_names_all_that_a_person_needs() -> None:
@@ -127,17 +127,17 @@ def test_an_address_that_is_not_loopback_ends_it_with_2() -> None:
     assert (done.returncode, "loopback" in done.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("missing", ["cryptography", "jwt", "aiohttp"])
-def test_without_the_extra_it_prints_the_remedy_and_ends_with_2(missing: str) -> None:
-    # None in sys.modules makes an import fail as that of a package that is not installed.
-    code = (
-        f"import sys; sys.modules[{missing!r}] = None\n"
-        "from airflow_provider_bloq.testing.command import main\n"
-        "sys.exit(main([]))"
-    )
-    done = _finished(sys.executable, "-c", code)
-    assert done.returncode == 2
-    assert "pip install 'airflow-provider-bloq[testing]'" in done.stderr
+def test_without_the_extra_it_prints_the_remedy_and_ends_with_2() -> None:
+    for missing in ("cryptography", "jwt", "aiohttp"):
+        # None in sys.modules makes an import fail as that of a package that is not installed.
+        code = (
+            f"import sys; sys.modules[{missing!r}] = None\n"
+            "from airflow_provider_bloq.testing.command import main\n"
+            "sys.exit(main([]))"
+        )
+        done = _finished(sys.executable, "-c", code)
+        assert done.returncode == 2
+        assert "pip install 'airflow-provider-bloq[testing]'" in done.stderr
 
 
 def test_another_import_that_fails_is_not_taken_for_the_missing_extra() -> None:

@@ -62,22 +62,21 @@ def test_tokens_that_do_not_open_it(empty: LocalBloq) -> None:
     assert ask(empty, caller.mint()["refreshToken"]).status_code == 403
 
 
-@pytest.mark.parametrize(
-    ("body", "text", "kind"),
-    [("plain", "jwt expired", "text/plain"), ("json", '"jwt expired"', "application/json")],
-)
-def test_an_expired_token_is_401_with_two_bare_words(start: Start, body: str, text: str, kind: str) -> None:
-    bloq = start(connect_upstreams={}, expiry_body=body)
-    token = Caller.of(bloq).access_token()
-    bloq.advance_clock(3_601)
-    answer = ask(bloq, token)
-    assert (answer.status_code, answer.text) == (401, text)
-    assert answer.headers["Content-Type"].startswith(kind)
+def test_an_expired_token_is_401_with_two_bare_words(start: Start) -> None:
+    for body, text, kind in (
+        ("plain", "jwt expired", "text/plain"),
+        ("json", '"jwt expired"', "application/json"),
+    ):
+        bloq = start(connect_upstreams={}, expiry_body=body)
+        token = Caller.of(bloq).access_token()
+        bloq.advance_clock(3_601)
+        answer = ask(bloq, token)
+        assert (answer.status_code, answer.text) == (401, text)
+        assert answer.headers["Content-Type"].startswith(kind)
 
 
-@pytest.mark.parametrize(
-    ("host", "chain"),
-    [
+def test_the_host_names_the_chain_and_it_is_bitcoin_on_this_machine(empty: LocalBloq) -> None:
+    for host, chain in (
         ("btc.connect.example", "btc"),
         ("BCH.connect.example:80", "bch"),
         ("bch.localhost:4006", "bch"),
@@ -88,27 +87,27 @@ def test_an_expired_token_is_401_with_two_bare_words(start: Start, body: str, te
         ("127.3.2.1:4006", "btc"),
         ("[::1]:4006", "btc"),
         ("", "btc"),
-    ],
-)
-def test_the_host_names_the_chain_and_it_is_bitcoin_on_this_machine(
-    empty: LocalBloq, host: str, chain: str
-) -> None:
-    answer = ask(empty, Caller.of(empty).access_token(), headers={"Host": host})
-    assert answer.status_code == 503
-    assert answer.json()["detail"].startswith(f"No {chain} chain")
+    ):
+        answer = ask(empty, Caller.of(empty).access_token(), headers={"Host": host})
+        assert answer.status_code == 503
+        assert answer.json()["detail"].startswith(f"No {chain} chain")
 
 
-@pytest.mark.parametrize(
-    "host",
-    ["connect.example", "eth.connect.example", "etc.localhost:4006", "doge.localhost", "192.0.2.1", "\xe4"],
-)
-def test_a_chain_that_the_rest_api_is_not_of_is_not_taken_for_bitcoin(empty: LocalBloq, host: str) -> None:
-    token = Caller.of(empty).access_token()
-    answer = ask(empty, token, headers={"Host": host})
-    assert (answer.status_code, answer.json()["code"]) == (404, "UnknownChain")
-    assert ask(empty, None, headers={"Host": host}).status_code == 401
-    stream = f"{empty.connect_url}/socket.io/?EIO=3&transport=polling&token={token}"
-    assert call("GET", stream, headers={"Host": host}).status_code == 404
+def test_a_chain_that_the_rest_api_is_not_of_is_not_taken_for_bitcoin(empty: LocalBloq) -> None:
+    for host in (
+        "connect.example",
+        "eth.connect.example",
+        "etc.localhost:4006",
+        "doge.localhost",
+        "192.0.2.1",
+        "\xe4",
+    ):
+        token = Caller.of(empty).access_token()
+        answer = ask(empty, token, headers={"Host": host})
+        assert (answer.status_code, answer.json()["code"]) == (404, "UnknownChain")
+        assert ask(empty, None, headers={"Host": host}).status_code == 401
+        stream = f"{empty.connect_url}/socket.io/?EIO=3&transport=polling&token={token}"
+        assert call("GET", stream, headers={"Host": host}).status_code == 404
 
 
 def test_a_chain_is_started_by_the_first_who_asks_and_only_once(start: Start) -> None:
@@ -129,37 +128,34 @@ def test_a_chain_that_does_not_start_is_told_with_its_reason(start: Start) -> No
     assert "no room on this machine" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    ("fault", "status"),
-    [
+def test_faults_strike_connect(empty: LocalBloq) -> None:
+    for fault, status in (
         (Fault(kind=FaultKind.RATE_LIMIT, service="connect", retry_after=3), 429),
         (Fault(kind=FaultKind.STATUS, service="connect", status=502), 502),
         (Fault(kind=FaultKind.UNAUTHORIZED, service="connect", path="/sync"), 401),
         (Fault(kind=FaultKind.HTML, service="connect", status=500), 500),
-    ],
-)
-def test_faults_strike_connect(empty: LocalBloq, fault: Fault, status: int) -> None:
-    token = Caller.of(empty).access_token()
-    empty.add_fault(fault)
-    assert [ask(empty, token).status_code for _ in range(2)] == [status, 503]
-    assert empty.counters().calls["connect GET /sync"] == 2
-    assert empty.where_seen(token) == {"connect"}
+    ):
+        token = Caller.of(empty).access_token()
+        empty.add_fault(fault)
+        assert [ask(empty, token).status_code for _ in range(2)] == [status, 503]
+        assert empty.counters().calls["connect GET /sync"] == 2
+        assert empty.where_seen(token) == {"connect"}
 
 
-@pytest.mark.parametrize("kind", [FaultKind.RESET, FaultKind.LOST_RESPONSE])
-def test_a_connection_can_be_lost(empty: LocalBloq, kind: FaultKind) -> None:
-    token = Caller.of(empty).access_token()
-    empty.add_fault(Fault(kind=kind, service="connect"))
-    with pytest.raises(requests.exceptions.ConnectionError):
-        ask(empty, token)
+def test_a_connection_can_be_lost(empty: LocalBloq) -> None:
+    for kind in (FaultKind.RESET, FaultKind.LOST_RESPONSE):
+        token = Caller.of(empty).access_token()
+        empty.add_fault(Fault(kind=kind, service="connect"))
+        with pytest.raises(requests.exceptions.ConnectionError):
+            ask(empty, token)
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_path_key_that_is_unknown_is_refused(start: Start, status: int) -> None:
-    bloq = start(connect_upstreams={}, connect_unknown_key_status=status)
-    answer = call("POST", f"{bloq.connect_url}/v1/{UNKNOWN_KEY}", json=BLOCK_NUMBER)
-    assert answer.status_code == status
-    assert UNKNOWN_KEY not in answer.text
+def test_a_path_key_that_is_unknown_is_refused(start: Start) -> None:
+    for status in (401, 403):
+        bloq = start(connect_upstreams={}, connect_unknown_key_status=status)
+        answer = call("POST", f"{bloq.connect_url}/v1/{UNKNOWN_KEY}", json=BLOCK_NUMBER)
+        assert answer.status_code == status
+        assert UNKNOWN_KEY not in answer.text
 
 
 def test_a_key_is_for_one_chain_and_ends_when_it_is_deleted(empty: LocalBloq) -> None:

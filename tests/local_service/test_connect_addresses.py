@@ -169,23 +169,19 @@ def test_whatever_happens_to_the_chain_the_index_follows(connect: ConnectCaller,
     check_all(connect, replay(regtest))
 
 
-@pytest.mark.parametrize(
-    ("path", "detail"),
-    [
+def test_an_address_must_be_one(connect: ConnectCaller) -> None:
+    for path, detail in (
         ("/addr/nobody", "Invalid address: nobody"),
         ("/addrs/nobody,else/utxo", "Invalid address: nobody"),
         ("/txs?address=nobody", "Invalid address: nobody"),
         ("/txs", "Block hash or address expected"),
-    ],
-)
-def test_an_address_must_be_one(connect: ConnectCaller, path: str, detail: str) -> None:
-    answer = connect.send("GET", path)
-    assert (answer.status_code, answer.json()["detail"]) == (400, detail)
+    ):
+        answer = connect.send("GET", path)
+        assert (answer.status_code, answer.json()["detail"]) == (400, detail)
 
 
-@pytest.mark.parametrize(
-    ("body", "detail"),
-    [
+def test_a_wrong_range_or_list_is_told(connect: ConnectCaller, regtest: Bitcoind) -> None:
+    for body, detail in (
         ({}, "Must include address"),
         ({"addrs": []}, "Must include address"),
         ({"addrs": [1]}, "Must include address"),
@@ -194,13 +190,9 @@ def test_an_address_must_be_one(connect: ConnectCaller, path: str, detail: str) 
         ({"addrs": "ANY", "from": 0, "to": 51}, "range should be less than or equal to 50"),
         ({"addrs": "ANY", "from": 5, "to": 4}, "must not be greater"),
         ({"addrs": "ANY", "from": -1}, "from must be a whole number"),
-    ],
-)
-def test_a_wrong_range_or_list_is_told(
-    connect: ConnectCaller, regtest: Bitcoind, body: dict[str, Any], detail: str
-) -> None:
-    if body.get("addrs") == "ANY":
-        body = {**body, "addrs": address_of(regtest, pay([regtest.coin()], fee=FEE))}
-    answer = connect.send("POST", "/addrs/txs", json=body)
-    assert answer.status_code == 400
-    assert detail in answer.json()["detail"]
+    ):
+        if body.get("addrs") == "ANY":
+            body = {**body, "addrs": address_of(regtest, pay([regtest.coin()], fee=FEE))}
+        answer = connect.send("POST", "/addrs/txs", json=body)
+        assert answer.status_code == 400
+        assert detail in answer.json()["detail"]

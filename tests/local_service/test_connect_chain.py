@@ -63,10 +63,10 @@ def test_the_blocks_of_a_day_come_newest_first_and_no_more_than_asked_for(
     assert connect.send("GET", "/blocks?blockDate=3.2.2011").status_code == 400
 
 
-@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
-def test_the_first_and_the_last_day_of_all_have_no_blocks(connect: ConnectCaller, day: str) -> None:
-    told = connect.get("/blocks", blockDate=day)
-    assert (told["blocks"], told["pagination"]["current"], told["pagination"]["more"]) == ([], day, False)
+def test_the_first_and_the_last_day_of_all_have_no_blocks(connect: ConnectCaller) -> None:
+    for day in ("0001-01-01", "9999-12-31"):
+        told = connect.get("/blocks", blockDate=day)
+        assert (told["blocks"], told["pagination"]["current"], told["pagination"]["more"]) == ([], day, False)
 
 
 def test_a_transaction_waits_and_is_confirmed(connect: ConnectCaller, regtest: Bitcoind) -> None:
@@ -122,40 +122,37 @@ def test_a_replaced_transaction_is_gone(connect: ConnectCaller, regtest: Bitcoin
     assert connect.get(f"/tx/{better.txid}")["confirmations"] == 0
 
 
-@pytest.mark.parametrize("by", ["block", "address"])
-def test_pages_of_ten(connect: ConnectCaller, regtest: Bitcoind, by: str) -> None:
-    payments = [pay([regtest.coin()], fee=2_000) for _ in range(12)]
-    block = regtest.mine_only(*payments)
-    txids = regtest.rpc("getblock", block, 1)["tx"]
-    if by == "block":
-        asked, expected, total = {"block": block}, txids, 2
-    else:
-        node = regtest.rpc("getrawtransaction", txids[1], 2)
-        asked = {"address": node["vout"][0]["scriptPubKey"]["address"]}
-        expected = txids[:0:-1]
-        count = connect.get(f"/addr/{asked['address']}", noTxList=1)["txApperances"]
-        total = -(-count // 10)
-    pages = [connect.get("/txs", **asked, pageNum=number) for number in range(2)]
-    assert [page["pagesTotal"] for page in pages] == [total, total]
-    shown = [transaction["txid"] for page in pages for transaction in page["txs"]]
-    assert shown[: len(expected)] == expected
-    assert connect.get("/txs", **asked, pageNum=total)["txs"] == []
+def test_pages_of_ten(connect: ConnectCaller, regtest: Bitcoind) -> None:
+    for by in ("block", "address"):
+        payments = [pay([regtest.coin()], fee=2_000) for _ in range(12)]
+        block = regtest.mine_only(*payments)
+        txids = regtest.rpc("getblock", block, 1)["tx"]
+        if by == "block":
+            asked, expected, total = {"block": block}, txids, 2
+        else:
+            node = regtest.rpc("getrawtransaction", txids[1], 2)
+            asked = {"address": node["vout"][0]["scriptPubKey"]["address"]}
+            expected = txids[:0:-1]
+            count = connect.get(f"/addr/{asked['address']}", noTxList=1)["txApperances"]
+            total = -(-count // 10)
+        pages = [connect.get("/txs", **asked, pageNum=number) for number in range(2)]
+        assert [page["pagesTotal"] for page in pages] == [total, total]
+        shown = [transaction["txid"] for page in pages for transaction in page["txs"]]
+        assert shown[: len(expected)] == expected
+        assert connect.get("/txs", **asked, pageNum=total)["txs"] == []
 
 
-@pytest.mark.parametrize(
-    ("raw", "reason"),
-    [
+def test_what_is_no_transaction_is_refused(connect: ConnectCaller) -> None:
+    for raw, reason in (
         ("zz", "Code:-22"),
         ("\ud800", "Code:-22"),
         ("ä", "Code:-22"),
         ("", "Missing parameter"),
         (None, "Missing parameter"),
-    ],
-)
-def test_what_is_no_transaction_is_refused(connect: ConnectCaller, raw: str | None, reason: str) -> None:
-    answer = connect.send("POST", "/tx/send", json={"rawtx": raw})
-    assert answer.status_code == 400
-    assert reason in answer.text
+    ):
+        answer = connect.send("POST", "/tx/send", json={"rawtx": raw})
+        assert answer.status_code == 400
+        assert reason in answer.text
 
 
 def test_a_transaction_without_a_fee_is_refused_with_the_nodes_reason(
@@ -166,13 +163,13 @@ def test_a_transaction_without_a_fee_is_refused_with_the_nodes_reason(
     assert answer.text.endswith(". Code:-26")
 
 
-@pytest.mark.parametrize("form", ["text", "json", "problem"])
-def test_how_a_refusal_is_told_can_be_chosen(start: Start, regtest: Bitcoind, form: str) -> None:
-    bloq = start(connect_refusal=form, connect_upstreams={"btc": lambda: SharedChain(regtest)})
-    answer = ConnectCaller.of(bloq).send("POST", "/tx/send", json={"rawtx": "zz"})
-    assert answer.status_code == 400
-    told: Any = answer.text if form == "text" else answer.json()
-    assert (told["detail"] if form == "problem" else told).endswith("Code:-22")
+def test_how_a_refusal_is_told_can_be_chosen(start: Start, regtest: Bitcoind) -> None:
+    for form in ("text", "json", "problem"):
+        bloq = start(connect_refusal=form, connect_upstreams={"btc": lambda: SharedChain(regtest)})
+        answer = ConnectCaller.of(bloq).send("POST", "/tx/send", json={"rawtx": "zz"})
+        assert answer.status_code == 400
+        told: Any = answer.text if form == "text" else answer.json()
+        assert (told["detail"] if form == "problem" else told).endswith("Code:-22")
 
 
 def test_an_answer_that_is_lost_does_not_undo_what_was_sent(
@@ -188,14 +185,9 @@ def test_an_answer_that_is_lost_does_not_undo_what_was_sent(
     assert (again.status_code, "Code:-27" in again.text) == (400, True)
 
 
-@pytest.mark.parametrize(
-    ("asked", "name"),
-    [("getBestBlockHash", "bestblockhash"), ("getLastBlockHash", "lastblockhash")],
-)
-def test_status_tells_the_newest_block(
-    connect: ConnectCaller, regtest: Bitcoind, asked: str, name: str
-) -> None:
-    assert connect.get("/status", q=asked)[name] == regtest.rpc("getbestblockhash")
+def test_status_tells_the_newest_block(connect: ConnectCaller, regtest: Bitcoind) -> None:
+    for asked, name in (("getBestBlockHash", "bestblockhash"), ("getLastBlockHash", "lastblockhash")):
+        assert connect.get("/status", q=asked)[name] == regtest.rpc("getbestblockhash")
 
 
 def test_status_sync_and_peer(connect: ConnectCaller, regtest: Bitcoind) -> None:
@@ -221,22 +213,18 @@ def test_fees_are_estimated_as_the_node_does(connect: ConnectCaller, regtest: Bi
     assert connect.send("GET", "/utils/estimatefee?nbBlocks=0").status_code == 400
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_a_number_without_end_is_400(connect: ConnectCaller) -> None:
+    for path in (
         f"/block-index/{ENDLESS}",
         f"/blocks?limit={ENDLESS}",
         f"/txs?block={UNKNOWN}&pageNum={ENDLESS}",
         f"/utils/estimatefee?nbBlocks={ENDLESS}",
-    ],
-)
-def test_a_number_without_end_is_400(connect: ConnectCaller, path: str) -> None:
-    assert connect.send("GET", path).status_code == 400
+    ):
+        assert connect.send("GET", path).status_code == 400
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_what_there_is_not_is_404(connect: ConnectCaller) -> None:
+    for path in (
         f"/tx/{UNKNOWN}",
         f"/rawtx/{UNKNOWN}",
         f"/block/{UNKNOWN}",
@@ -245,7 +233,5 @@ def test_a_number_without_end_is_400(connect: ConnectCaller, path: str) -> None:
         "/block/x",
         "/block-index/1000000",
         "/nothing",
-    ],
-)
-def test_what_there_is_not_is_404(connect: ConnectCaller, path: str) -> None:
-    assert connect.send("GET", path).status_code == 404
+    ):
+        assert connect.send("GET", path).status_code == 404

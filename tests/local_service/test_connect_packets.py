@@ -15,25 +15,22 @@ from airflow_provider_bloq.testing.local.connect.packets import (
 )
 
 
-@pytest.mark.parametrize(
-    ("text", "packet"),
-    [
+def test_socket_packets() -> None:
+    for text, packet in (
         ("0", SocketPacket("0", "/", None, None)),
         ('2["subscribe","inv"]', SocketPacket("2", "/", None, ["subscribe", "inv"])),
         ('217["subscribe","inv"]', SocketPacket("2", "/", 17, ["subscribe", "inv"])),
         ('2/api,3["x"]', SocketPacket("2", "/api", 3, ["x"])),
         ("0/api/v1?token=a.b.c", SocketPacket("0", "/api/v1", None, None)),
         ("1/api,", SocketPacket("1", "/api", None, None)),
-    ],
-)
-def test_socket_packets(text: str, packet: SocketPacket) -> None:
-    assert read_socket_packet(text) == packet
+    ):
+        assert read_socket_packet(text) == packet
 
 
-@pytest.mark.parametrize("text", ["", "7", "x[]", "2{", "51-[]"])
-def test_what_is_no_socket_packet(text: str) -> None:
-    with pytest.raises(ValueError):
-        read_socket_packet(text)
+def test_what_is_no_socket_packet() -> None:
+    for text in ("", "7", "x[]", "2{", "51-[]"):
+        with pytest.raises(ValueError):
+            read_socket_packet(text)
 
 
 def test_what_the_service_says() -> None:
@@ -43,9 +40,9 @@ def test_what_the_service_says() -> None:
     assert error_packet("no", "/api") == '44/api,"no"'
 
 
-@pytest.mark.parametrize("packets", [["2"], ["2probe", "4x"], ["4äöü", "2"], ["4\U0001f600", "2"], ["4:1:"]])
-def test_a_payload_is_read_as_it_was_written(packets: list[str]) -> None:
-    assert read_payload(write_payload(packets).encode()) == packets
+def test_a_payload_is_read_as_it_was_written() -> None:
+    for packets in (["2"], ["2probe", "4x"], ["4äöü", "2"], ["4\U0001f600", "2"], ["4:1:"]):
+        assert read_payload(write_payload(packets).encode()) == packets
 
 
 def test_lengths_count_as_javascript_does() -> None:
@@ -56,9 +53,8 @@ def test_texts_may_be_framed_as_bytes() -> None:
     assert read_payload(b"\x00\x06\xff2probe\x00\x01\x00\xff4xxxxxxxxx") == ["2probe", "4xxxxxxxxx"]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+def test_what_is_no_payload() -> None:
+    for body in (
         b"x",
         b"5:2",
         b"0:",
@@ -69,11 +65,9 @@ def test_texts_may_be_framed_as_bytes() -> None:
         b"\x00\x05\xff2",
         b"\xff\xfe",
         b"1:22",
-    ],
-)
-def test_what_is_no_payload(body: bytes) -> None:
-    with pytest.raises(ValueError):
-        read_payload(body)
+    ):
+        with pytest.raises(ValueError):
+            read_payload(body)
 
 
 def test_an_empty_body_holds_nothing() -> None:

@@ -57,46 +57,44 @@ async def until_open(bloq: LocalBloq, count: int) -> None:
     await until(lambda: bloq.stream_connections() == count)
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_transactions_and_blocks_come_in_their_order_and_once(
-    connect: ConnectCaller, regtest: Bitcoind, transport: Transport
+    connect: ConnectCaller, regtest: Bitcoind
 ) -> None:
-    coin = regtest.coin()
-    async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
-        assert client.handshake["pingInterval"] == 25_000
-        await client.emit("subscribe", "inv")
-        payment = pay([coin], fee=FEE, outputs=2)
-        regtest.send(payment)
-        name, told = await client.event()
+    for transport in TRANSPORTS:
+        coin = regtest.coin()
+        async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
+            assert client.handshake["pingInterval"] == 25_000
+            await client.emit("subscribe", "inv")
+            payment = pay([coin], fee=FEE, outputs=2)
+            regtest.send(payment)
+            name, told = await client.event()
+            address = address_of(regtest, payment)
+            each = payment.coins[0].satoshi
+            assert (name, told["txid"], told["isRBF"]) == ("tx", payment.txid, True)
+            assert told["vout"] == [{address: each}, {address: each}]
+            assert round(told["valueOut"] * 100_000_000) == 2 * each
+            (block,) = regtest.mine()
+            coinbase = regtest.rpc("getblock", block, 1)["tx"][0]
+            assert (await client.event())[1]["txid"] == coinbase
+            assert await client.event() == ["block", block]
+
+
+async def test_events_of_an_address_bear_its_name(connect: ConnectCaller, regtest: Bitcoind) -> None:
+    for transport in TRANSPORTS:
+        payment = pay([regtest.coin()], fee=FEE)
         address = address_of(regtest, payment)
-        each = payment.coins[0].satoshi
-        assert (name, told["txid"], told["isRBF"]) == ("tx", payment.txid, True)
-        assert told["vout"] == [{address: each}, {address: each}]
-        assert round(told["valueOut"] * 100_000_000) == 2 * each
-        (block,) = regtest.mine()
-        coinbase = regtest.rpc("getblock", block, 1)["tx"][0]
-        assert (await client.event())[1]["txid"] == coinbase
-        assert await client.event() == ["block", block]
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_events_of_an_address_bear_its_name(
-    connect: ConnectCaller, regtest: Bitcoind, transport: Transport
-) -> None:
-    payment = pay([regtest.coin()], fee=FEE)
-    address = address_of(regtest, payment)
-    async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
-        await client.emit("subscribe", "bitcoind/addresstxid", [address])
-        regtest.send(payment)
-        assert await client.event() == [address, payment.txid]
-        # Not in the mempool before, and no more than once when it is mined.
-        unannounced = pay(payment.coins, fee=FEE)
-        regtest.mine_only(payment, unannounced)
-        assert await client.event() == [address, unannounced.txid]
-        await client.emit("unsubscribe", "bitcoind/addresstxid", [address])
-        await client.emit("subscribe", "inv")
-        regtest.send(pay(unannounced.coins, fee=FEE))
-        assert (await client.event())[0] == "tx"
+        async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
+            await client.emit("subscribe", "bitcoind/addresstxid", [address])
+            regtest.send(payment)
+            assert await client.event() == [address, payment.txid]
+            # Not in the mempool before, and no more than once when it is mined.
+            unannounced = pay(payment.coins, fee=FEE)
+            regtest.mine_only(payment, unannounced)
+            assert await client.event() == [address, unannounced.txid]
+            await client.emit("unsubscribe", "bitcoind/addresstxid", [address])
+            await client.emit("subscribe", "inv")
+            regtest.send(pay(unannounced.coins, fee=FEE))
+            assert (await client.event())[0] == "tx"
 
 
 async def test_an_events_address_can_come_as_an_object(
@@ -131,111 +129,103 @@ async def test_after_a_reorganisation_the_new_blocks_come_and_no_transaction_twi
         assert payment.txid not in {event[1]["txid"] for event in events if event[0] == "tx"}
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_events_that_are_held_back_come_when_they_are_let_go(
-    connect: ConnectCaller, regtest: Bitcoind, transport: Transport
+    connect: ConnectCaller, regtest: Bitcoind
 ) -> None:
-    async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
-        connect.bloq.hold_stream_events()
-        hashes = regtest.mine(2)
-        connect.get("/sync")
-        # They go to those who are subscribed when they are let go.
-        await client.emit("subscribe", "inv")
-        connect.bloq.release_stream_events()
-        blocks = [event[1] for event in [await client.event() for _ in range(4)] if event[0] == "block"]
-        assert blocks == hashes
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_the_end_of_the_token_ends_the_connection(
-    service: Callable[..., ConnectCaller], transport: Transport
-) -> None:
-    connect = service()
-    async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
-        await client.emit("subscribe", "inv")
-        connect.bloq.advance_clock(3_601)
-        assert (await client.end())[-2:] == [EXPIRY, "41"]
-    await until_open(connect.bloq, 0)
-
-
-@pytest.mark.parametrize("transport", ["websocket", "polling"])
-async def test_an_expired_token_is_refused_by_an_error(
-    service: Callable[..., ConnectCaller], transport: Transport
-) -> None:
-    connect = service()
-    connect.bloq.advance_clock(3_601)
-    async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
-        assert client.handshake["upgrades"] == []
-        assert await client.end() == ['44"jwt expired"']
-    assert connect.bloq.stream_connections() == 0
-
-
-@pytest.mark.parametrize(("token", "status"), [(None, 401), ("a.b.c", 403), ("expired", 401)])
-async def test_a_token_can_be_refused_by_a_status_instead(
-    service: Callable[..., ConnectCaller], token: str | None, status: int
-) -> None:
-    connect = service(connect_stream_refusal="status")
-    connect.bloq.advance_clock(3_601)
-    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        async with engine_client(connect.bloq.connect_url, connect.token if token == "expired" else token):
-            raise AssertionError("it was let in")
-    assert refused.value.status == status
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_who_subscribes_to_nothing_is_sent_away(
-    service: Callable[..., ConnectCaller], transport: Transport
-) -> None:
-    connect = service(connect_idle_seconds=600)
-    url = connect.bloq.connect_url
-    async with (
-        engine_client(url, connect.token, transport) as idle,
-        engine_client(url, connect.token) as busy,
-    ):
-        await busy.emit("subscribe", "inv")
-        connect.bloq.advance_clock(601)
-        assert (await idle.end())[-1] == "41"
-        await until_open(connect.bloq, 1)
-        await busy.emit("subscribe", "inv")
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_all_connections_can_be_cut_at_once(connect: ConnectCaller, transport: Transport) -> None:
-    url = connect.bloq.connect_url
-    async with (
-        engine_client(url, connect.token, transport) as one,
-        engine_client(url, connect.token) as other,
-    ):
-        for client in (one, other):
+    for transport in TRANSPORTS:
+        async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
+            connect.bloq.hold_stream_events()
+            hashes = regtest.mine(2)
+            connect.get("/sync")
+            # They go to those who are subscribed when they are let go.
             await client.emit("subscribe", "inv")
-        assert await asyncio.to_thread(connect.bloq.drop_streams) == 2
-        assert [await client.end() for client in (one, other)] == [["40"], ["40"]]
-    assert connect.bloq.stream_connections() == 0
+            connect.bloq.release_stream_events()
+            blocks = [event[1] for event in [await client.event() for _ in range(4)] if event[0] == "block"]
+            assert blocks == hashes
 
 
-@pytest.mark.parametrize("transport", ["websocket", "polling"])
-async def test_who_does_not_ping_is_given_up(
-    service: Callable[..., ConnectCaller], transport: Transport
-) -> None:
-    connect = service(connect_ping_seconds=0.2, connect_ping_timeout_seconds=0.2)
-    async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
-        assert client.handshake["pingInterval"] == 200
-        assert await client.end() == ["40"]
+async def test_the_end_of_the_token_ends_the_connection(service: Callable[..., ConnectCaller]) -> None:
+    for transport in TRANSPORTS:
+        connect = service()
+        async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
+            await client.emit("subscribe", "inv")
+            connect.bloq.advance_clock(3_601)
+            assert (await client.end())[-2:] == [EXPIRY, "41"]
+        await until_open(connect.bloq, 0)
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_a_ping_is_answered(connect: ConnectCaller, transport: Transport) -> None:
-    async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
-        await client.send("2")
-        assert "3" in [await client.packet() for _ in range(2)]
+async def test_an_expired_token_is_refused_by_an_error(service: Callable[..., ConnectCaller]) -> None:
+    for transport in ("websocket", "polling"):
+        connect = service()
+        connect.bloq.advance_clock(3_601)
+        async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
+            assert client.handshake["upgrades"] == []
+            assert await client.end() == ['44"jwt expired"']
+        assert connect.bloq.stream_connections() == 0
 
 
-@pytest.mark.parametrize("kind", [FaultKind.RESET, FaultKind.TRUNCATED_JSON, FaultKind.LOST_RESPONSE])
-async def test_a_websocket_can_be_reset_while_it_opens(connect: ConnectCaller, kind: FaultKind) -> None:
-    connect.bloq.add_fault(Fault(kind=kind, service="stream", path="/socket.io/open", times=None))
-    with pytest.raises(aiohttp.ClientError):
-        async with engine_client(connect.bloq.connect_url, connect.token):
-            raise AssertionError("it was let in")
+async def test_a_token_can_be_refused_by_a_status_instead(service: Callable[..., ConnectCaller]) -> None:
+    for token, status in ((None, 401), ("a.b.c", 403), ("expired", 401)):
+        connect = service(connect_stream_refusal="status")
+        connect.bloq.advance_clock(3_601)
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with engine_client(
+                connect.bloq.connect_url, connect.token if token == "expired" else token
+            ):
+                raise AssertionError("it was let in")
+        assert refused.value.status == status
+
+
+async def test_who_subscribes_to_nothing_is_sent_away(service: Callable[..., ConnectCaller]) -> None:
+    for transport in TRANSPORTS:
+        connect = service(connect_idle_seconds=600)
+        url = connect.bloq.connect_url
+        async with (
+            engine_client(url, connect.token, transport) as idle,
+            engine_client(url, connect.token) as busy,
+        ):
+            await busy.emit("subscribe", "inv")
+            connect.bloq.advance_clock(601)
+            assert (await idle.end())[-1] == "41"
+            await until_open(connect.bloq, 1)
+            await busy.emit("subscribe", "inv")
+
+
+async def test_all_connections_can_be_cut_at_once(connect: ConnectCaller) -> None:
+    for transport in TRANSPORTS:
+        url = connect.bloq.connect_url
+        async with (
+            engine_client(url, connect.token, transport) as one,
+            engine_client(url, connect.token) as other,
+        ):
+            for client in (one, other):
+                await client.emit("subscribe", "inv")
+            assert await asyncio.to_thread(connect.bloq.drop_streams) == 2
+            assert [await client.end() for client in (one, other)] == [["40"], ["40"]]
+        assert connect.bloq.stream_connections() == 0
+
+
+async def test_who_does_not_ping_is_given_up(service: Callable[..., ConnectCaller]) -> None:
+    for transport in ("websocket", "polling"):
+        connect = service(connect_ping_seconds=0.2, connect_ping_timeout_seconds=0.2)
+        async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
+            assert client.handshake["pingInterval"] == 200
+            assert await client.end() == ["40"]
+
+
+async def test_a_ping_is_answered(connect: ConnectCaller) -> None:
+    for transport in TRANSPORTS:
+        async with engine_client(connect.bloq.connect_url, connect.token, transport) as client:
+            await client.send("2")
+            assert "3" in [await client.packet() for _ in range(2)]
+
+
+async def test_a_websocket_can_be_reset_while_it_opens(connect: ConnectCaller) -> None:
+    for kind in (FaultKind.RESET, FaultKind.TRUNCATED_JSON, FaultKind.LOST_RESPONSE):
+        connect.bloq.add_fault(Fault(kind=kind, service="stream", path="/socket.io/open", times=None))
+        with pytest.raises(aiohttp.ClientError):
+            async with engine_client(connect.bloq.connect_url, connect.token):
+                raise AssertionError("it was let in")
 
 
 async def test_connections_can_be_refused_while_others_go_on(connect: ConnectCaller) -> None:

@@ -36,27 +36,24 @@ async def test_what_is_said_in_another_namespace_is_not_said_at_the_root(
         assert [await client.packet() for _ in range(2)] == ["40", "3"]
 
 
-@pytest.mark.parametrize("nonsense", ["4", "49[]", "42{", "42[", "4251-[]", "42" + "[" * 200_000])
-async def test_nonsense_ends_the_connection(connect: ConnectCaller, nonsense: str) -> None:
-    async with engine_client(connect.bloq.connect_url, connect.token) as client:
-        await client.send(nonsense)
-        assert await client.end() == ["40"]
+async def test_nonsense_ends_the_connection(connect: ConnectCaller) -> None:
+    for nonsense in ("4", "49[]", "42{", "42[", "4251-[]", "42" + "[" * 200_000):
+        async with engine_client(connect.bloq.connect_url, connect.token) as client:
+            await client.send(nonsense)
+            assert await client.end() == ["40"]
 
 
-@pytest.mark.parametrize(
-    ("query", "code"),
-    [
+async def test_what_is_not_engine_io_3_is_refused(connect: ConnectCaller) -> None:
+    for query, code in (
         ("EIO=4&transport=polling", 5),
         ("EIO=3&transport=carrier-pigeon", 0),
         ("EIO=3&transport=polling&j=0", 0),
         ("EIO=3&transport=polling&sid=unknown", 1),
         ("EIO=3&transport=websocket", 3),
-    ],
-)
-async def test_what_is_not_engine_io_3_is_refused(connect: ConnectCaller, query: str, code: int) -> None:
-    async with aiohttp.ClientSession() as session:
-        async with session.get(f"{connect.bloq.connect_url}/socket.io/?{query}") as answer:
-            assert (answer.status, json.loads(await answer.text())["code"]) == (400, code)
+    ):
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{connect.bloq.connect_url}/socket.io/?{query}") as answer:
+                assert (answer.status, json.loads(await answer.text())["code"]) == (400, code)
 
 
 async def test_a_second_poll_at_the_same_time_ends_the_connection(connect: ConnectCaller) -> None:

@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -55,13 +54,11 @@ def _raw_request(caller: Caller, token: str) -> socket.socket:
     return connection
 
 
-@pytest.mark.parametrize(("retry_after", "header"), [(None, None), (7, "7"), (0.5, "0.5")])
-def test_a_rate_limit_is_429_with_retry_after_in_seconds(
-    caller: Caller, token: str, retry_after: float | None, header: str | None
-) -> None:
-    caller.bloq.add_fault(Fault(kind=FaultKind.RATE_LIMIT, service="nodes", retry_after=retry_after))
-    answer = caller.nodes("GET", _OWN, token)
-    assert (answer.status_code, answer.headers.get("Retry-After")) == (429, header)
+def test_a_rate_limit_is_429_with_retry_after_in_seconds(caller: Caller, token: str) -> None:
+    for retry_after, header in ((None, None), (7, "7"), (0.5, "0.5")):
+        caller.bloq.add_fault(Fault(kind=FaultKind.RATE_LIMIT, service="nodes", retry_after=retry_after))
+        answer = caller.nodes("GET", _OWN, token)
+        assert (answer.status_code, answer.headers.get("Retry-After")) == (429, header)
 
 
 def test_retry_after_can_be_a_date_by_the_services_clock(start: Start) -> None:
@@ -71,18 +68,16 @@ def test_retry_after_can_be_a_date_by_the_services_clock(start: Start) -> None:
     assert parsedate_to_datetime(header).timestamp() == 1_000_000_009
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 520])
-def test_an_error_status_comes_in_the_usual_shape_and_nothing_is_done(
-    caller: Caller, token: str, status: int
-) -> None:
-    caller.bloq.add_fault(Fault(kind=FaultKind.STATUS, service="nodes", status=status, retry_after=2))
-    answer = _create(caller, token)
-    assert (answer.status_code, answer.json()["status"], answer.headers["Retry-After"]) == (
-        status,
-        status,
-        "2",
-    )
-    assert _node_count(caller, token) == 0
+def test_an_error_status_comes_in_the_usual_shape_and_nothing_is_done(caller: Caller, token: str) -> None:
+    for status in (500, 502, 503, 504, 520):
+        caller.bloq.add_fault(Fault(kind=FaultKind.STATUS, service="nodes", status=status, retry_after=2))
+        answer = _create(caller, token)
+        assert (answer.status_code, answer.json()["status"], answer.headers["Retry-After"]) == (
+            status,
+            status,
+            "2",
+        )
+        assert _node_count(caller, token) == 0
 
 
 def test_an_html_page_stands_in_for_json(caller: Caller, token: str) -> None:
@@ -249,19 +244,16 @@ def test_an_unknown_fault_cannot_be_cleared(bloq: LocalBloq) -> None:
         bloq.clear_faults("fault-unknown")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
+def test_a_wrong_fault_is_refused_by_name() -> None:
+    for wrong, named in (
         ({"service": "stake"}, "service"),
         ({"times": 0}, "times"),
         ({"after": -1}, "after"),
         ({"status": 99}, "status"),
         ({"retry_after_form": "days"}, "retry_after_form"),
-    ],
-)
-def test_a_wrong_fault_is_refused_by_name(wrong: dict[str, Any], named: str) -> None:
-    with pytest.raises(LocalBloqConfigurationError, match=named):
-        Fault(kind=FaultKind.STATUS, **wrong)
+    ):
+        with pytest.raises(LocalBloqConfigurationError, match=named):
+            Fault(kind=FaultKind.STATUS, **wrong)
 
 
 def _until_struck(bloq: LocalBloq, fault_id: str) -> None:

@@ -23,10 +23,10 @@ from tests.local_service.service_caller import Caller, call
 Start = Callable[..., LocalBloq]
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.com", ""])
-def test_an_address_that_is_not_loopback_is_refused(host: str) -> None:
-    with pytest.raises(LocalBloqConfigurationError, match="host must be a loopback address"):
-        LocalBloqOptions(host=host)
+def test_an_address_that_is_not_loopback_is_refused() -> None:
+    for host in ("0.0.0.0", "192.0.2.1", "::", "example.com", ""):
+        with pytest.raises(LocalBloqConfigurationError, match="host must be a loopback address"):
+            LocalBloqOptions(host=host)
 
 
 def test_all_wrong_options_are_named_together() -> None:
@@ -44,7 +44,7 @@ def test_a_taken_port_is_a_clear_error_and_leaves_nothing_running(start: Start) 
         bloq = LocalBloq(LocalBloqOptions(nodes_port=port))
         with pytest.raises(LocalBloqError, match=f"nodes cannot listen on 127.0.0.1 port {port}"):
             bloq.start()
-    with pytest.raises(LocalBloqError, match="does not run"):
+    with pytest.raises(LocalBloqError, match="is not running"):
         bloq.counters()
 
 

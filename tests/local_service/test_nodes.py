@@ -7,9 +7,6 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-import pytest
 
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.local_service.service_caller import Caller
@@ -23,23 +20,23 @@ _DOCUMENTED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", ["/chains", "/chains/nodes", "/chains/cluster"])
-def test_chains_are_listed_without_a_token(caller: Caller, path: str) -> None:
-    chains = caller.nodes("GET", path).json()
-    assert {"chain": "eth", "network": "mainnet"}.items() <= next(
-        c for c in chains if c["chain"] == "eth"
-    ).items()
-    assert all(set(chain) == {"chain", "network", "software"} for chain in chains)
+def test_chains_are_listed_without_a_token(caller: Caller) -> None:
+    for path in ("/chains", "/chains/nodes", "/chains/cluster"):
+        chains = caller.nodes("GET", path).json()
+        assert {"chain": "eth", "network": "mainnet"}.items() <= next(
+            c for c in chains if c["chain"] == "eth"
+        ).items()
+        assert all(set(chain) == {"chain", "network", "software"} for chain in chains)
 
 
-@pytest.mark.parametrize("path", ["/services", "/services/nodes", "/services/cluster"])
-def test_services_are_listed_with_metadata_and_region(caller: Caller, path: str) -> None:
-    services = caller.nodes("GET", path, caller.access_token()).json()
-    for service in services:
-        assert service["id"].startswith("service-")
-        assert {"software", "performance"} <= set(service["metadata"])
-        assert service["vendor"]["region"]
-    assert {"eth"} <= {service["chain"] for service in services}
+def test_services_are_listed_with_metadata_and_region(caller: Caller) -> None:
+    for path in ("/services", "/services/nodes", "/services/cluster"):
+        services = caller.nodes("GET", path, caller.access_token()).json()
+        for service in services:
+            assert service["id"].startswith("service-")
+            assert {"software", "performance"} <= set(service["metadata"])
+            assert service["vendor"]["region"]
+        assert {"eth"} <= {service["chain"] for service in services}
 
 
 def test_services_can_be_listed_without_a_token_when_switched_off(start: Start) -> None:
@@ -93,11 +90,11 @@ def test_unknown_and_disabled_services_are_answered_404(caller: Caller) -> None:
     assert [item["id"] for item in listed if item.get("disabled")] == [disabled]
 
 
-@pytest.mark.parametrize("auth_type", ["none", "", None, 1])
-def test_a_node_wants_basic_or_jwt(caller: Caller, auth_type: Any) -> None:
-    body = {"serviceId": caller.bloq.service_id(), "authType": auth_type}
-    answer = caller.nodes("POST", _OWN, caller.access_token(), json=body)
-    assert (answer.status_code, answer.json()["code"]) == (400, "InvalidAuthType")
+def test_a_node_wants_basic_or_jwt(caller: Caller) -> None:
+    for auth_type in ("none", "", None, 1):
+        body = {"serviceId": caller.bloq.service_id(), "authType": auth_type}
+        answer = caller.nodes("POST", _OWN, caller.access_token(), json=body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "InvalidAuthType")
 
 
 def test_the_create_body_of_2019_is_refused_unless_switched_on(caller: Caller) -> None:
@@ -157,13 +154,13 @@ def test_a_second_delete_can_be_answered_204(start: Start) -> None:
     assert [caller.nodes("DELETE", path, token).status_code for _ in range(2)] == [204, 204]
 
 
-@pytest.mark.parametrize(("method", "suffix"), [("GET", ""), ("DELETE", ""), ("GET", "/logs")])
-def test_another_accounts_node_is_answered_404(caller: Caller, method: str, suffix: str) -> None:
-    node = caller.create_node(caller.access_token())
-    other = Caller.of(caller.bloq, "eve@example.com")
-    answer = other.nodes(method, f"{_OWN}/{node['id']}{suffix}", other.access_token())
-    assert (answer.status_code, answer.json()["code"]) == (404, "NodeNotFound")
-    assert other.nodes("GET", _OWN, other.access_token()).json() == []
+def test_another_accounts_node_is_answered_404(caller: Caller) -> None:
+    for method, suffix in (("GET", ""), ("DELETE", ""), ("GET", "/logs")):
+        node = caller.create_node(caller.access_token())
+        other = Caller.of(caller.bloq, "eve@example.com")
+        answer = other.nodes(method, f"{_OWN}/{node['id']}{suffix}", other.access_token())
+        assert (answer.status_code, answer.json()["code"]) == (404, "NodeNotFound")
+        assert other.nodes("GET", _OWN, other.access_token()).json() == []
 
 
 def test_provisioning_shows_a_state_of_its_own_until_the_clock_has_moved(start: Start) -> None:
@@ -200,11 +197,11 @@ def test_logs_can_be_one_text(start: Start) -> None:
     assert logs["data"].endswith("\nstarted")
 
 
-@pytest.mark.parametrize("lines", ["0", "-1", "many", "1.5", ""])
-def test_logs_want_a_positive_whole_number(caller: Caller, lines: str) -> None:
-    token = caller.access_token()
-    path = f"{_OWN}/{caller.create_node(token)['id']}/logs?lines={lines}"
-    assert caller.nodes("GET", path, token).status_code == 400
+def test_logs_want_a_positive_whole_number(caller: Caller) -> None:
+    for lines in ("0", "-1", "many", "1.5", ""):
+        token = caller.access_token()
+        path = f"{_OWN}/{caller.create_node(token)['id']}/logs?lines={lines}"
+        assert caller.nodes("GET", path, token).status_code == 400
 
 
 def test_administrators_see_all_nodes_and_others_are_forbidden(bloq: LocalBloq) -> None:

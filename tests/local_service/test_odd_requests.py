@@ -35,35 +35,35 @@ def told(answer: requests.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-@pytest.mark.parametrize("credential", ["Bearer \xe4", "Basic \xe4", "\xe4", "Basic w6Q6\xe4"])
-def test_a_byte_that_is_no_text_in_authorization_is_a_wrong_credential(
-    caller: Caller, credential: str
-) -> None:
-    headers = {"Authorization": credential}
-    bloq = caller.bloq
-    for open_to_all in (bloq.accounts_url, bloq.nodes_url, bloq.nodes_url + "/chains", bloq.connect_url):
-        assert call("GET", open_to_all, headers=headers).status_code == 200
-    refused = [
-        call("GET", bloq.accounts_url + "/users/me", headers=headers),
-        call("POST", bloq.accounts_url + "/auth", headers=headers),
-        call("GET", bloq.nodes_url + "/users/me/nodes", headers=headers),
-        call("GET", bloq.connect_url + "/api/v1/sync", headers=headers),
-        call("POST", bloq.connect_url + "/v1/three-small-words", headers=headers),
-        call("GET", bloq.admin_url + "/clock", headers=headers),
-    ]
-    assert {answer.status_code for answer in refused} <= {401, 403}
-    keys = {"clientId": caller.keys.client_id, "clientSecret": caller.keys.client_secret}
-    minting = {"grantType": "clientCredentials", **keys}
-    assert call("POST", bloq.accounts_url + "/auth/token", json=minting, headers=headers).status_code == 200
+def test_a_byte_that_is_no_text_in_authorization_is_a_wrong_credential(caller: Caller) -> None:
+    for credential in ("Bearer \xe4", "Basic \xe4", "\xe4", "Basic w6Q6\xe4"):
+        headers = {"Authorization": credential}
+        bloq = caller.bloq
+        for open_to_all in (bloq.accounts_url, bloq.nodes_url, bloq.nodes_url + "/chains", bloq.connect_url):
+            assert call("GET", open_to_all, headers=headers).status_code == 200
+        refused = [
+            call("GET", bloq.accounts_url + "/users/me", headers=headers),
+            call("POST", bloq.accounts_url + "/auth", headers=headers),
+            call("GET", bloq.nodes_url + "/users/me/nodes", headers=headers),
+            call("GET", bloq.connect_url + "/api/v1/sync", headers=headers),
+            call("POST", bloq.connect_url + "/v1/three-small-words", headers=headers),
+            call("GET", bloq.admin_url + "/clock", headers=headers),
+        ]
+        assert {answer.status_code for answer in refused} <= {401, 403}
+        keys = {"clientId": caller.keys.client_id, "clientSecret": caller.keys.client_secret}
+        minting = {"grantType": "clientCredentials", **keys}
+        assert (
+            call("POST", bloq.accounts_url + "/auth/token", json=minting, headers=headers).status_code == 200
+        )
 
 
-@pytest.mark.parametrize("auth_type", ["basic", "jwt"])
-@pytest.mark.parametrize("credential", ["Bearer \xe4", "Basic \xe4"])
-def test_so_it_is_at_a_node(caller: Caller, auth_type: str, credential: str) -> None:
-    node = caller.create_node(caller.access_token(), auth_type=auth_type)
-    headers = {"Authorization": credential}
-    answer = call("POST", f"https://{node['ip']}:8545/", headers=headers, json={}, verify=False)
-    assert answer.status_code in (401, 403)
+def test_so_it_is_at_a_node(caller: Caller) -> None:
+    for credential in ("Bearer \xe4", "Basic \xe4"):
+        for auth_type in ("basic", "jwt"):
+            node = caller.create_node(caller.access_token(), auth_type=auth_type)
+            headers = {"Authorization": credential}
+            answer = call("POST", f"https://{node['ip']}:8545/", headers=headers, json={}, verify=False)
+            assert answer.status_code in (401, 403)
 
 
 def test_half_a_character_is_in_no_token_and_no_secret(caller: Caller) -> None:
@@ -76,18 +76,18 @@ def test_half_a_character_is_in_no_token_and_no_secret(caller: Caller) -> None:
         assert told(caller.grant(**body)) == (401, "InvalidCredentials")
 
 
-@pytest.mark.parametrize("name", ["oldPassword", "newPassword"])
-def test_half_a_character_is_in_no_password(caller: Caller, name: str) -> None:
-    body = {"oldPassword": caller.account.password, "newPassword": "another", name: LONE}
-    changed = caller.accounts("PUT", "/users/me/password", caller.log_in(), json=body)
-    assert changed.status_code == 400
-    assert caller.log_in()
+def test_half_a_character_is_in_no_password(caller: Caller) -> None:
+    for name in ("oldPassword", "newPassword"):
+        body = {"oldPassword": caller.account.password, "newPassword": "another", name: LONE}
+        changed = caller.accounts("PUT", "/users/me/password", caller.log_in(), json=body)
+        assert changed.status_code == 400
+        assert caller.log_in()
 
 
-@pytest.mark.parametrize("name", ["email", "displayName", "password"])
-def test_half_a_character_signs_nobody_up(caller: Caller, name: str) -> None:
-    body = {"email": "new@example.com", "displayName": "New", "password": "long", name: f"a@{LONE}"}
-    assert caller.accounts("POST", "/users", json=body).status_code == 400
+def test_half_a_character_signs_nobody_up(caller: Caller) -> None:
+    for name in ("email", "displayName", "password"):
+        body = {"email": "new@example.com", "displayName": "New", "password": "long", name: f"a@{LONE}"}
+        assert caller.accounts("POST", "/users", json=body).status_code == 400
 
 
 def test_half_a_character_does_no_harm_to_the_admin_api(bloq: LocalBloq) -> None:
@@ -98,11 +98,11 @@ def test_half_a_character_does_no_harm_to_the_admin_api(bloq: LocalBloq) -> None
     assert answer.status_code == 400
 
 
-@pytest.mark.parametrize("data", [TOO_DEEP, b'{"a":' * 200_000, TOO_DEEP.decode().encode("utf-16")])
-def test_json_that_is_nested_without_end_is_no_json(caller: Caller, data: bytes) -> None:
-    answer = caller.accounts("POST", "/auth/token", data=data)
-    assert told(answer) == (400, "InvalidBody")
-    assert caller.access_token()
+def test_json_that_is_nested_without_end_is_no_json(caller: Caller) -> None:
+    for data in (TOO_DEEP, b'{"a":' * 200_000, TOO_DEEP.decode().encode("utf-16")):
+        answer = caller.accounts("POST", "/auth/token", data=data)
+        assert told(answer) == (400, "InvalidBody")
+        assert caller.access_token()
 
 
 def test_nesting_without_end_does_not_end_a_process_that_allows_deep_recursion() -> None:
@@ -121,14 +121,14 @@ def test_nesting_without_end_does_not_end_a_process_that_allows_deep_recursion()
     assert (done.returncode, done.stdout.strip()) == (0, "400"), done.stderr
 
 
-@pytest.mark.parametrize("data", [TOO_DEEP, f'{{"method": "m", "id": {ENDLESS}}}'.encode()])
-def test_nor_is_it_for_a_chain(caller: Caller, data: bytes) -> None:
-    node = caller.create_node(caller.access_token())
-    login = (node["auth"]["user"], node["auth"]["pass"])
-    at_node = call("POST", f"https://{node['ip']}:8545/", auth=login, data=data, verify=False)
-    assert told(at_node) == (400, "InvalidBody")
-    url = f"{caller.bloq.connect_url}/v1/{caller.bloq.create_connect_key()}"
-    assert told(call("POST", url, data=data)) == (400, "InvalidBody")
+def test_nor_is_it_for_a_chain(caller: Caller) -> None:
+    for data in (TOO_DEEP, f'{{"method": "m", "id": {ENDLESS}}}'.encode()):
+        node = caller.create_node(caller.access_token())
+        login = (node["auth"]["user"], node["auth"]["pass"])
+        at_node = call("POST", f"https://{node['ip']}:8545/", auth=login, data=data, verify=False)
+        assert told(at_node) == (400, "InvalidBody")
+        url = f"{caller.bloq.connect_url}/v1/{caller.bloq.create_connect_key()}"
+        assert told(call("POST", url, data=data)) == (400, "InvalidBody")
 
 
 def test_brackets_in_texts_and_side_by_side_are_no_nesting(caller: Caller) -> None:
@@ -137,20 +137,20 @@ def test_brackets_in_texts_and_side_by_side_are_no_nesting(caller: Caller) -> No
     assert caller.grant(grantType="clientCredentials", **keys, **padding).status_code == 200
 
 
-@pytest.mark.parametrize("data", [b"\x1f\x8b no gzip", gzip.compress(b'{"grantType": "x"}')[:-8] + bytes(8)])
-def test_a_body_that_cannot_be_unpacked_is_400(caller: Caller, data: bytes) -> None:
-    node = caller.create_node(caller.access_token())
-    login = (node["auth"]["user"], node["auth"]["pass"])
-    key = caller.bloq.create_connect_key()
-    packed: dict[str, Any] = {"data": data, "headers": {"Content-Encoding": "gzip"}}
-    for answer in (
-        caller.accounts("POST", "/auth/token", **packed),
-        caller.nodes("POST", "/users/me/nodes", caller.access_token(), **packed),
-        call("POST", f"https://{node['ip']}:8545/", auth=login, verify=False, **packed),
-        call("POST", f"{caller.bloq.connect_url}/v1/{key}", **packed),
-        call("POST", caller.bloq.admin_url + "/accounts", caller.bloq.admin_bearer, **packed),
-    ):
-        assert told(answer) == (400, "InvalidBody"), answer.url
+def test_a_body_that_cannot_be_unpacked_is_400(caller: Caller) -> None:
+    for data in (b"\x1f\x8b no gzip", gzip.compress(b'{"grantType": "x"}')[:-8] + bytes(8)):
+        node = caller.create_node(caller.access_token())
+        login = (node["auth"]["user"], node["auth"]["pass"])
+        key = caller.bloq.create_connect_key()
+        packed: dict[str, Any] = {"data": data, "headers": {"Content-Encoding": "gzip"}}
+        for answer in (
+            caller.accounts("POST", "/auth/token", **packed),
+            caller.nodes("POST", "/users/me/nodes", caller.access_token(), **packed),
+            call("POST", f"https://{node['ip']}:8545/", auth=login, verify=False, **packed),
+            call("POST", f"{caller.bloq.connect_url}/v1/{key}", **packed),
+            call("POST", caller.bloq.admin_url + "/accounts", caller.bloq.admin_bearer, **packed),
+        ):
+            assert told(answer) == (400, "InvalidBody"), answer.url
 
 
 def test_a_body_that_is_packed_well_is_read(caller: Caller) -> None:

@@ -50,21 +50,18 @@ def test_the_project_of_the_docs_passes_its_tests(documented: Project) -> None:
 
 @pytest.mark.slow
 @pytest.mark.anvil
-@pytest.mark.parametrize(
-    ("right", "wrong"),
-    [
+def test_a_wrong_dag_fails_its_tests(documented: Project) -> None:
+    for right, wrong in (
         ('method="eth_blockNumber"', 'method="eth_noSuchMethod"'),
         ("next(s.id for", "next(s.name for"),
         ("the_dag = chain_height()", "the_dag = chain_hight()"),
-    ],
-)
-def test_a_wrong_dag_fails_its_tests(documented: Project, right: str, wrong: str) -> None:
-    text = documented_files()["dags/chain_height.py"]
-    assert right in text
-    documented.write("dags/chain_height.py", text.replace(right, wrong))
-    done = documented.test("-k", "test_it_leaves_no_node")
-    assert done.returncode == 1, done.stdout
-    assert "passed" not in done.stdout.splitlines()[-1]
+    ):
+        text = documented_files()["dags/chain_height.py"]
+        assert right in text
+        documented.write("dags/chain_height.py", text.replace(right, wrong))
+        done = documented.test("-k", "test_it_leaves_no_node")
+        assert done.returncode == 1, done.stdout
+        assert "passed" not in done.stdout.splitlines()[-1]
 
 
 def test_the_fault_example_of_the_docs_passes(project: Project) -> None:
