@@ -1,4 +1,4 @@
-"""Real Airflow for the tests: DAGs run in this process, and one standalone Airflow for the whole session."""
+"""Real Airflow for the tests: DAGs run in this process, and one local Airflow for the whole session."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_provider_bloq.testing.stack import LocalStack
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 CANARIES = Path(__file__).parent / "dags"
 
-#: The examples that run in the standalone Airflow.
+#: The examples that run in the local Airflow.
 STANDALONE_EXAMPLES = ("bloq_quickstart", "bloq_block_events", "bloq_cluster_scaling")
 
 #: A client secret that Bloq does not know, in the clear in a connection: it is refused, and must not show.
@@ -100,7 +100,7 @@ def watched_node(short_lived: LocalStack) -> str:
 def airflow(
     short_lived: LocalStack, watched_node: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalAirflow]:
-    """A standalone Airflow with the connections of that stack, some examples and the canary DAGs."""
+    """A local Airflow with the connections of that stack, some examples and the canary DAGs."""
     dags = tmp_path_factory.mktemp("dags")
     for path in (*(EXAMPLES / f"{name}.py" for name in STANDALONE_EXAMPLES), *CANARIES.glob("*.py")):
         shutil.copy(path, dags)

@@ -178,7 +178,7 @@ class FaultPlan:
     def clear(self, fault_id: str | None = None) -> None:
         """Clear one fault or all, and end the stalls and delays that they cause.
 
-        :raises LocalBloqNotFound: There is no fault of that id.
+        :raises LocalBloqNotFound: There is no such fault.
         """
         if fault_id is not None and fault_id not in self._armed:
             raise LocalBloqNotFound(f"fault {fault_id}")

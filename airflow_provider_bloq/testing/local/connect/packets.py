@@ -101,11 +101,11 @@ def error_packet(reason: str, namespace: str = ROOT) -> str:
 def read_socket_packet(text: str) -> SocketPacket:
     """Read the text of an Engine.IO message.
 
-    :raises ValueError: It is no packet that can be carried as text.
+    :raises ValueError: It is not a packet that can be sent as text.
     """
     kind, rest = text[:1], text[1:]
     if kind not in tuple("01234"):
-        raise ValueError(f"a packet of kind {kind!r} is not spoken here")
+        raise ValueError(f"packets of kind {kind!r} are not supported")
     namespace = ROOT
     if rest.startswith("/"):
         namespace, _, rest = rest.partition(",")
@@ -155,7 +155,7 @@ def _framed_as_bytes(body: bytes) -> Iterator[str]:
     while body:
         head, mark, rest = body.partition(bytes([_LENGTH_END]))
         if not mark or head[0] != _TEXT_FRAME or not 1 < len(head) < 11 or max(head[1:]) > 9:
-            raise ValueError("a packet is no text, or has no length")
+            raise ValueError("a packet is not text, or has no length")
         length = int("".join(map(str, head[1:])))
         if not 0 < length <= len(rest):
             raise ValueError("a packet is shorter than its length, or empty")
