@@ -156,14 +156,14 @@ def test_the_end_of_the_thread_that_started_it_does_no_harm() -> None:
         child.stop()
 
 
-def test_it_ends_with_its_parent(run_script: Script, lifeline: Lifeline) -> None:
-    for ending in ("os.kill(os.getpid(), 9)", "os._exit(0)", "sys.exit(0)"):
-        parent = run_script(PARENT + ending, str(lifeline.path))
-        lifeline.wait_held()
-        output, _ = parent.communicate("end\n", timeout=60)
-        assert output == "started\n"
-        assert parent.returncode == (-9 if "kill" in ending else 0)
-        lifeline.wait_ended()
+@pytest.mark.parametrize("ending", ["os.kill(os.getpid(), 9)", "os._exit(0)", "sys.exit(0)"])
+def test_it_ends_with_its_parent(ending: str, run_script: Script, lifeline: Lifeline) -> None:
+    parent = run_script(PARENT + ending, str(lifeline.path))
+    lifeline.wait_held()
+    output, _ = parent.communicate("end\n", timeout=60)
+    assert output == "started\n"
+    assert parent.returncode == (-9 if "kill" in ending else 0)
+    lifeline.wait_ended()
 
 
 def test_a_forked_process_can_start_its_own(run_script: Script) -> None:

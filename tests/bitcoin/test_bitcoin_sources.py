@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from airflow_provider_bloq.testing.bitcoind_download import DebianArchive, debian_archive
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -41,8 +43,9 @@ Signed-By: {KEYRING}
     )
 
 
-def test_the_one_line_form(tmp_path: Path) -> None:
-    for line, expected in (
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
         ("deb http://m.example/debian bookworm main", DebianArchive("http://m.example/debian")),
         (
             "deb\thttps://m.example/debian/  bookworm main contrib # ours",
@@ -65,8 +68,10 @@ def test_the_one_line_form(tmp_path: Path) -> None:
         ("deb http://m.example/flat ./", None),
         ("deb cdrom:[Debian 12]/ bookworm main", None),
         ("", None),
-    ):
-        assert debian_archive(written(tmp_path, _list=f"{line}\n"), "bookworm") == expected
+    ],
+)
+def test_the_one_line_form(tmp_path: Path, line: str, expected: DebianArchive | None) -> None:
+    assert debian_archive(written(tmp_path, _list=f"{line}\n"), "bookworm") == expected
 
 
 def test_that_nothing_is_checked_is_not_taken_over(tmp_path: Path) -> None:

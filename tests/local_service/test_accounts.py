@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.local_service.service_caller import Caller, call
@@ -73,14 +76,12 @@ def test_the_account_shows_the_documented_fields(caller: Caller) -> None:
     assert all(shown["billingAddress"].values())
 
 
-def test_a_billing_address_has_all_of_its_fields(bloq: LocalBloq) -> None:
-    for given in ({"billingAddress": {"country": "US"}}, {"billingAddress": {}}, {}):
-        signing_up = {name: value for name, value in _SIGN_UP.items() if name != "billingAddress"}
-        shown = call("POST", bloq.accounts_url + "/users", json={**signing_up, **given}).json()[
-            "billingAddress"
-        ]
-        country = given.get("billingAddress", {}).get("country", "")
-        assert shown == {"address": "", "zipCode": "", "state": "", "country": country}
+@pytest.mark.parametrize("given", [{"billingAddress": {"country": "US"}}, {"billingAddress": {}}, {}])
+def test_a_billing_address_has_all_of_its_fields(bloq: LocalBloq, given: dict[str, Any]) -> None:
+    signing_up = {name: value for name, value in _SIGN_UP.items() if name != "billingAddress"}
+    shown = call("POST", bloq.accounts_url + "/users", json={**signing_up, **given}).json()["billingAddress"]
+    country = given.get("billingAddress", {}).get("country", "")
+    assert shown == {"address": "", "zipCode": "", "state": "", "country": country}
 
 
 def test_an_account_has_none_of_the_keys_of_old(caller: Caller) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import requests
 
 from airflow_provider_bloq.testing.local import LocalBloq
@@ -17,11 +18,11 @@ def _admin(bloq: LocalBloq, method: str, path: str, **more: Any) -> requests.Res
     return call(method, bloq.admin_url + path, bloq.admin_bearer, **more)
 
 
-def test_nobody_gets_in_without_the_bearer(bloq: LocalBloq) -> None:
-    for path in ("/", "/counters", "/faults", "/clock", "/outbox", "/nowhere"):
-        assert call("GET", bloq.admin_url + path).status_code == 401
-        assert call("GET", bloq.admin_url + path, "wrong").status_code == 401
-        assert call("GET", bloq.admin_url + path, Caller.of(bloq, manager=True).log_in()).status_code == 401
+@pytest.mark.parametrize("path", ["/", "/counters", "/faults", "/clock", "/outbox", "/nowhere"])
+def test_nobody_gets_in_without_the_bearer(bloq: LocalBloq, path: str) -> None:
+    assert call("GET", bloq.admin_url + path).status_code == 401
+    assert call("GET", bloq.admin_url + path, "wrong").status_code == 401
+    assert call("GET", bloq.admin_url + path, Caller.of(bloq, manager=True).log_in()).status_code == 401
 
 
 def test_a_host_header_that_is_not_this_listener_is_refused(bloq: LocalBloq) -> None:

@@ -75,8 +75,9 @@ def test_an_expired_token_is_401_with_two_bare_words(start: Start) -> None:
         assert answer.headers["Content-Type"].startswith(kind)
 
 
-def test_the_host_names_the_chain_and_it_is_bitcoin_on_this_machine(empty: LocalBloq) -> None:
-    for host, chain in (
+@pytest.mark.parametrize(
+    ("host", "chain"),
+    [
         ("btc.connect.example", "btc"),
         ("BCH.connect.example:80", "bch"),
         ("bch.localhost:4006", "bch"),
@@ -87,27 +88,27 @@ def test_the_host_names_the_chain_and_it_is_bitcoin_on_this_machine(empty: Local
         ("127.3.2.1:4006", "btc"),
         ("[::1]:4006", "btc"),
         ("", "btc"),
-    ):
-        answer = ask(empty, Caller.of(empty).access_token(), headers={"Host": host})
-        assert answer.status_code == 503
-        assert answer.json()["detail"].startswith(f"No {chain} chain")
+    ],
+)
+def test_the_host_names_the_chain_and_it_is_bitcoin_on_this_machine(
+    empty: LocalBloq, host: str, chain: str
+) -> None:
+    answer = ask(empty, Caller.of(empty).access_token(), headers={"Host": host})
+    assert answer.status_code == 503
+    assert answer.json()["detail"].startswith(f"No {chain} chain")
 
 
-def test_a_chain_that_the_rest_api_is_not_of_is_not_taken_for_bitcoin(empty: LocalBloq) -> None:
-    for host in (
-        "connect.example",
-        "eth.connect.example",
-        "etc.localhost:4006",
-        "doge.localhost",
-        "192.0.2.1",
-        "\xe4",
-    ):
-        token = Caller.of(empty).access_token()
-        answer = ask(empty, token, headers={"Host": host})
-        assert (answer.status_code, answer.json()["code"]) == (404, "UnknownChain")
-        assert ask(empty, None, headers={"Host": host}).status_code == 401
-        stream = f"{empty.connect_url}/socket.io/?EIO=3&transport=polling&token={token}"
-        assert call("GET", stream, headers={"Host": host}).status_code == 404
+@pytest.mark.parametrize(
+    "host",
+    ["connect.example", "eth.connect.example", "etc.localhost:4006", "doge.localhost", "192.0.2.1", "\xe4"],
+)
+def test_a_chain_that_the_rest_api_is_not_of_is_not_taken_for_bitcoin(empty: LocalBloq, host: str) -> None:
+    token = Caller.of(empty).access_token()
+    answer = ask(empty, token, headers={"Host": host})
+    assert (answer.status_code, answer.json()["code"]) == (404, "UnknownChain")
+    assert ask(empty, None, headers={"Host": host}).status_code == 401
+    stream = f"{empty.connect_url}/socket.io/?EIO=3&transport=polling&token={token}"
+    assert call("GET", stream, headers={"Host": host}).status_code == 404
 
 
 def test_a_chain_is_started_by_the_first_who_asks_and_only_once(start: Start) -> None:
@@ -128,26 +129,29 @@ def test_a_chain_that_does_not_start_is_told_with_its_reason(start: Start) -> No
     assert "no room on this machine" in answer.json()["detail"]
 
 
-def test_faults_strike_connect(empty: LocalBloq) -> None:
-    for fault, status in (
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
         (Fault(kind=FaultKind.RATE_LIMIT, service="connect", retry_after=3), 429),
         (Fault(kind=FaultKind.STATUS, service="connect", status=502), 502),
         (Fault(kind=FaultKind.UNAUTHORIZED, service="connect", path="/sync"), 401),
         (Fault(kind=FaultKind.HTML, service="connect", status=500), 500),
-    ):
-        token = Caller.of(empty).access_token()
-        empty.add_fault(fault)
-        assert [ask(empty, token).status_code for _ in range(2)] == [status, 503]
-        assert empty.counters().calls["connect GET /sync"] == 2
-        assert empty.where_seen(token) == {"connect"}
+    ],
+)
+def test_faults_strike_connect(empty: LocalBloq, fault: Fault, status: int) -> None:
+    token = Caller.of(empty).access_token()
+    empty.add_fault(fault)
+    assert [ask(empty, token).status_code for _ in range(2)] == [status, 503]
+    assert empty.counters().calls["connect GET /sync"] == 2
+    assert empty.where_seen(token) == {"connect"}
 
 
-def test_a_connection_can_be_lost(empty: LocalBloq) -> None:
-    for kind in (FaultKind.RESET, FaultKind.LOST_RESPONSE):
-        token = Caller.of(empty).access_token()
-        empty.add_fault(Fault(kind=kind, service="connect"))
-        with pytest.raises(requests.exceptions.ConnectionError):
-            ask(empty, token)
+@pytest.mark.parametrize("kind", [FaultKind.RESET, FaultKind.LOST_RESPONSE])
+def test_a_connection_can_be_lost(empty: LocalBloq, kind: FaultKind) -> None:
+    token = Caller.of(empty).access_token()
+    empty.add_fault(Fault(kind=kind, service="connect"))
+    with pytest.raises(requests.exceptions.ConnectionError):
+        ask(empty, token)
 
 
 def test_a_path_key_that_is_unknown_is_refused(start: Start) -> None:

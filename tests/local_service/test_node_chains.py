@@ -70,13 +70,15 @@ def bitcoin(start: Start, regtest: Bitcoind) -> Caller:
 
 
 @pytest.mark.bitcoind
-def test_a_bitcoin_node_does_not_know_what_would_harm_it(bitcoin: Caller, regtest: Bitcoind) -> None:
-    for method in HARMFUL:
-        refused = ask(order(bitcoin, "btc"), 8332, json={"id": 7, "method": method})
-        assert (refused.status_code, refused.json()) == (404, {"result": None, "error": NOT_FOUND, "id": 7})
-        wallet = ask(order(bitcoin, "btc"), 8332, json={"id": 7, "method": "getnewaddress"})
-        assert (wallet.status_code, wallet.json()) == (refused.status_code, refused.json())
-        assert regtest.rpc("getnetworkinfo")["networkactive"] is True
+@pytest.mark.parametrize("method", HARMFUL)
+def test_a_bitcoin_node_does_not_know_what_would_harm_it(
+    bitcoin: Caller, regtest: Bitcoind, method: str
+) -> None:
+    refused = ask(order(bitcoin, "btc"), 8332, json={"id": 7, "method": method})
+    assert (refused.status_code, refused.json()) == (404, {"result": None, "error": NOT_FOUND, "id": 7})
+    wallet = ask(order(bitcoin, "btc"), 8332, json={"id": 7, "method": "getnewaddress"})
+    assert (wallet.status_code, wallet.json()) == (refused.status_code, refused.json())
+    assert regtest.rpc("getnetworkinfo")["networkactive"] is True
 
 
 @pytest.mark.bitcoind

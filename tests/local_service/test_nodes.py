@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.local_service.service_caller import Caller
 
@@ -154,13 +156,13 @@ def test_a_second_delete_can_be_answered_204(start: Start) -> None:
     assert [caller.nodes("DELETE", path, token).status_code for _ in range(2)] == [204, 204]
 
 
-def test_another_accounts_node_is_answered_404(caller: Caller) -> None:
-    for method, suffix in (("GET", ""), ("DELETE", ""), ("GET", "/logs")):
-        node = caller.create_node(caller.access_token())
-        other = Caller.of(caller.bloq, "eve@example.com")
-        answer = other.nodes(method, f"{_OWN}/{node['id']}{suffix}", other.access_token())
-        assert (answer.status_code, answer.json()["code"]) == (404, "NodeNotFound")
-        assert other.nodes("GET", _OWN, other.access_token()).json() == []
+@pytest.mark.parametrize(("method", "suffix"), [("GET", ""), ("DELETE", ""), ("GET", "/logs")])
+def test_another_accounts_node_is_answered_404(caller: Caller, method: str, suffix: str) -> None:
+    node = caller.create_node(caller.access_token())
+    other = Caller.of(caller.bloq, "eve@example.com")
+    answer = other.nodes(method, f"{_OWN}/{node['id']}{suffix}", other.access_token())
+    assert (answer.status_code, answer.json()["code"]) == (404, "NodeNotFound")
+    assert other.nodes("GET", _OWN, other.access_token()).json() == []
 
 
 def test_provisioning_shows_a_state_of_its_own_until_the_clock_has_moved(start: Start) -> None:

@@ -84,30 +84,30 @@ def test_events_are_filtered_by_service(client: OfficialClient) -> None:
     assert client.events("connect") == []
 
 
-def test_chains_need_no_login_and_services_do(client: OfficialClient) -> None:
-    for kind in ("nodes", "cluster"):
-        services = client.services(kind)
-        client.access_token = None
-        assert {(s["chain"], s["network"], s["software"]) for s in services} == set(client.chains(kind))
-        with pytest.raises(ClientFailure) as caught:
-            client.services(kind)
-        assert caught.value.status == 401
+@pytest.mark.parametrize("kind", ["nodes", "cluster"])
+def test_chains_need_no_login_and_services_do(client: OfficialClient, kind: str) -> None:
+    services = client.services(kind)
+    client.access_token = None
+    assert {(s["chain"], s["network"], s["software"]) for s in services} == set(client.chains(kind))
+    with pytest.raises(ClientFailure) as caught:
+        client.services(kind)
+    assert caught.value.status == 401
 
 
-def test_a_node_lives_from_create_to_remove(client: OfficialClient) -> None:
-    for auth_type in ("basic", "jwt"):
-        assert client.list_nodes() == []
-        service = next(s for s in client.services("nodes") if s["chain"] == "eth")
-        node = client.create_node(service["id"], auth_type)
-        assert (node["state"], node["auth"], node["version"]) == ("started", auth_type, service["software"])
-        assert client.show_node(node["id"]) == node
-        assert [row["id"] for row in client.list_nodes()] == [node["id"]]
-        assert [row["id"] for row in client.list_nodes(all_users=True)] == [node["id"]]
-        assert client.node_logs(node["id"], lines=1) == "started"
-        assert client.node_logs(node["id"]).count("\n") == 1
-        client.remove_node(node["id"])
-        assert client.list_nodes() == []
-        assert [row["state"] for row in client.list_nodes(all_states=True)] == ["stopped"]
+@pytest.mark.parametrize("auth_type", ["basic", "jwt"])
+def test_a_node_lives_from_create_to_remove(client: OfficialClient, auth_type: str) -> None:
+    assert client.list_nodes() == []
+    service = next(s for s in client.services("nodes") if s["chain"] == "eth")
+    node = client.create_node(service["id"], auth_type)
+    assert (node["state"], node["auth"], node["version"]) == ("started", auth_type, service["software"])
+    assert client.show_node(node["id"]) == node
+    assert [row["id"] for row in client.list_nodes()] == [node["id"]]
+    assert [row["id"] for row in client.list_nodes(all_users=True)] == [node["id"]]
+    assert client.node_logs(node["id"], lines=1) == "started"
+    assert client.node_logs(node["id"]).count("\n") == 1
+    client.remove_node(node["id"])
+    assert client.list_nodes() == []
+    assert [row["state"] for row in client.list_nodes(all_states=True)] == ["stopped"]
 
 
 def test_every_service_makes_a_node_or_a_cluster(client: OfficialClient, manager: Caller) -> None:

@@ -77,21 +77,24 @@ def test_a_rotating_refresh_ends_the_old_refresh_token(start: Start) -> None:
     assert caller.refresh(new).status_code == 200
 
 
-def test_wrong_keys_and_refresh_tokens_are_answered_401(caller: Caller) -> None:
-    for body in (
+@pytest.mark.parametrize(
+    "body",
+    [
         {"grantType": "clientCredentials", "clientId": "0" * 40, "clientSecret": "0" * 80},
         {"grantType": "clientCredentials"},
         {"grantType": "refreshToken", "refreshToken": "nonsense"},
         {"grantType": "refreshToken"},
-    ):
-        answer = caller.grant(**body)
-        assert answer.status_code == 401
-        assert answer.headers["Content-Type"].startswith("application/problem+json")
-        assert answer.json()["status"] == 401
-        assert answer.json()["code"] == "InvalidCredentials"
-        assert answer.json()["title"] == "Unauthorized"
-        counters = caller.bloq.counters()
-        assert counters.mints_refused + counters.refreshes_refused == 1
+    ],
+)
+def test_wrong_keys_and_refresh_tokens_are_answered_401(caller: Caller, body: dict[str, Any]) -> None:
+    answer = caller.grant(**body)
+    assert answer.status_code == 401
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert answer.json()["status"] == 401
+    assert answer.json()["code"] == "InvalidCredentials"
+    assert answer.json()["title"] == "Unauthorized"
+    counters = caller.bloq.counters()
+    assert counters.mints_refused + counters.refreshes_refused == 1
 
 
 def test_an_access_token_is_no_refresh_token(caller: Caller) -> None:
