@@ -40,3 +40,16 @@ except ValueError as refusal:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "it is nested too deep")
+
+
+def test_depth_is_limited_even_if_the_decoder_would_bear_it() -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        deep = "[" * 2500 + "]" * 2500
+        assert json.loads(deep)
+        with pytest.raises(ValueError, match="nested too deep"):
+            responses.parse_json(deep)
+        assert responses.parse_json("[" * 1500 + "]" * 1500)
+    finally:
+        sys.setrecursionlimit(limit)

@@ -213,6 +213,15 @@ def test_with_the_store_down_a_member_fends_for_itself_at_last(
     assert store.token.version == 0
 
 
+def test_a_member_that_mints_locally_retries_while_accounts_is_busy(
+    bloq: ScriptedBloq, store: FakeStore, member: SharedTokenProvider
+) -> None:
+    store.is_down = True
+    bloq.accounts_answers.append(Response(503))
+    assert calling(bloq, member).status == 200
+    assert bloq.grants == ["clientCredentials"] * 2
+
+
 def test_with_the_store_and_the_source_of_the_keys_down_a_member_says_what_to_do(
     bloq: ScriptedBloq, store: FakeStore, member: SharedTokenProvider, source: RotatingKeys
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_bloq.exceptions import BloqRateLimited
 from airflow_provider_bloq.flow.effects import Flow, Request, Response, send
+from airflow_provider_bloq.flow.events import Event
 from airflow_provider_bloq.flow.rate_limit import (
     LONGEST_HOLD,
     RateLimiter,
@@ -82,6 +83,19 @@ def test_who_slept_already_when_it_came_waits_on(bloq: ScriptedBloq) -> None:
     bloq.time += first.seconds
     second: Any = next(sleeper)
     assert first.seconds + second.seconds >= 10
+
+
+def test_an_event_says_who_held_a_request_back(bloq: ScriptedBloq) -> None:
+    events: list[Event] = []
+    bloq.observe = events.append
+    limiter = paced(bloq, 1)
+    sent_at(bloq, limiter, 2)
+    limiter.note(Response(429, {"retry-after": "10"}))
+    sent_at(bloq, limiter, 1)
+    assert [(event.name, event.fields) for event in events] == [
+        ("held_back", {"seconds": 1.0, "by_service": False}),
+        ("held_back", {"seconds": 10.0, "by_service": True}),
+    ]
 
 
 def test_the_retries_of_a_request_are_paced_as_well(bloq: ScriptedBloq) -> None:

@@ -11,7 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import pytest
+
 from tests.support.real_fleet import RealFleet
+
+#: Each forks from a process that imports Airflow, which takes ten seconds.
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 PROCESSES = 200
@@ -49,7 +54,7 @@ def test_two_hundred_processes_that_meet_a_dead_token_at_once_mint_once(fleet: R
 
 
 def test_a_holder_that_is_killed_is_superseded_by_one_of_those_who_wait(fleet: RealFleet) -> None:
-    with crowd("after-a-death", 20) as (_, told):
+    with crowd("after-a-death", 5) as (_, told):
         assert json.loads(told.readline()) == []
     assert fleet.bloq.counters().mints == 1
     assert fleet.stored() is not None

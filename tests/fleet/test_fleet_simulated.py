@@ -1,4 +1,4 @@
-"""Ten thousand task processes in an hour of simulated time, and what they cost Accounts and Vault."""
+"""A thousand task processes in an hour of simulated time, and what they cost Accounts and Vault."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_bloq.exceptions import BloqSharedTokenStale
 from tests.support.scripted_bloq import MINUTE
 from tests.support.simulated_fleet import PATIENCE, Process, SimulatedFleet
 
-TASKS = 10_000
+TASKS = 1_000
 HOUR = 60 * MINUTE
 
 
@@ -23,7 +23,7 @@ def fleet() -> SimulatedFleet:
 
 
 def hour_of_tasks(fleet: SimulatedFleet, supply: Callable[[], TokenProvider]) -> None:
-    """Start ten thousand tasks over an hour, in waves and between them, of three calls each."""
+    """Start a thousand tasks over an hour, in waves and between them, of three calls each."""
     begin = fleet.bloq.time
     for number in range(TASKS):
         # Half of them come as mapped tasks do, many at the same instant.

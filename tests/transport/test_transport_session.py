@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 
@@ -10,9 +11,12 @@ import requests
 
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.exceptions import BloqUnavailable
-from airflow_provider_bloq.flow.effects import Pinned, Request, Unpinned
+from airflow_provider_bloq.flow.async_driver import AsyncDriver
+from airflow_provider_bloq.flow.effects import Pinned, Request, Unpinned, send
+from airflow_provider_bloq.flow.events import Event
 from airflow_provider_bloq.flow.network import Network
 from airflow_provider_bloq.flow.session import BloqSession, PinnedAdapter
+from airflow_provider_bloq.flow.sync_driver import SyncDriver
 from airflow_provider_bloq.testing.local.certificates import KeyedCertificate
 from tests.support.drivers import SendOnce
 from tests.support.raw_server import RawServer, Serve, answering
@@ -51,6 +55,42 @@ def test_cookies_are_not_kept_by_the_drivers(send_once: SendOnce, serve: Serve) 
     send_once(Request("GET", server.url), Request("GET", server.url))
     assert [seen.headers.get("cookie") for seen in server.requests] == [None, None]
     assert server.connections == 1
+
+
+def test_both_drivers_emit_an_event_for_each_request(serve: Serve) -> None:
+    server = serve(answering(404, Date="Thu, 01 Jan 1970 00:00:07 GMT"))
+    answered, refused = Request("GET", f"{server.url}/x?key=hush"), Request("PUT", "http://127.0.0.1:9/y")
+    blocking: list[Event] = []
+    driver = SyncDriver(Network(), mask=lambda _: None, observe=blocking.append)
+    driver.run(send(answered))
+    with pytest.raises(BloqUnavailable):
+        driver.run(send(refused))
+    driver.close()
+
+    awaited: list[Event] = []
+
+    async def act() -> None:
+        async def mask(_: str) -> None:
+            """Nothing logs here."""
+
+        driver = AsyncDriver(Network(), mask=mask, observe=awaited.append)
+        await driver.run(send(answered))
+        with pytest.raises(BloqUnavailable):
+            await driver.run(send(refused))
+        await driver.close()
+
+    asyncio.run(act())
+    for events in (blocking, awaited):
+        assert [event.name for event in events] == ["call", "call"]
+        assert [{**event.fields, "elapsed": None} for event in events] == [
+            {
+                "method": "GET", "url": f"{server.url}/x", "elapsed": None, "status": 404, "date": 7.0, "failure": None,
+            },
+            {
+                "method": "PUT", "url": "http://127.0.0.1:9/y", "elapsed": None, "status": None, "date": None,
+                "failure": "BloqUnavailable",
+            },
+        ]  # fmt: skip
 
 
 def test_the_provider_names_itself(send_once: SendOnce, serve: Serve) -> None:
