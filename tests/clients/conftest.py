@@ -14,14 +14,14 @@ from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
 from airflow_provider_bloq.testing.local import LocalBloq
 from tests.clients.both_ways import BothWays, OpenClients, opened_clients
 from tests.clients.scripted_node import NOWHERE, Answer, ScriptedNode, StartNode, answering_by
-from tests.support.drivers import DRIVERS, DriverKind
+from tests.support.drivers import DriverKind
 from tests.support.raw_server import RawServer, Script, Serve
 
 
-@pytest.fixture(params=DRIVERS)
-def kind(request: pytest.FixtureRequest) -> DriverKind:
-    chosen: DriverKind = request.param
-    return chosen
+@pytest.fixture
+def kind() -> DriverKind:
+    """The blocking driver: that both do the same is shown by the contract in ``tests/flow``."""
+    return "blocking"
 
 
 @pytest.fixture
