@@ -330,18 +330,16 @@ class ConnectTransactionConfirmed(Condition):
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectBalanceReached(Condition):
-    """An address has a balance, counting unspent outputs with enough confirmations.
+class AddressCondition(Condition):
+    """A condition on an amount at an address.
 
     :param chain: ``btc`` or ``bch``.
     :param address: The address.
-    :param at_least_sat: The balance in satoshi, at least 1.
-    :param confirmations: How many each output needs; 0 to include the mempool.
+    :param at_least_sat: The amount in satoshi, at least 1.
+    :param confirmations: How many it needs; 0 to include the mempool.
     :param network: Its network; None for the connection's default.
     :raises BloqConfigurationError: One of these is invalid.
     """
-
-    kind: ClassVar[str] = "connect_balance_reached"
 
     chain: str
     address: str
@@ -356,15 +354,27 @@ class ConnectBalanceReached(Condition):
         require_whole_number("confirmations", self.confirmations, least=0)
 
     @property
+    def canonical_address(self) -> str:
+        """The address in the form that results have."""
+        return require_address(self.chain, self.address, self.network)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectBalanceReached(AddressCondition):
+    """An address has a balance, counting unspent outputs with enough confirmations."""
+
+    kind: ClassVar[str] = "connect_balance_reached"
+
+    @property
     def target(self) -> Target:
         return AddressOutputs(self.chain, self.network)
 
     @property
     def interest(self) -> str:
-        return require_address(self.chain, self.address, self.network)
+        return self.canonical_address
 
     def judge(self, seen: list[Unspent], memory: Memory | None) -> Verdict:
-        wanted = self.interest
+        wanted = self.canonical_address
         counted = [
             output.amount_sat
             for output in seen
@@ -384,34 +394,21 @@ class ConnectBalanceReached(Condition):
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectPaymentSeen(Condition):
+class ConnectPaymentSeen(AddressCondition):
     """One output pays an address enough and has enough confirmations. Of several, the one with most is returned.
 
     It also counts if it has been spent meanwhile. If a reorg removes it before that, the wait goes on.
 
-    :param chain: ``btc`` or ``bch``.
-    :param address: The address.
-    :param at_least_sat: The amount in satoshi, at least 1.
-    :param confirmations: How many it needs; 0 to include the mempool.
     :param since_height: Height of the first block that counts; the mempool always does.
-    :param network: Its network; None for the connection's default.
-    :raises BloqConfigurationError: One of these is invalid.
     """
 
     kind: ClassVar[str] = "connect_payment_seen"
 
-    chain: str
-    address: str
-    at_least_sat: int = 1
-    confirmations: int = 1
     since_height: int = 0
-    network: str | None = None
 
     def __post_init__(self) -> None:
-        _normalise_chain(self)
-        require_address(self.chain, self.address, self.network)
-        require_whole_number("at_least_sat", self.at_least_sat, least=1)
-        require_whole_number("confirmations", self.confirmations, least=0)
+        # A dataclass with slots is created twice, which breaks super() without arguments.
+        AddressCondition.__post_init__(self)
         require_whole_number("since_height", self.since_height, least=0)
 
     @property
@@ -420,28 +417,28 @@ class ConnectPaymentSeen(Condition):
 
     @property
     def interest(self) -> PaymentInterest:
-        return PaymentInterest(require_address(self.chain, self.address, self.network), self.since_height)
+        return PaymentInterest(self.canonical_address, self.since_height)
 
     def judge(self, seen: list[Transaction], memory: Memory | None) -> Verdict:
         best = max(self._payments(seen), key=lambda payment: payment["confirmations"], default=None)
         if best is None:
-            return Waiting(f"{self.interest.address} was not paid {self.at_least_sat} satoshi")
+            return Waiting(f"{self.canonical_address} was not paid {self.at_least_sat} satoshi")
         if best["confirmations"] >= self.confirmations:
             return Met(best)
         return Waiting(
-            f"{self.interest.address} was paid, with {best['confirmations']} of {self.confirmations} confirmations"
+            f"{self.canonical_address} was paid, with {best['confirmations']} of {self.confirmations} confirmations"
         )
 
     def _payments(self, seen: list[Transaction]) -> Iterator[dict[str, Any]]:
-        wanted = self.interest
+        wanted = self.canonical_address
         for transaction in seen:
-            if transaction.height is not None and transaction.height < wanted.since_height:
+            if transaction.height is not None and transaction.height < self.since_height:
                 continue
             for output in transaction.outputs:
-                pays = any(same_address(address, wanted.address) for address in output.addresses)
+                pays = any(same_address(address, wanted) for address in output.addresses)
                 if pays and output.amount_sat >= self.at_least_sat:
                     yield {
-                        "address": wanted.address,
+                        "address": wanted,
                         "amount_sat": output.amount_sat,
                         "txid": transaction.txid,
                         "index": output.index,

@@ -167,6 +167,6 @@ class BloqPaymentSensor(BloqConnectSensor):
             self.address,
             number_of(self.at_least_sat),
             number_of(self.confirmations),
-            number_of(self.since_height),
             self.network,
+            number_of(self.since_height),
         )

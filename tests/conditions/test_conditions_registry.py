@@ -45,7 +45,7 @@ CONDITIONS: list[Condition] = [
     ConnectBalanceReached("btc", ADDRESS),
     ConnectBalanceReached("bch", ADDRESS, 5, 0, "mainnet"),
     ConnectPaymentSeen("btc", ADDRESS),
-    ConnectPaymentSeen("bch", ADDRESS, 5, 0, 800_000, "mainnet"),
+    ConnectPaymentSeen("bch", ADDRESS, 5, 0, "mainnet", 800_000),
 ]
 
 
