@@ -30,7 +30,7 @@ from airflow_provider_bloq.flow.effects import Flow, Request, run_blocking, send
 from airflow_provider_bloq.flow.events import Event, duration
 from airflow_provider_bloq.flow.retry import NO_RETRIES, http_date
 from airflow_provider_bloq.flow.sync_driver import SyncDriver
-from airflow_provider_bloq.hooks._account import Account, locator_for, network_of
+from airflow_provider_bloq.hooks._account import Account, endpoint_resolver, network_of
 from airflow_provider_bloq.hooks._telemetry import ServiceNames
 from airflow_provider_bloq.nodes.client import ClustersApi, NodesApi
 from airflow_provider_bloq.nodes.models import STARTED, STOPPED, Cluster, Node
@@ -426,7 +426,7 @@ def _check_node(
         deployment = yield from NodesApi.get.flow(nodes, node_id)
     if deployment is None:
         return _Result("No node has started.", CheckOutcome.SKIPPED)
-    resolver = locator_for(deployment, account, nodes=nodes, clusters=clusters, bearer=bearer)
+    resolver = endpoint_resolver(deployment, account, nodes=nodes, clusters=clusters, bearer=bearer)
     rpc = RpcApi(resolver=resolver, bearer=bearer, policy=account.policy)
     try:
         answer = yield from _answer(rpc, deployment)

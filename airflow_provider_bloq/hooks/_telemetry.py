@@ -1,4 +1,4 @@
-"""Which of Bloq's services a URL leads to: a handful of names, fit for metrics."""
+"""Airflow metrics, OpenTelemetry spans and log lines for the events of a connection."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ __all__ = [
 ]
 
 
+log = logging.getLogger(__name__)
+
 _CHAIN_IN_URL = "{chain}"
+_NANOSECONDS = 1_000_000_000
 _ORIGIN = re.compile(r"[^:/]+://[^/]*")
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceNames:
-    """Names services: ``accounts``, ``nodes``, ``connect``, and ``rpc`` for all else, which are nodes,
-    clusters and raw URLs.
+    """Names the service of a URL: ``accounts``, ``nodes``, ``connect``, or ``rpc`` for nodes, clusters and raw URLs.
 
     :param bases: Base URL by name; may hold ``{chain}``.
     """
@@ -41,7 +43,7 @@ class ServiceNames:
 
     @classmethod
     def of(cls, settings: BloqSettings) -> Self:
-        """Take the base URLs of a connection."""
+        """Return the names for the base URLs of a connection."""
         return cls(
             {
                 "nodes": settings.nodes_url,
@@ -51,14 +53,13 @@ class ServiceNames:
         )
 
     def name(self, url: str) -> str:
-        """Name the service of a URL, or of a mere origin.
+        """Return the name of the service of a URL or origin.
 
-        :param url: The URL. Where services share their origin, the longest base URL that it begins with is
-            right; of an origin alone, the first.
+        The longest base URL that matches wins. For an origin that services share, the first of them.
         """
-        begun = [name for name, base in self.bases.items() if _begins_with(base, url)]
-        if begun:
-            return max(begun, key=lambda name: len(self.bases[name]))
+        matching = [name for name, base in self.bases.items() if _begins_with(base, url)]
+        if matching:
+            return max(matching, key=lambda name: len(self.bases[name]))
         origins = {name: _ORIGIN.match(base) for name, base in self.bases.items()}
         return next(
             (name for name, origin in origins.items() if origin and _begins_with(origin[0], url)), "rpc"
@@ -70,7 +71,7 @@ def _begins_with(base: str, url: str) -> bool:
     return re.match(rf"{pattern}(?=[/?]|$)", url) is not None
 
 
-#: Events that are counted without further details, under ``bloq.`` and their name.
+#: Events that are only counted, as ``bloq.`` and their name.
 COUNTED = frozenset(
     {
         "keys.changed",
@@ -89,10 +90,9 @@ COUNTED = frozenset(
 
 
 def measure(event: Event, service_of: Callable[[str], str]) -> None:
-    """Count an event.
+    """Report an event as metrics. Their names and tags take few values, never an id.
 
-    :param event: The event.
-    :param service_of: Names the service of a URL. Metric names and tags have few values: never an id.
+    :param service_of: Names the service of a URL.
     """
     fields = event.fields
     match event.name:
@@ -122,30 +122,25 @@ def _measure_call(call: Mapping[str, Any], service: str) -> None:
 
 def _stats() -> Any:
     with suppress(ImportError):
-        # In the triggerer, Airflow 3.3 sets up the core's metrics alone. Those of the task SDK it sets up when it
-        # loads this, if nothing else has.
+        # The triggerer of Airflow 3.3 sets up only the metrics of the core. Loading this sets up those of the task
+        # SDK.
         import airflow.sdk.serde  # noqa: F401
     try:
         from airflow.providers.common.compat.sdk import Stats
     except ImportError:
-        # Where the compatibility layer does not know it yet.
+        # The compatibility layer does not have it yet.
         from airflow.stats import Stats
     return Stats
 
 
-#: Airflow's metrics. Found when this module is loaded, since that takes its time: in the triggerer, a thread
-#: loads it. No DAG file does.
+#: Airflow's metrics. Loading them is slow, so it happens with this module, which the triggerer loads in a thread and
+#: DAG files never load.
 STATS = _stats()
 
 
-_NANOSECONDS = 1_000_000_000
-
-
 def trace(event: Event, service_of: Callable[[str], str]) -> None:
-    """Show an event in the trace.
+    """Report an event to OpenTelemetry: a call as a span, other events from level INFO as events of the current span.
 
-    :param event: The event. A call becomes a span, which is made when it has ended; what a log has at INFO
-        becomes an event of the span that is under way.
     :param service_of: Names the service of a URL.
     """
     api = _opentelemetry()
@@ -191,14 +186,8 @@ def _opentelemetry() -> Any:
     return api
 
 
-log = logging.getLogger(__name__)
-
-
 def observer_of(settings: BloqSettings) -> Observer:
-    """Make what is told of the events of a connection.
-
-    :param settings: The connection's settings.
-    """
+    """Return the observer of a connection's events, which logs, measures and traces them."""
     names = ServiceNames.of(settings)
 
     def observe(event: Event) -> None:
@@ -207,7 +196,7 @@ def observer_of(settings: BloqSettings) -> Observer:
             try:
                 report(event, names.name)
             except Exception:
-                # Whoever counts may be misconfigured; the call it is about went well.
+                # A misconfigured metrics backend must not fail the call.
                 log.debug("An event could not be reported", exc_info=True)
 
     return observe

@@ -100,11 +100,11 @@ class BloqHook(BaseHook):
         :param port: The port, if not the chain's usual one.
         :param path: The path, if not the chain's usual one.
         """
-        from airflow_provider_bloq.hooks._account import locator_for, network_of
+        from airflow_provider_bloq.hooks._account import endpoint_resolver, network_of
         from airflow_provider_bloq.hooks._rpc import HookRpcClient
 
         with raise_as_fail_exception():
-            resolver = locator_for(
+            resolver = endpoint_resolver(
                 node,
                 self._account,
                 nodes=self.nodes,
@@ -132,10 +132,10 @@ class BloqHook(BaseHook):
             ``mainnet``, or ``regtest`` in the environment ``local``.
         """
         from airflow_provider_bloq.connect.client import ConnectClient
-        from airflow_provider_bloq.hooks._account import rest_of
+        from airflow_provider_bloq.hooks._account import rest_arguments
 
         with raise_as_fail_exception():
-            rest = rest_of(self.settings, chain, network)
+            rest = rest_arguments(self.settings, chain, network)
             return ConnectClient(run=self.run, bearer=self.bearer, policy=self._account.policy, **rest)
 
     def connect_rpc(self, chain: str) -> HookRpcClient:

@@ -90,11 +90,11 @@ class BloqAsyncHook:
         path: str | None = None,
     ) -> AsyncRpcClient:
         """Return a client for the JSON-RPC of a node or cluster; see :meth:`.BloqHook.rpc`."""
-        from airflow_provider_bloq.hooks._account import locator_for
+        from airflow_provider_bloq.hooks._account import endpoint_resolver
         from airflow_provider_bloq.rpc.client import AsyncRpcClient
 
         with raise_as_fail_exception():
-            resolver = locator_for(
+            resolver = endpoint_resolver(
                 node,
                 self._account,
                 nodes=self.nodes,
@@ -111,12 +111,14 @@ class BloqAsyncHook:
     def connect(self, chain: str, network: str | None = None) -> HookConnectClient:
         """Return a client for Connect's REST API and its stream; see :meth:`.BloqHook.connect`."""
         from airflow_provider_bloq.connect.stream import ReconnectingStream
-        from airflow_provider_bloq.hooks._account import rest_of, stream_of
+        from airflow_provider_bloq.hooks._account import rest_arguments, stream_endpoint
         from airflow_provider_bloq.hooks._connect import HookConnectClient
 
         with raise_as_fail_exception():
-            rest = rest_of(self.settings, chain, network)
-        stream = ReconnectingStream(stream_of(self.settings, chain, self._driver), self._bearer, self.run)
+            rest = rest_arguments(self.settings, chain, network)
+        stream = ReconnectingStream(
+            stream_endpoint(self.settings, chain, self._driver), self._bearer, self.run
+        )
         return HookConnectClient(
             stream=stream, run=self.run, bearer=self._bearer, policy=self._account.policy, **rest
         )

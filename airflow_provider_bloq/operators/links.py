@@ -1,14 +1,16 @@
-"""Links that Airflow shows beside a task: to the file of its result, and to what its error means."""
+"""Links on a task's page in Airflow: to the file of its result, and to the documentation of its error."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, conf
 
 from airflow_provider_bloq.exceptions import BloqError
-from airflow_provider_bloq.operators._lineage import StoredFile
+
+if TYPE_CHECKING:
+    from airflow_provider_bloq.operators._lineage import StoredFile
 
 __all__ = [
     "LINKS",
@@ -19,50 +21,37 @@ __all__ = [
 ]
 
 
-#: The page of the site of this documentation that has all errors.
+#: Page of the documentation with all errors.
 _ERRORS = "docs/reference/exceptions.html"
 
 
 class BloqErrorLink(BaseOperatorLink):
-    """Leads to what the class of the error means, in the documentation at ``[bloq] docs_url``.
+    """Link to the error's class in the documentation at ``[bloq] docs_url``.
 
-    Empty where the task has not failed by an error of this provider, or there is no ``docs_url``.
+    Empty without ``docs_url``, and unless the task failed with an error of this provider.
     """
 
     name = "About the error"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Return the page of the error that the task has just failed with.
-
-        :param operator: The task.
-        :param ti_key: What runs it. Airflow has links made where the task ran, right after it.
-        """
+        # Airflow calls this in the process of the task, right after it ran.
         context_of = getattr(ti_key, "get_template_context", None)
         error = context_of().get("exception") if context_of else None
         return error_page(error, _docs_url())
 
 
 class BloqResultLink(BaseOperatorLink):
-    """Leads to the file that the task's result went to. Empty where it went to XCom."""
+    """Link to the file with the task's result. Empty if the result is in XCom."""
 
     name = "Result file"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Return where the file can be looked at.
-
-        :param operator: The task.
-        :param ti_key: What runs it.
-        """
         stored = getattr(operator, "stored_result", None)
-        return file_page(stored) if isinstance(stored, StoredFile) else ""
+        return "" if stored is None else file_page(stored)
 
 
 def error_page(error: object, docs_url: str) -> str:
-    """Return the URL of what an error's class means; empty for errors of others, and without documentation.
-
-    :param error: The error, or None.
-    :param docs_url: Where the documentation is.
-    """
+    """Return the URL of an error's documentation; empty for other errors, and if there is no documentation."""
     if not docs_url or not isinstance(error, BloqError):
         return ""
     name = error.summary()["error"]
@@ -70,11 +59,9 @@ def error_page(error: object, docs_url: str) -> str:
 
 
 def file_page(file: StoredFile) -> str:
-    """Return the URL at which a browser shows a file; its own URL where no such page is known.
+    """Return the URL of a file's page in the console of AWS or Google Cloud; for other stores, the file's own URL.
 
-    A file on S3 is looked for at AWS, though it may be in a store of another maker with the same interface.
-
-    :param file: The file.
+    ``s3`` is taken to be AWS, although other stores have the same interface.
     """
     key = quote(file.name)
     match file.namespace.partition("://"):
@@ -89,5 +76,5 @@ def _docs_url() -> str:
     return str(conf.get("bloq", "docs_url", fallback="") or "")
 
 
-#: The links of all tasks. Airflow writes an XCom for each whenever a task has run, so there are none in vain.
+#: The links of all tasks. Airflow writes an XCom for each after every run, so a link that is always empty is left out.
 LINKS: tuple[BaseOperatorLink, ...] = (BloqErrorLink(),) if _docs_url() else ()
