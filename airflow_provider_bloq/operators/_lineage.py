@@ -1,7 +1,6 @@
-"""What a task read and wrote, for Airflow's lineage and for OpenLineage. Neither is needed for anything else.
+"""What a task read and wrote, for Airflow's lineage and for OpenLineage; neither has to be installed.
 
-Only names leave here: no user, password, query or path of a URL, as any of them may be a credential, and no
-parameters of calls.
+Reports names only: no user, password, query or path of a URL, which may be credentials, and no parameters of calls.
 """
 
 from __future__ import annotations
@@ -30,12 +29,11 @@ __all__ = [
     "stored_at",
 ]
 
-
 log = logging.getLogger(__name__)
 
-#: Object stores, by the scheme that OpenLineage calls them by. Elsewhere a file's name begins with a slash.
-#: The namespace of the chains of Connect.
+#: OpenLineage's namespace of the chains in Connect.
 _CONNECT = "bloq://connect"
+#: OpenLineage's schemes of object stores. File names in other stores begin with a slash.
 _STORES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 
 _MOST_OPERATIONS = 20
@@ -43,11 +41,7 @@ _MOST_OPERATIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class DatasetName:
-    """What OpenLineage calls a dataset by.
-
-    :param namespace: What it belongs to.
-    :param name: Its name there.
-    """
+    """OpenLineage's name of a dataset."""
 
     namespace: str
     name: str
@@ -55,23 +49,23 @@ class DatasetName:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile(DatasetName):
-    """A file that a task has written, as ``<scheme>://<authority>`` or ``file``, and its path there."""
+    """A file that a task has written: ``<scheme>://<authority>`` or ``file``, and the path."""
 
     @classmethod
     def of(cls, url: str) -> StoredFile:
-        """Name a file by its URL. User and password, or the connection that stands in their place, are left out.
+        """Return the name of a file without the user and password, or connection, in its URL.
 
-        :param url: A URL, or a path.
+        :param url: A URL or path.
         """
         scheme, separator, rest = url.partition("://")
         if not separator or scheme == "file":
             return cls("file", rest if separator else url)
         authority, _, key = rest.partition("/")
-        place = authority.rpartition("@")[2]
+        host = authority.rpartition("@")[2]
         if store := _STORES.get(scheme):
-            # The key of an object may hold a question mark; no query follows it.
-            return cls(f"{store}://{place}", key)
-        return cls(f"{scheme}://{place}", f"/{key.partition('?')[0]}")
+            # A question mark belongs to the key. There is no query.
+            return cls(f"{store}://{host}", key)
+        return cls(f"{scheme}://{host}", f"/{key.partition('?')[0]}")
 
     @property
     def uri(self) -> str:
@@ -82,9 +76,9 @@ class StoredFile(DatasetName):
 
 
 def node_dataset(node: str | Mapping[str, Any]) -> DatasetName:
-    """Name a node or cluster as what is read: by its id, or, of a URL, by its origin alone; or a chain of Connect.
+    """Return the dataset of a node or cluster (by its id or, for a URL, its origin) or of a chain in Connect.
 
-    :param node: As operators take it.
+    :param node: The operator's argument.
     """
     subject = node.get("id") if isinstance(node, Mapping) else node
     text = str(subject)
@@ -97,32 +91,25 @@ def node_dataset(node: str | Mapping[str, Any]) -> DatasetName:
 
 
 def chain_dataset(chain: str, network: str) -> DatasetName:
-    """Name a chain that Connect is asked about.
-
-    :param chain: Such as ``btc``.
-    :param network: Such as ``mainnet``.
-    """
+    """Return the dataset of a chain in Connect, such as ``btc`` and ``mainnet``."""
     return DatasetName(_CONNECT, f"{chain}/{network}")
 
 
 def distinct(operations: Iterable[str]) -> tuple[str, ...]:
-    """Return what was called, each once and in order, and no more than a lineage event should carry."""
+    """Return the distinct operations in order, at most as many as fit into a lineage event."""
     return tuple(islice(dict.fromkeys(operations), _MOST_OPERATIONS))
 
 
 def stored_at(file: ObjectStoragePath) -> StoredFile:
-    """Tell Airflow's collector of lineage that a file was written, and name it. Never fails who wrote it.
-
-    :param file: The file.
-    """
+    """Report a written file to Airflow's lineage, and return its name. A failed report is only logged."""
     from airflow.providers.common.compat.sdk import get_hook_lineage_collector
 
     stored = StoredFile.of(str(file))
     try:
         get_hook_lineage_collector().add_output_asset(context=file, uri=stored.uri)
     except (TypeError, ValueError) as refused:
-        # Airflow has rules for the URIs of assets that not every storage meets.
-        log.debug("Lineage does not know of %s: %s", stored.uri, refused)
+        # Airflow's rules for asset URIs do not allow every storage.
+        log.debug("Lineage does not include %s: %s", stored.uri, refused)
     return stored
 
 
@@ -132,12 +119,11 @@ def operator_lineage(
     outputs: Iterable[DatasetName | None] = (),
     operations: Sequence[str] = (),
 ) -> Any:
-    """Put what a task read, wrote and called as OpenLineage's provider wants it.
+    """Return an ``OperatorLineage``; None if OpenLineage's provider is not installed.
 
-    :param inputs: What it read.
-    :param outputs: What it wrote; None stands for nothing.
-    :param operations: What it called: methods, or endpoints. They become the run facet ``bloq``.
-    :return: An ``OperatorLineage``; None where OpenLineage's provider is not installed.
+    :param inputs: What the task read.
+    :param outputs: What it wrote; None is ignored.
+    :param operations: Methods or endpoints that it called, for the run facet ``bloq``.
     """
     try:
         extractors: Any = import_module("airflow.providers.openlineage.extractors")

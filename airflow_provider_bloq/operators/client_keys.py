@@ -1,4 +1,4 @@
-"""Operator that exchanges the client keys in Vault for new ones."""
+"""Operators for credentials: rotate the client keys in Vault, and keep a shared access token fresh."""
 
 from __future__ import annotations
 
@@ -24,44 +24,42 @@ __all__ = [
 ]
 
 
-#: How long the journal outlives the grace period: time for somebody to clear a rotation that failed.
-JOURNAL_KEPT = timedelta(days=90)
+#: How long the journal is kept after the grace period: time to clear a failed rotation.
+_JOURNAL_RETENTION = timedelta(days=90)
 
 
 class BloqRotateClientKeysOperator(BloqOperator):
-    """Exchange the client keys of a ``bloq`` connection, which lie in Vault, for new ones.
+    """Replace the client keys of a ``bloq`` connection, which are in Vault, by new ones.
 
-    Logs in to Accounts, makes a pair of client keys, proves it by minting a token, writes it to Vault by
-    check-and-set as the secret that was read with only the two fields changed, waits a grace period in
-    which both pairs work, deletes the old pair, and verifies. Running tasks are not disturbed: one whose
-    keys are refused reads Vault again.
+    Logs in to Accounts, creates a pair of client keys, mints a token to test it, writes it to Vault by check-and-set
+    with only the two fields changed, waits a grace period in which both pairs work, deletes the old pair, and
+    verifies. Running tasks are not disturbed: a task whose keys are rejected reads Vault again.
 
-    User and password of the account come from a path of their own, through a Vault connection of their
-    own whose role also writes the client keys; the role of the workers needs neither. The account's token
-    is masked, and lives in the memory of this task only.
+    The account's user and password come from their own Vault path through their own Vault connection, whose role also
+    writes the client keys. The workers' role needs neither. The account's token is masked, and only this task
+    holds it.
 
-    Every step is noted in the task state store before the next is done, so a try that dies anywhere is
-    taken up by the next one: give the task retries. A pair whose secret was lost with a worker is found
-    again by the list of pairs before and after, and deleted, if beyond doubt it was made by this
-    rotation; else nothing is deleted, and the error names the pairs. To clear a rotation that succeeded
-    is to rotate again; to clear one that failed is to take it up where it stands. Run one rotation of the
-    same keys at a time (``max_active_runs=1``).
+    Each step is recorded in the task state store before the next, so a try continues where the last one stopped: give
+    the task retries. If a worker is lost together with a new secret, its pair is found by comparing the lists of pairs
+    before and after, and deleted if this rotation certainly created it; otherwise nothing is deleted, and the
+    error names the pairs. Clearing a rotation that succeeded rotates again; clearing one that failed continues it.
+    Run one rotation of the same keys at a time (``max_active_runs=1``).
 
-    Needs Airflow 3.3 for its task state store; on 3.1 and 3.2 only the dry run works, since a worker that
-    dies there would leave a pair behind that nobody knows of.
+    Needs the task state store of Airflow 3.3. On 3.1 and 3.2 only a dry run works, since the loss of a worker would
+    leave a pair that nobody knows of.
 
-    Returns ``old_client_id``, ``new_client_id``, ``previous_kv_version``, ``kv_version`` and
-    ``superseded_by``; see :class:`~airflow_provider_bloq.accounts.rotation.RotationOutcome`. No secret.
+    Returns ``old_client_id``, ``new_client_id``, ``previous_kv_version``, ``kv_version`` and ``superseded_by``, without
+    secrets; see :class:`~airflow_provider_bloq.accounts.rotation.RotationOutcome`.
 
-    :param account_vault_conn_id: Id of the Vault connection that reads the account's login and writes the
-        client keys. It leads to the same Vault as the ``vault_conn_id`` of the ``bloq`` connection.
+    :param account_vault_conn_id: Id of the Vault connection that reads the account's login and writes the client keys.
+        It must lead to the same Vault as the ``vault_conn_id`` of the ``bloq`` connection.
     :param account_vault_path: Path of the account's login, below the mount of that connection.
-    :param account_user_field: Field that holds the user; by default ``user``, ``username`` or ``email``.
-    :param account_password_field: Field that holds the password; by default ``password``.
-    :param grace: How long both pairs work: a timedelta, or seconds.
-    :param dry_run: Whether only to tell what would be done: logs in and lists, and changes nothing.
-    :param deferrable: Whether to wait for the end of the grace period without a worker slot.
-    :param bloq_conn_id: Id of the connection whose client keys are exchanged.
+    :param account_user_field: Field with the user; by default ``user``, ``username`` or ``email``.
+    :param account_password_field: Field with the password; by default ``password``.
+    :param grace: How long both pairs work: seconds or a timedelta.
+    :param dry_run: Whether only to log the steps: logs in and lists, but changes nothing.
+    :param deferrable: Whether to wait for the end of the grace period in the triggerer.
+    :param bloq_conn_id: Id of the connection whose client keys are replaced.
     """
 
     template_fields: Sequence[str] = (
@@ -93,10 +91,7 @@ class BloqRotateClientKeysOperator(BloqOperator):
         self.deferrable = deferrable
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Take the rotation as far as it goes; with ``deferrable``, the grace period is waited for elsewhere.
-
-        :return: What was done.
-        """
+        """Run the rotation; if deferrable, defer for the grace period."""
         from airflow_provider_bloq.accounts.rotation import RotationOutcome, advance, plan
         from airflow_provider_bloq.flow.effects import sleep
 
@@ -107,26 +102,22 @@ class BloqRotateClientKeysOperator(BloqOperator):
             return planned
         journal = self._journal(context)
         while True:
-            # Made anew for each stretch: logins at Vault and Accounts may not outlive a grace period.
+            # A new context each time: logins to Vault and Accounts may expire during the grace period.
             reached = self.hook.run(advance(self._rotation(context, journal)))
             if isinstance(reached, RotationOutcome):
                 self.log.info("Rotated %s to %s", reached.old_client_id, reached.new_client_id)
                 return reached.to_json()
             self.log.info("Both pairs work until %s", datetime.fromtimestamp(reached.until, UTC))
             if self.deferrable:
-                self._wait_elsewhere(reached)
+                self._defer_grace(reached)
             remaining = reached.until - datetime.now(UTC).timestamp()
             self.hook.run(sleep(max(0.0, remaining)))
 
     def execute_complete(self, context: Any, event: Any) -> dict[str, Any]:
-        """Go on after the grace period.
-
-        :param event: The time of its end; the journal knows it better.
-        :return: What was done.
-        """
+        """Continue after the grace period, as the journal says."""
         return self.execute(context)
 
-    def _wait_elsewhere(self, grace: GracePeriod) -> None:
+    def _defer_grace(self, grace: GracePeriod) -> None:
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
         self.defer(
@@ -145,10 +136,8 @@ class BloqRotateClientKeysOperator(BloqOperator):
             if settings.vault is None:
                 raise BloqConfigurationError.of(
                     "vault_path",
-                    "the connection does not name a place in Vault that holds its client keys, so there is none "
-                    "to write new ones to",
-                    "Write the client keys to a KV engine of version 2, name the path as vault_path, and empty "
-                    "login and password",
+                    "the client keys of the connection are not in Vault, so there is no place to write new ones to",
+                    "Write the client keys to a KV engine of version 2, set vault_path, and clear login and password",
                     f"connection {settings.conn_id!r}",
                 )
         account = AccountLocation(
@@ -159,7 +148,7 @@ class BloqRotateClientKeysOperator(BloqOperator):
         )
         options = RotationOptions(
             grace=self.grace.total_seconds(),
-            # To connect, and to wait for an answer.
+            # One timeout to connect, one for the response.
             settle_seconds=2 * settings.timeout,
             generation=context["ti"].max_tries,
             policy=RetryPolicy(),
@@ -177,47 +166,42 @@ class BloqRotateClientKeysOperator(BloqOperator):
             with raise_as_fail_exception():
                 raise BloqConfigurationError.of(
                     "task_state_store",
-                    "this Airflow has none, so a worker that dies would leave client keys behind that nobody knows "
-                    "of",
-                    "Run rotations on Airflow 3.3 or newer; a dry_run works here, too",
+                    "this Airflow has none, so the loss of a worker would leave client keys that nobody knows of",
+                    "Run rotations on Airflow 3.3 or newer; dry_run works here",
                     f"task {self.task_id!r}",
                 )
-        return StateStoreJournal(store, retention=self.grace + JOURNAL_KEPT)
+        return StateStoreJournal(store, retention=self.grace + _JOURNAL_RETENTION)
 
 
 class _NoJournal:
-    """The journal of a dry run, which notes nothing."""
+    """The journal of a dry run, which records nothing."""
 
     def read(self) -> None:
-        """Say that there is nothing."""
+        """Return None."""
 
     def write(self, value: dict[str, Any]) -> None:
-        """Keep nothing.
-
-        :raises RuntimeError: Always: a dry run has nothing to note.
-        """
+        """Raise RuntimeError: a dry run has nothing to record."""
         raise RuntimeError("a dry run changes nothing")
 
     def clear(self) -> None:
-        """Leave all as it is."""
+        """Do nothing."""
 
 
 class BloqTokenBrokerOperator(BloqOperator):
-    """Renew the shared access token before it ends, so that the tasks of a fleet may only read it.
+    """Renew the shared access token before it expires, so that the tasks of a fleet only read it.
 
-    Runs with a connection that is a member: ``sharing: vault``, and client keys. The tasks then use one
-    without keys, a reader. Schedule it more often than the token lives, and let ``valid_for`` be longer
-    than the time between two runs: then a run that fails does no harm, the next is in time.
+    Needs a connection with ``sharing: vault`` and client keys, a member. The tasks use one without keys, a reader.
+    Schedule it more often than the token expires, and make ``valid_for`` longer than the time between two runs, so
+    that one failed run does no harm.
 
-    Each run also reads the client keys and asks Nodes whether it refuses the token: after a rotation of the keys,
-    and after the token was revoked, it is renewed however long it would live.
+    Each run also reads the client keys, and checks whether Nodes accepts the token. After the keys were rotated or the
+    token was revoked, it is renewed even if it has not expired.
 
-    Returns ``{"version": 7, "expires_in": 3541.2, "renewed": true}``: the version of the shared token in
-    Vault (None where Vault could not be written at the time), for how many seconds it is still good, and
-    whether this run renewed it.
+    Returns ``{"version": 7, "expires_in": 3541.2, "renewed": true}``: the version of the shared token in Vault (None if
+    Vault could not be written), its remaining seconds, and whether this run renewed it.
 
-    :param valid_for: For how many seconds from now the token has to be good; one that is not is renewed.
-        A token that does not live that long when it is new is renewed by each run.
+    :param valid_for: Seconds for which the token must remain valid; otherwise it is renewed. A token with a shorter
+        lifetime is renewed by each run.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -228,9 +212,8 @@ class BloqTokenBrokerOperator(BloqOperator):
         self.valid_for = valid_for
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Renew the token, if need be.
+        """Renew the token if necessary.
 
-        :return: What the shared token is now. No secret.
         :raises BloqConfigurationError: The connection shares no token, or has no client keys.
         """
         from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
@@ -241,8 +224,8 @@ class BloqTokenBrokerOperator(BloqOperator):
             if not isinstance(provider, SharedTokenProvider) or not provider.can_renew:
                 raise BloqConfigurationError.of(
                     "sharing",
-                    "a broker needs a connection that shares a token, and has client keys to renew it with",
-                    "Set sharing to vault and shared_vault_path, and give it client keys or vault_path",
+                    "a broker needs a connection that shares a token and has client keys to renew it",
+                    "Set sharing to vault, set shared_vault_path, and add client keys or vault_path",
                     f"connection {self.bloq_conn_id!r}",
                 )
         nodes = self.hook.nodes
@@ -250,7 +233,7 @@ class BloqTokenBrokerOperator(BloqOperator):
         kept = self.hook.run(provider.keep_fresh(seconds, refuses))
         if kept.expires_in < seconds:
             self.log.warning(
-                "The token is good for %.0f s, less than the %.0f s of valid_for.", kept.expires_in, seconds
+                "The token is valid for %.0f s, less than valid_for (%.0f s).", kept.expires_in, seconds
             )
         return {"version": kept.version, "expires_in": round(kept.expires_in, 1), "renewed": kept.renewed}
 
@@ -259,12 +242,12 @@ class BloqTokenBrokerOperator(BloqOperator):
             seconds = float(self.valid_for)
         except (TypeError, ValueError):
             seconds = -1.0
-        # Not a number is not more than nothing either.
+        # Also rejects NaN.
         if not seconds > 0:
             raise BloqConfigurationError.of(
                 "valid_for",
-                f"{self.valid_for!r} is no number of seconds",
-                "Give it in seconds, longer than the time between two runs.",
+                f"{self.valid_for!r} is not a number of seconds",
+                "Give seconds, more than the time between two runs.",
                 self.task_id,
             )
         return seconds

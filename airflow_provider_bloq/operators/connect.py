@@ -1,4 +1,4 @@
-"""Operators for the REST API of Connect: any endpoint, by its name."""
+"""Operators for Connect's REST API: any endpoint by name, the history of addresses, and sending a transaction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.operators._base import BloqOperator
-from airflow_provider_bloq.operators._lineage import chain_dataset, operator_lineage
 from airflow_provider_bloq.operators._results import BloqStoringOperator, check_filter, load_filter
 from airflow_provider_bloq.validation import number_of
 
@@ -32,13 +31,13 @@ __all__ = [
 
 
 class BloqConnectBaseOperator(BloqStoringOperator):
-    """An operator that asks Connect about one chain.
+    """An operator that reads one chain from Connect.
 
-    The arguments of :class:`~airflow_provider_bloq.operators._results.BloqStoringOperator` are taken as well.
+    Also takes the arguments of :class:`~airflow_provider_bloq.operators._results.BloqStoringOperator`.
 
     :param chain: ``btc`` or ``bch``.
-    :param network: ``mainnet``, ``testnet`` or ``regtest``; by default ``mainnet``, and ``regtest`` in the
-        environment ``local``.
+    :param network: ``mainnet``, ``testnet`` or ``regtest``; by default ``mainnet``, or ``regtest`` in the environment
+        ``local``.
     """
 
     template_fields: Sequence[str] = (*BloqStoringOperator.template_fields, "chain", "network")
@@ -61,31 +60,33 @@ class BloqConnectBaseOperator(BloqStoringOperator):
 
     @property
     def _operations(self) -> tuple[str, ...]:
-        """What is asked of Connect, by name."""
+        """Names of the endpoints that are called."""
         return ()
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Tell OpenLineage's provider what was asked and written; it asks for this by this name."""
+        """Return what was read and written. OpenLineage's provider calls this."""
+        from airflow_provider_bloq.operators._lineage import chain_dataset, operator_lineage
+
         client = self.client
         chain = chain_dataset(client.chain, client.network)
         return operator_lineage(inputs=[chain], outputs=[self.stored_result], operations=self._operations)
 
 
 class BloqConnectOperator(BloqConnectBaseOperator):
-    """Ask Connect once, by an operation of :class:`~airflow_provider_bloq.connect.client.ConnectApi`.
+    """Call one operation of :class:`~airflow_provider_bloq.connect.client.ConnectApi`.
 
-    Returns what that gives as JSON: values as dicts, amounts as whole numbers of satoshi. Sending is for
+    Returns its result as JSON: values as dicts, amounts as whole numbers of satoshi. To send a transaction use
     :class:`~airflow_provider_bloq.operators.connect.BloqSendTransactionOperator`.
 
-    The arguments of :class:`BloqConnectBaseOperator` are taken as well.
+    Also takes the arguments of :class:`BloqConnectBaseOperator`.
 
     :param endpoint: Name of the operation, such as ``balance``, ``unspent`` or ``transaction``.
-    :param parameters: Its parameters by their names, such as ``{"address": "…"}``. Numbers may be texts, as
-        templates make them.
-    :param response_filter: What is taken of the result: a JMESPath expression, or a function of one argument as
-        ``package.module:function``. It may be a template.
-    :raises BloqConfigurationError: There is no such operation, or it has no such parameters; names those that
-        there are. At once, unless a template is in the way.
+    :param parameters: Its parameters by name, such as ``{"address": "…"}``. Numbers may be strings, as templates
+        render them.
+    :param response_filter: Filter for the result: a JMESPath expression, or a function of one argument as
+        ``package.module:function``. May be a template.
+    :raises BloqConfigurationError: The operation or a parameter does not exist; names those that do. Raised when the
+        DAG is parsed, except for templates.
     """
 
     template_fields: Sequence[str] = (
@@ -108,18 +109,17 @@ class BloqConnectOperator(BloqConnectBaseOperator):
         self.endpoint = endpoint
         self.parameters = parameters
         self.response_filter = response_filter
-        # A DAG that renders templates as native objects makes values of texts that are no template as well, such as
-        # a list of "[0]".
+        # A DAG that renders templates as native objects also turns other strings into values, such as "[0]" into a
+        # list.
         self._own_filter = None if _is_template(response_filter) else response_filter
         check_filter(self._own_filter, self.task_id)
         if not _is_template(endpoint) and isinstance(parameters, Mapping | None):
             self._check()
 
     def execute(self, context: Any) -> Any:
-        """Ask.
+        """Call the operation.
 
-        :return: The result, or the path of the file that has it.
-        :raises BloqResultTooLarge: The result is over its limit, and there is no ``result_path``.
+        :raises BloqResultTooLarge: The result exceeds ``result_limit``, and there is no ``result_path``.
         """
         with raise_as_fail_exception():
             self._check()
@@ -151,7 +151,7 @@ class BloqConnectOperator(BloqConnectBaseOperator):
 
 
 def _is_template(given: object) -> bool:
-    """Tell whether a value will be known only when the task runs: a text for Jinja, or the output of a task."""
+    """Whether a value is known only when the task runs: a template, or the output of a task."""
     is_text = isinstance(given, str) and any(mark in given for mark in ("{{", "{%", "{#"))
     return is_text or hasattr(given, "iter_references")
 
@@ -164,10 +164,10 @@ def _plain(result: Any) -> Any:
 
 
 def addresses_of(given: Any, where: str) -> list[str]:
-    """Return addresses that are given as a list, or as a text with commas between them.
+    """Return addresses given as a list, or as a string with commas.
 
     :param where: The task.
-    :raises BloqConfigurationError: They are given otherwise, or there are none.
+    :raises BloqConfigurationError: They are given in another way, or there are none.
     """
     listed = given.split(",") if isinstance(given, str) else given
     if (
@@ -177,37 +177,38 @@ def addresses_of(given: Any, where: str) -> list[str]:
     ):
         return [one.strip() for one in listed]
     raise BloqConfigurationError.of(
-        "addresses", "they are no list of texts, or none at all", "Give a list of addresses.", where
+        "addresses",
+        "they are not a list of strings, or the list is empty",
+        "Give a list of addresses.",
+        where,
     )
 
 
 class BloqAddressHistoryOperator(BloqConnectBaseOperator):
-    """Read what went in and out of addresses.
+    """Read the history of addresses since the last run.
 
-    Returns a dict: ``rows``, or, where they are large, the path of the file that has them; ``count``;
-    ``from_height``, the first block that was read; ``cursor``, to be given to the next run; and ``reorganised``.
-    A row has ``txid``, ``height``, ``block_hash``, ``time`` (seconds since the epoch), ``address``, ``direction``
-    (``in`` or ``out``), ``index`` (of the output that pays, or of the input that spends), ``amount_sat`` and
-    ``confirmations``.
+    Returns a dict: ``rows``, or the path of the file with them if they are large; ``count``; ``from_height``, the first
+    block that was read; ``cursor``, for the next run; and ``reorganised``. A row has ``txid``, ``height``,
+    ``block_hash``, ``time`` (epoch seconds), ``address``, ``direction`` (``in`` or ``out``), ``index`` (of the output
+    that pays, or of the input that spends), ``amount_sat`` and ``confirmations``.
 
-    To keep a table: in one transaction delete what it has of the blocks from ``from_height`` to the cursor's
-    ``height`` and insert the rows. So a run can be repeated. After a reorg, which is found out by the cursor's
-    hash, the last hundred blocks are read anew, but none before ``from_height``; then, where ``reorganised`` is
-    true, and only then, delete everything from the result's ``from_height`` on. Let the task that inserts return
-    the ``cursor``, take it from there, and give the DAG ``max_active_runs=1``: then what could not be inserted is
-    read again by the next run. While Connect has not taken in the cursor's block, as when its index is behind, a run
-    reads nothing and returns the cursor as it was given.
+    To maintain a table, in one transaction delete its rows of the blocks from ``from_height`` to the cursor's
+    ``height`` and insert the new ones, so that a run can be repeated. After a reorg, which the cursor's hash reveals,
+    the last hundred blocks are read again, but none before ``from_height``; ``reorganised`` is true, and only then
+    must all rows from the result's ``from_height`` on be deleted. Let the task that inserts return the ``cursor``, and
+    set ``max_active_runs=1`` on the DAG: what could not be inserted is then read again by the next run. While Connect
+    has not indexed the cursor's block, a run reads nothing and returns the same cursor.
 
-    The arguments of :class:`~airflow_provider_bloq.operators.connect.BloqConnectBaseOperator` are taken as well.
+    Also takes the arguments of :class:`~airflow_provider_bloq.operators.connect.BloqConnectBaseOperator`.
 
-    :param addresses: The addresses: a list, or a text with commas. Fifty are asked about at once.
-    :param from_height: Number of the first block, where there is no cursor. After a reorg none before it is read.
-    :param cursor: ``cursor`` of an earlier result, or that result, also as JSON text. Of the run before, where the
-        task ``insert`` returns it:
+    :param addresses: The addresses: a list, or a string with commas. Read fifty at a time.
+    :param from_height: Height of the first block, if there is no cursor. After a reorg no earlier block is read.
+    :param cursor: The ``cursor`` of an earlier result, or that result, also as JSON. From the previous run, if the task
+        ``insert`` returns it:
         ``{{ ti.xcom_pull(task_ids='insert', map_indexes=-1, include_prior_dates=True) | tojson }}``.
-        Without ``map_indexes`` Airflow may give a list of all that there were.
-    :param confirmations: How many a block must have to be read, counted from the newest that Connect has taken in.
-        With more than one, most reorgs pass unnoticed.
+        Without ``map_indexes``, Airflow may return a list of all earlier ones.
+    :param confirmations: Confirmations that a block needs to be read, counted from the newest that Connect has indexed.
+        With more than one, most reorgs go unnoticed.
     """
 
     template_fields: Sequence[str] = (
@@ -234,9 +235,9 @@ class BloqAddressHistoryOperator(BloqConnectBaseOperator):
         self.confirmations = confirmations
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Read what is new.
+        """Read the new rows.
 
-        :raises BloqResultTooLarge: The rows are over their limit, and there is no ``result_path``.
+        :raises BloqResultTooLarge: The rows exceed ``result_limit``, and there is no ``result_path``.
         """
         from airflow_provider_bloq.connect.addresses import require_address
         from airflow_provider_bloq.connect.history import read_history
@@ -260,12 +261,12 @@ class BloqAddressHistoryOperator(BloqConnectBaseOperator):
             )
             if history.reorganised:
                 self.log.warning(
-                    "The chain was reorganised: what is known from block %s on is to be replaced.",
+                    "The chain was reorganised: replace all rows from block %s on.",
                     history.from_height,
                 )
             if history.is_behind and cursor is not None:
                 self.log.warning(
-                    "Connect has not taken in block %s yet, up to which was read before: nothing is read.",
+                    "Connect has not indexed block %s yet, where the last run ended: nothing is read.",
                     cursor.height,
                 )
             return {
@@ -297,30 +298,29 @@ class BloqAddressHistoryOperator(BloqConnectBaseOperator):
     def _no_cursor(self) -> BloqConfigurationError:
         return BloqConfigurationError.of(
             "cursor",
-            "it is none that this operator has returned",
-            "Give the result of an earlier run, or its cursor; as text only with the filter tojson.",
+            "this operator has not returned it",
+            "Give the result of an earlier run, or its cursor; in a template with the filter tojson.",
             self.task_id,
         )
 
 
-#: What a store says of a path that will not be right at the next try either.
+#: Errors of a store that a retry cannot help.
 _NO_SUCH_FILE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
 class BloqSendTransactionOperator(BloqOperator):
-    """Send a signed transaction. It never signs, and has no business with keys.
+    """Send a signed transaction. It never signs and never sees private keys.
 
-    It can be tried again whatever came of the try before: it computes the id from the bytes and looks for the
-    transaction first, and once more where an answer is lost or speaks against it. So it neither sends what is
-    known already nor reports as failed what was sent.
+    Safe to retry: it computes the id from the bytes and looks for the transaction first, and again if the response is
+    lost or is an error. So it neither sends a known transaction nor reports a sent one as failed.
 
-    Returns ``{"txid": …, "sent": …}``; ``sent`` is False where the transaction was known before this try.
+    Returns ``{"txid": …, "sent": …}``; ``sent`` is False if the transaction was known before this try.
 
     :param chain: ``btc`` or ``bch``.
-    :param raw_transaction: The transaction in hex, such as the output of the task that has it signed.
-    :param raw_transaction_path: Instead, URL of a file on object storage that holds it in hex.
-    :param raw_transaction_conn_id: Connection of that storage, where it does not stand in the URL.
-    :param network: ``mainnet``, ``testnet`` or ``regtest``; by default the usual one of the connection.
+    :param raw_transaction: The transaction in hex, such as the output of the task that signs it.
+    :param raw_transaction_path: Instead, the URL of a file with it in hex, on object storage.
+    :param raw_transaction_conn_id: Connection of that storage, unless the URL names it.
+    :param network: ``mainnet``, ``testnet`` or ``regtest``; by default as for Connect's REST API.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -358,21 +358,23 @@ class BloqSendTransactionOperator(BloqOperator):
         self.network = network
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Send it, unless it is known.
+        """Send it unless it is known.
 
-        :raises BloqTransactionRefused: The node does not take it.
+        :raises BloqTransactionRefused: The node rejects it.
         """
+        from airflow_provider_bloq.connect.client import send_once
+
         with raise_as_fail_exception():
             transaction = self._transaction()
             client = self.hook.connect(self.chain, self.network)
-            from airflow_provider_bloq.connect.client import send_once
-
             done = self.hook.run(send_once(client, transaction))
         self.log.info("%s %s", done.txid, "was sent" if done.sent else "was known already")
         return {"txid": done.txid, "sent": done.sent}
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Tell OpenLineage's provider what was written to; it asks for this by this name."""
+        """Return what was written to. OpenLineage's provider calls this."""
+        from airflow_provider_bloq.operators._lineage import chain_dataset, operator_lineage
+
         client = self.hook.connect(self.chain, self.network)
         chain = chain_dataset(client.chain, client.network)
         return operator_lineage(outputs=[chain], operations=["send"])
@@ -389,7 +391,7 @@ class BloqSendTransactionOperator(BloqOperator):
         try:
             content: bytes = file.fs.cat_file(file.path)
             return content.decode("ascii")
-        # No other OSError: it may be the way to the store that is broken, which another try may find mended.
+        # No other OSError: the connection to the store may be down, which a retry may help.
         except (*_NO_SUCH_FILE, UnicodeDecodeError) as unreadable:
             raise self._unusable(
                 f"it cannot be read ({type(unreadable).__name__})",
@@ -406,7 +408,7 @@ class BloqSendTransactionOperator(BloqOperator):
 
         try:
             file = ObjectStoragePath(path, conn_id=self.raw_transaction_conn_id)
-            # Only now the store is looked for.
+            # Fails now if the provider of the store is not installed.
             _ = file.fs
         except (ImportError, ValueError) as unknown:
             scheme = path.partition("://")[0] if "://" in path else "file"

@@ -1,4 +1,4 @@
-"""What the operators have in common that call the JSON-RPC of a node or cluster."""
+"""Operators for the JSON-RPC of nodes, clusters and Connect: one call, a batch, or thousands of calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from airflow_provider_bloq.exceptions import BloqCallsFailed, BloqConfigurationE
 from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.retries import warn_without_retry_policies
 from airflow_provider_bloq.operators._base import BaseAsyncOperator
-from airflow_provider_bloq.operators._lineage import distinct, node_dataset, operator_lineage
 from airflow_provider_bloq.operators._results import (
     BloqStoringOperator,
     Filter,
@@ -36,21 +35,21 @@ __all__ = [
 
 
 class BloqRpcOperator(BloqStoringOperator):
-    """An operator that calls one node, cluster or URL, and returns what it answers.
+    """An operator that calls the JSON-RPC of one node, cluster or URL.
 
-    The arguments of :class:`~airflow_provider_bloq.operators._results.BloqStoringOperator` are taken as well.
+    Also takes the arguments of :class:`~airflow_provider_bloq.operators._results.BloqStoringOperator`.
 
-    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, ``connect:<chain>`` for
-        the JSON-RPC that Connect has for a chain, or a URL. A URL is shown the access token only if it is one
-        of the connection's ``rpc_origins``.
-    :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, where ``node`` is only its id
-        and the connection's ``node_fingerprints`` do not have it.
-    :param port: The port, where it is not the usual one of the chain.
-    :param path: The path, likewise.
-    :param idempotent: Whether calls may be sent again where an answer was lost. None: those may whose methods are
-        known to do nothing but read.
-    :param response_filter: What is taken of the result of each call: a JMESPath expression, or a function
-        of one argument as ``package.module:function``.
+    :param node: The result of ``BloqCreateNodeOperator``, the id of a node or cluster, ``connect:<chain>`` for the
+        JSON-RPC of a chain in Connect, or a URL. A URL gets the access token only if it is one of the connection's
+        ``rpc_origins``.
+    :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, needed if ``node`` is only an id that is
+        not in the connection's ``node_fingerprints``.
+    :param port: The port, if not the chain's usual one.
+    :param path: The path, if not the chain's usual one.
+    :param idempotent: Whether calls may be repeated if the response is lost. By default only methods that are known
+        to be read-only.
+    :param response_filter: Filter for the result of each call: a JMESPath expression, or a function of one argument
+        as ``package.module:function``.
     """
 
     template_fields: Sequence[str] = (
@@ -60,7 +59,7 @@ class BloqRpcOperator(BloqStoringOperator):
         "port",
         "path",
     )
-    #: The methods that were called, once the task has run.
+    #: The methods called, once the task has run.
     called_methods: tuple[str, ...] = ()
 
     def __init__(
@@ -97,24 +96,28 @@ class BloqRpcOperator(BloqStoringOperator):
         return load_filter(self.response_filter, self.task_id)
 
     def _note_methods(self, calls: Sequence[RpcCall]) -> None:
+        from airflow_provider_bloq.operators._lineage import distinct
+
         self.called_methods = distinct(call.method for call in calls)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Tell OpenLineage's provider what was called and written; it asks for this by this name."""
+        """Return what was called and written. OpenLineage's provider calls this."""
+        from airflow_provider_bloq.operators._lineage import node_dataset, operator_lineage
+
         return operator_lineage(
             inputs=[node_dataset(self.node)], outputs=[self.stored_result], operations=self.called_methods
         )
 
 
 def error_json(error: BloqRpcError) -> dict[str, Any]:
-    """Return what a node answered in place of a result as JSON."""
+    """Return the error that a node returned for a call, as JSON."""
     return {"code": error.code, "message": error.message, "data": error.data, "method": error.method}
 
 
-class _TakesParams(BaseOperatorMeta):
-    """Takes ``params`` for those of the call where it is a list, as nothing of Airflow's can be.
+class _ListParamsMeta(BaseOperatorMeta):
+    """Metaclass that takes ``params`` for the parameters of the call if it is a list; Airflow's own is a dict.
 
-    Not for the constructor to do: Airflow takes every ``params`` away before that is called.
+    The constructor cannot do this, since Airflow removes ``params`` before it is called.
     """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - the method of a metaclass
@@ -127,37 +130,33 @@ class _TakesParams(BaseOperatorMeta):
         return super().__call__(*args, **kwargs)
 
 
-class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_TakesParams):
-    """Call a node or cluster by JSON-RPC, once or with a batch of calls.
+class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_ListParamsMeta):
+    """Make one JSON-RPC call to a node or cluster, or a batch of calls.
 
-    Returns the result of the call; for a batch the list of results in the order of the calls. For thousands
-    of calls see :class:`~airflow_provider_bloq.operators.jsonrpc.BloqFanOutOperator`.
+    Returns the result of the call; for a batch, the list of results in the order of the calls. For thousands of calls
+    see :class:`~airflow_provider_bloq.operators.jsonrpc.BloqFanOutOperator`.
 
-    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, ``connect:<chain>`` for
-        the JSON-RPC that Connect has for a chain, or a URL. A URL is shown the access token only if it is one
-        of the connection's ``rpc_origins``.
+    :param node: The result of ``BloqCreateNodeOperator``, the id of a node or cluster, ``connect:<chain>`` for the
+        JSON-RPC of a chain in Connect, or a URL. A URL gets the access token only if it is one of the connection's
+        ``rpc_origins``.
     :param method: Method, such as ``eth_blockNumber``.
-    :param rpc_params: Its parameters: a list, or a dict by name. A list can be given as ``params`` as well,
-        but not to ``partial`` and ``expand``; a dict under that name is Airflow's own ``params``.
-    :param batch: Instead of one method many calls: each a method, or ``[method, params]``, or a dict of
-        the two.
-    :param raise_on_rpc_error: Whether the task fails where the node answers a call with an error. If not,
-        ``{"error": {"code": …, "message": …, "data": …, "method": …}}`` stands in the place of the result.
-    :param idempotent: Whether the calls may be sent again where an answer was lost. None: those may whose methods
-        are known to do nothing but read.
-    :param response_filter: What is taken of the result of each call, but not of an error: a JMESPath
-        expression such as ``block.number``, or a function of one argument as ``package.module:function``
-        (a colon before the function's name, which tells it from JMESPath).
-    :param result_path: URL of the file on object storage that a result over ``result_limit`` goes to; its
-        path is returned then, as text that ``ObjectStoragePath`` takes. Where it ends in ``/`` the file in
-        that folder is named by DAG, run, task and map index. Another try of the task replaces the file.
-    :param result_conn_id: Connection of that storage, where it does not stand in the URL.
-    :param result_limit: The most bytes of JSON that are returned as they are. 0: all go to
-        ``result_path``. None: none do.
-    :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, where ``node`` is only its id
-        and the connection's ``node_fingerprints`` do not have it.
-    :param port: The port, where it is not the usual one of the chain.
-    :param path: The path, likewise.
+    :param rpc_params: Its parameters: a list, or a dict by name. A list can also be given as ``params``, except to
+        ``partial`` and ``expand``; a dict by that name is Airflow's own ``params``.
+    :param batch: Several calls instead of one method: each a method, ``[method, params]``, or a dict of the two.
+    :param raise_on_rpc_error: Whether the task fails if the node returns an error for a call. Otherwise the result is
+        ``{"error": {"code": …, "message": …, "data": …, "method": …}}``.
+    :param idempotent: Whether the calls may be repeated if the response is lost. By default only methods that are
+        known to be read-only.
+    :param response_filter: Filter for the result of each call, not for errors: a JMESPath expression such as
+        ``block.number``, or a function of one argument as ``package.module:function``, with a colon.
+    :param result_path: URL of a file on object storage for results larger than ``result_limit``; see
+        :class:`~airflow_provider_bloq.operators._results.BloqStoringOperator`, also for the next two.
+    :param result_conn_id: Connection of that storage, unless the URL names it.
+    :param result_limit: Largest result, in bytes of JSON, that is returned directly (1 MiB).
+    :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, needed if ``node`` is only an id that is
+        not in the connection's ``node_fingerprints``.
+    :param port: The port, if not the chain's usual one.
+    :param path: The path, if not the chain's usual one.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -181,8 +180,8 @@ class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_TakesParams):
         if batch is not None and rpc_params is not None:
             raise BloqConfigurationError.of(
                 "rpc_params",
-                "batch is given, whose calls have parameters of their own",
-                'Write them into it: ["eth_getBalance", ["0x…", "latest"]].',
+                "batch is given as well, whose calls have their own parameters",
+                'Put them into batch: ["eth_getBalance", ["0x…", "latest"]].',
                 self.task_id,
             )
         self.method = method
@@ -193,12 +192,11 @@ class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_TakesParams):
     def execute(self, context: Any) -> Any:
         """Make the call or calls.
 
-        :return: The result, or the list of results, or the path of the file that has it.
-        :raises BloqRpcError: The node answered a call with an error.
-        :raises BloqResultTooLarge: The result is over its limit, and there is no ``result_path``.
+        :raises BloqRpcError: The node returned an error.
+        :raises BloqResultTooLarge: The result exceeds ``result_limit``, and there is no ``result_path``.
         """
         with raise_as_fail_exception():
-            # All that can be wrong with what the task was given shows before the node is called.
+            # Errors in the arguments are raised before the node is called.
             destination = self._destination(context)
             pick = self._filter()
             return self._returned(self._called(pick), destination)
@@ -230,23 +228,20 @@ async def outcomes_of_all(
     concurrency: int,
     idempotent: bool | None,
     pick: Callable[[Any], Any],
-    tell: Callable[[int, int], None],
+    report: Callable[[int, int], None],
 ) -> list[Any]:
-    """Make the calls.
+    """Make the calls, and return their filtered results or errors in the order of the calls.
 
-    :param rpc: Whom to call.
-    :param calls: The calls.
-    :param batch_size: Calls in one request, at most.
-    :param concurrency: Requests under way at a time, at most.
-    :param idempotent: Whether they may be sent again where an answer was lost; None if their methods tell.
-    :param pick: What is taken of each result.
-    :param tell: Is told how many calls are done, and of how many, about ten times.
-    :return: For each call, in its place, what was taken of its result, or the error that it got.
-    :raises Exception: A request failed as a whole, or ``pick`` did. Nothing more is sent then.
+    :param batch_size: Most calls in one request.
+    :param concurrency: Most requests at a time.
+    :param idempotent: Whether calls may be repeated if the response is lost; None to decide by their methods.
+    :param pick: Filter for each result.
+    :param report: Called about ten times with the number of calls done and in total.
+    :raises Exception: A request or ``pick`` failed. Nothing more is sent then.
     """
     outcomes: list[Any] = [None] * len(calls)
     starts = iter(range(0, len(calls), batch_size))
-    progress = _Progress(len(calls), tell)
+    progress = _Progress(len(calls), report)
 
     async def work() -> None:
         for start in starts:
@@ -260,7 +255,7 @@ async def outcomes_of_all(
             for _ in range(min(concurrency, -(-len(calls) // batch_size))):
                 workers.create_task(work())
     except BaseExceptionGroup as failed:
-        # What made the others be cancelled. Airflow decides on a retry by its class.
+        # The error that cancelled the others. Airflow decides on a retry by its class.
         raise failed.exceptions[0] from None
     return outcomes
 
@@ -270,63 +265,58 @@ def _picked(answer: Any, pick: Callable[[Any], Any]) -> Any:
 
 
 class _Progress:
-    """Tells of each tenth that is done."""
+    """Reports each tenth of the calls."""
 
-    def __init__(self, total: int, tell: Callable[[int, int], None]) -> None:
+    def __init__(self, total: int, report: Callable[[int, int], None]) -> None:
         self._total = total
-        self._tell = tell
+        self._report = report
         self._done = 0
 
     def add(self, calls: int) -> None:
         tenths_before = self._done * 10 // self._total
         self._done += calls
         if self._done * 10 // self._total > tenths_before:
-            self._tell(self._done, self._total)
+            self._report(self._done, self._total)
 
 
 class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
     """Call a node or cluster many times in one task, such as for the balances of 5,000 addresses.
 
-    The calls go out in batches, several at a time, by one connection and one access token that is renewed
-    while they run. Results stand in the order of the calls, whatever order they came in.
+    The calls are sent in batches, several at a time, with one access token that is renewed while they run.
 
-    What a node answers to one call in place of a result is an error of that call alone; ``on_error`` says
-    what becomes of it. A node that cannot be reached, or refuses the caller, fails the task: another try
-    makes all calls again.
+    An error that the node returns for one call concerns that call alone, see ``on_error``. If the node cannot be
+    reached or rejects the credentials, the task fails, and another try makes all calls again.
 
-    Returns, where ``on_error`` is ``raise``, the list of results. Where it is ``list``::
+    Returns the list of results in the order of the calls or, if ``on_error`` is ``list``::
 
         {"results": [<result, or null for a call that failed>, ...],
          "errors": [{"index": <position of the call, from 0>,
                      "code": ..., "message": ..., "data": ..., "method": ...}, ...]}
 
-    It runs on the worker, not in the triggerer, on any Airflow from 3.1.
+    Runs on the worker, not in the triggerer, on any Airflow from 3.1.
 
     :param method: Method of all calls, such as ``eth_getBalance``.
     :param params_list: The parameters of each call: a list of lists, or of dicts by name.
-    :param calls: Instead of both: the calls, each a method, or ``[method, params]``, or a dict of the two.
-    :param batch_size: Calls in one request. Where a node refuses so many it is asked with fewer.
-    :param concurrency: Requests under way at a time.
-    :param on_error: What to do where the node answers calls with errors: ``raise`` fails the task once all
-        calls are made, naming how many failed and the first of them; ``list`` returns them with the results.
-    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, ``connect:<chain>`` for
-        the JSON-RPC that Connect has for a chain, or a URL. A URL is shown the access token only if it is one
-        of the connection's ``rpc_origins``.
-    :param idempotent: Whether the calls may be sent again where an answer was lost. None: those may whose methods
-        are known to do nothing but read.
-    :param response_filter: What is taken of the result of each call: a JMESPath expression such as
-        ``block.number``, or a function of one argument as ``package.module:function`` (a colon before the
-        function's name, which tells it from JMESPath).
-    :param result_path: URL of the file on object storage that a result over ``result_limit`` goes to; its
-        path is returned then, as text that ``ObjectStoragePath`` takes. Where it ends in ``/`` the file in
-        that folder is named by DAG, run, task and map index. Another try of the task replaces the file.
-    :param result_conn_id: Connection of that storage, where it does not stand in the URL.
-    :param result_limit: The most bytes of JSON that are returned as they are. 0: all go to
-        ``result_path``. None: none do.
-    :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, where ``node`` is only its id
-        and the connection's ``node_fingerprints`` do not have it.
-    :param port: The port, where it is not the usual one of the chain.
-    :param path: The path, likewise.
+    :param calls: Instead of both, the calls: each a method, ``[method, params]``, or a dict of the two.
+    :param batch_size: Calls in one request. Fewer if the node does not accept so many.
+    :param concurrency: Requests at a time.
+    :param on_error: What to do if the node returns errors for calls: ``raise`` fails the task after all calls are
+        made, with the number of errors and the first of them; ``list`` returns them with the results.
+    :param node: The result of ``BloqCreateNodeOperator``, the id of a node or cluster, ``connect:<chain>`` for the
+        JSON-RPC of a chain in Connect, or a URL. A URL gets the access token only if it is one of the connection's
+        ``rpc_origins``.
+    :param idempotent: Whether the calls may be repeated if the response is lost. By default only methods that are
+        known to be read-only.
+    :param response_filter: Filter for the result of each call: a JMESPath expression such as ``block.number``, or a
+        function of one argument as ``package.module:function``, with a colon.
+    :param result_path: URL of a file on object storage for results larger than ``result_limit``; see
+        :class:`~airflow_provider_bloq.operators._results.BloqStoringOperator`, also for the next two.
+    :param result_conn_id: Connection of that storage, unless the URL names it.
+    :param result_limit: Largest result, in bytes of JSON, that is returned directly (1 MiB).
+    :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, needed if ``node`` is only an id that is
+        not in the connection's ``node_fingerprints``.
+    :param port: The port, if not the chain's usual one.
+    :param path: The path, if not the chain's usual one.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -360,7 +350,7 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
         if given not in (["calls"], ["method", "params_list"]):
             raise BloqConfigurationError.of(
                 "calls",
-                f"what is given is {' and '.join(given) or 'nothing'}",
+                f"the arguments given are {' and '.join(given) or 'none'}",
                 "Give method and params_list, or calls alone.",
                 self.task_id,
             )
@@ -371,21 +361,20 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
     async def aexecute(self, context: Any) -> Any:
         """Make the calls.
 
-        :return: The results, see above, or the path of the file that has them.
-        :raises BloqCallsFailed: The node answered calls with errors, and ``on_error`` is ``raise``.
-        :raises BloqResultTooLarge: The result is over its limit, and there is no ``result_path``.
+        :raises BloqCallsFailed: The node returned errors, and ``on_error`` is ``raise``.
+        :raises BloqResultTooLarge: The result exceeds ``result_limit``, and there is no ``result_path``.
         """
         from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 
         warn_without_retry_policies(self.retries)
         with raise_as_fail_exception():
-            # All that can be wrong with what the task was given shows before the node is called. In a
-            # thread, since calls that come from other tasks, and connections, are read by what blocks.
+            # Errors in the arguments are raised before the node is called. In a thread, since reading connections
+            # and the results of other tasks blocks.
             calls, pick, destination = await asyncio.to_thread(self._prepared, context)
             self._note_methods(calls)
             async with BloqAsyncHook(self.bloq_conn_id) as hook:
                 rpc = hook.rpc(self.node, **self._rpc_options)
-                # Once, rather than by each of the requests that go out first.
+                # Once, rather than in each of the first requests.
                 await hook.run(rpc.resolver.resolve())
                 outcomes = await outcomes_of_all(
                     rpc,
@@ -394,7 +383,7 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
                     concurrency=self.concurrency,
                     idempotent=self.idempotent,
                     pick=pick,
-                    tell=partial(self.log.info, "%d of %d calls are done"),
+                    report=partial(self.log.info, "%d of %d calls are done"),
                 )
             return await asyncio.to_thread(self._returned, self._result(outcomes), destination)
 
@@ -425,11 +414,11 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
 
 def _listed(name: str, value: Any, where: str) -> Iterable[Any]:
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-        # A str is what Jinja makes of a list unless the DAG renders templates as native objects.
+        # Jinja renders a list as a string unless the DAG renders templates as native objects.
         raise BloqConfigurationError.of(
             name,
             f"it is a {type(value).__name__}, not a list",
-            "Hand on the output of the task itself (addresses.output), or a list.",
+            "Pass the output of the task (addresses.output), or a list.",
             where,
         )
     return value

@@ -180,7 +180,7 @@ def test_what_is_no_filter_is_refused_when_the_dag_is_parsed(response_filter: An
     [
         ("no_such_module:function", "cannot be imported"),
         (f"{HERE}:no_such", "cannot be imported"),
-        (f"{HERE}:NO_FUNCTION", "is no function"),
+        (f"{HERE}:NO_FUNCTION", "is not a function"),
     ],
 )
 def test_a_function_that_is_not_there_fails_the_task_before_the_call(
@@ -197,8 +197,8 @@ def test_a_function_that_is_not_there_fails_the_task_before_the_call(
     ("response_filter", "problem"),
     [
         ("length(`1`)", "does not fit the result"),
-        (f"{HERE}:no_json", "is no JSON"),
-        ("builtins:set", "is no JSON"),
+        (f"{HERE}:no_json", "is not JSON"),
+        ("builtins:set", "is not JSON"),
     ],
 )
 def test_a_filter_that_does_not_fit_fails_the_task_for_good(

@@ -148,7 +148,7 @@ def test_storage_that_is_not_there_fails_the_task_before_the_call(
 def test_a_folder_in_the_place_of_the_file_is_refused_before_the_call(
     node: RawServer, context: dict[str, Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(BloqConfigurationError, match="End it in /") as refused:
+    with pytest.raises(BloqConfigurationError, match="Append / to store") as refused:
         call(node, result_path=str(tmp_path)).execute(context)
     assert refused.value.fields == ("result_path",)
     assert node.requests == []
