@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,7 +33,7 @@ else:
         CORE_HAS_POLICIES = True
 
 
-@dataclass(frozen=True)
+# A dataclass by its base; another decorator would only cost time while DAGs are parsed.
 class BloqRetryPolicy(BackoffSettings, RetryPolicy):
     """Decides about retries by the error. For any task that may raise errors of this provider::
 

@@ -263,7 +263,7 @@ async def test_progress_is_told_ten_times_at_most(
             concurrency=2,
             idempotent=None,
             pick=int,
-            tell=lambda done, total: progress.append((done, total)),
+            report=lambda done, total: progress.append((done, total)),
         )
     assert progress == told
 
