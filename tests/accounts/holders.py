@@ -27,7 +27,7 @@ __all__ = ["Caller"]
 
 
 class Caller:
-    """Calls Nodes with what it reads from Vault as a worker. Like a task, it keeps its tokens."""
+    """Calls Nodes with the keys in Vault, as a worker. Like a task, it keeps its tokens."""
 
     def __init__(self, accounts_url: str, nodes_url: str, conn_id: str, path: str) -> None:
         self._urls = (accounts_url, nodes_url)
@@ -36,7 +36,7 @@ class Caller:
         self.start_anew()
 
     def start_anew(self) -> None:
-        """Be another task: with nothing in hand."""
+        """Start again as a new task, without tokens."""
         accounts_url, nodes_url = self._urls
         self._source = VaultKeySource(self._location, timeout=30.0)
         provider = ClientKeysTokenProvider(AccountsTokenEndpoint(accounts_url, RetryPolicy()), self._source)
@@ -55,17 +55,17 @@ class Caller:
         self._driver.close()
 
 
-def hold(order: dict[str, Any], told: int, go: int) -> None:
-    """Take a token, use it, tell so, wait, and use whatever works then."""
+def hold(order: dict[str, Any], report: int, go: int) -> None:
+    """Use a token, report, wait, and call again."""
     caller = Caller(order["accounts_url"], order["nodes_url"], order["conn_id"], order["path"])
     try:
         caller.call()
-        os.write(told, b"held\n")
+        os.write(report, b"held\n")
         os.read(go, 1)
         caller.call()
-        os.write(told, b"served\n")
+        os.write(report, b"served\n")
     except Exception as error:
-        os.write(told, f"{type(error).__name__}: {error}".replace("\n", " ").encode()[:400] + b"\n")
+        os.write(report, f"{type(error).__name__}: {error}".replace("\n", " ").encode()[:400] + b"\n")
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def main() -> None:
     os.environ.update(order["environment"])
     # Loads Airflow and hvac before the forks, and sends nothing.
     Caller(order["accounts_url"], order["nodes_url"], order["conn_id"], order["path"]).warm_up()
-    reading, told = os.pipe()
+    reading, report = os.pipe()
     go, start = os.pipe()
     children = []
     for _ in range(order["holders"]):
@@ -83,11 +83,11 @@ def main() -> None:
         if child == 0:
             os.close(start)
             try:
-                hold(order, told, go)
+                hold(order, report, go)
             finally:
                 os._exit(0)
         children.append(child)
-    os.close(told)
+    os.close(report)
     answers = os.fdopen(reading)
     first = [answers.readline().strip() for _ in children]
     print(json.dumps(first), file=replies, flush=True)

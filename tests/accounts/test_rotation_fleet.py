@@ -1,4 +1,4 @@
-"""Running tasks go through rotations without one call that fails."""
+"""No call of a running task fails because of a rotation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOLDERS = 12
 
 @pytest.fixture(scope="module")
 def short_lived() -> Iterator[LocalBloq]:
-    """Tokens live for seconds, and die with their keys."""
+    """Its tokens live for a second, and are revoked with their keys."""
     options = LocalBloqOptions(
         upstreams={}, node_quota=None, access_token_seconds=1, key_deletion_kills_access=True
     )
@@ -43,7 +43,7 @@ def busy_team(
 
 
 class Load:
-    """Threads that call without a break: some are one task for ever, some begin as another at each call."""
+    """Threads that call all the time: some as one lasting task, some as a new task at each call."""
 
     def __init__(self, team: Team, *, lasting: int = 2, fresh: int = 1) -> None:
         self._callers = [caller_of(team) for _ in range(lasting + fresh)]
@@ -95,9 +95,7 @@ def caller_of(team: Team) -> Caller:
 
 
 @pytest.mark.parametrize("grace", [LONG, 0.0], ids=["with grace", "without grace"])
-def test_a_load_goes_through_rotations_without_a_failed_call(
-    busy_team: Callable[..., Team], grace: float
-) -> None:
+def test_no_call_fails_during_rotations(busy_team: Callable[..., Team], grace: float) -> None:
     team = busy_team()
     ids = {team.keys.client_id}
     with Load(team) as load:
@@ -115,7 +113,7 @@ def test_a_load_goes_through_rotations_without_a_failed_call(
     assert team.pairs() == {team.stored_keys().client_id}
 
 
-def test_processes_that_hold_tokens_of_a_deleted_pair_are_all_served(team: Team) -> None:
+def test_processes_with_tokens_of_a_deleted_pair_go_on(team: Team) -> None:
     with Holders(team) as holders:
         assert holders.answer() == ["held"] * HOLDERS
         team.rotate()
@@ -125,7 +123,7 @@ def test_processes_that_hold_tokens_of_a_deleted_pair_are_all_served(team: Team)
 
 
 class Holders:
-    """Processes that hold tokens, and the one that forked them."""
+    """Processes with tokens, and their parent."""
 
     def __init__(self, team: Team) -> None:
         conn_id = f"{team.desk.prefix}_worker"

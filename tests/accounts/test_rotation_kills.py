@@ -1,4 +1,4 @@
-"""A rotation whose process is killed at each of its steps, and the next try, in processes of their own."""
+"""Rotations whose process is killed at each step, and the next try in another process."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ ROOT = Path(__file__).parents[2]
 LONG = 1_000_000.0
 
 
-class Mortals:
-    """Rotates in processes that may be killed."""
+class KillableRotations:
+    """Rotates in processes that can be killed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.accounts.mortal"],
+            [sys.executable, "-m", "tests.accounts.killable"],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
@@ -73,24 +73,24 @@ class Mortals:
 
 
 @pytest.fixture(scope="module")
-def mortals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortals]:
-    running = Mortals(tmp_path_factory.mktemp("journals"))
+def killable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillableRotations]:
+    running = KillableRotations(tmp_path_factory.mktemp("journals"))
     yield running
     running.close()
 
 
 @pytest.fixture(scope="module")
-def steps(mortals: Mortals, running_bloq: LocalBloq, vault: LocalVault) -> list[str]:
-    """What a whole rotation does, effect by effect."""
+def steps(killable: KillableRotations, running_bloq: LocalBloq, vault: LocalVault) -> list[str]:
+    """The effects of a whole rotation, in order."""
     team = Team(running_bloq, vault)
-    whole = mortals.rotate(team)
+    whole = killable.rotate(team)
     team.close()
     assert whole["reached"] == "the end"
     return list(whole["steps"])
 
 
 def deaths(steps: list[str]) -> list[int]:
-    """The numbers of the effects that anybody but the process itself can see."""
+    """The numbers of the effects that are visible outside the process."""
     return [number for number, step in enumerate(steps, 1) if step != "Mask"]
 
 
@@ -101,7 +101,7 @@ def near_create(steps: list[str]) -> list[int]:
     return [number for number in deaths(steps) if first - 1 <= number <= last + 1]
 
 
-def test_a_rotation_does_what_it_says_in_this_order(steps: list[str]) -> None:
+def test_a_rotation_does_these_steps_in_this_order(steps: list[str]) -> None:
     visible = [step.rpartition(".")[2] for step in steps if step != "Mask"]
     assert visible == [
         "target", "read", "read_keys", "read_login", "POST auth", "GET client-keys", "write", "POST client-keys",
@@ -112,78 +112,78 @@ def test_a_rotation_does_what_it_says_in_this_order(steps: list[str]) -> None:
 
 
 def test_after_a_death_at_any_step_the_next_try_ends_well(
-    new_team: NewTeam, mortals: Mortals, steps: list[str]
+    new_team: NewTeam, killable: KillableRotations, steps: list[str]
 ) -> None:
     for step in deaths(steps):
         team = new_team()
         foreign = team.colleague_creates()
 
-        assert mortals.rotate(team, dies_after=step)["killed"]
+        assert killable.rotate(team, dies_after=step)["killed"]
         team_is_served(team)
-        end = mortals.rotate(team)
+        end = killable.rotate(team)
 
         assert end.get("reached") == "the end", (step, steps[step - 1], end)
         assert team.stored_keys().client_id != team.keys.client_id
         team.check(foreign={foreign.client_id})
-        noted = mortals.journal(team).read_text()
+        noted = killable.journal(team).read_text()
         assert team.stored_keys().client_secret.reveal() not in noted
         assert team.password not in noted
 
 
 def test_after_a_death_before_the_grace_period_the_next_try_leaves_two_pairs(
-    new_team: NewTeam, mortals: Mortals, steps: list[str]
+    new_team: NewTeam, killable: KillableRotations, steps: list[str]
 ) -> None:
     for step in near_create(steps):
         team = new_team()
 
-        assert mortals.rotate(team, dies_after=step, grace=LONG)["killed"]
-        end = mortals.rotate(team, grace=LONG)
+        assert killable.rotate(team, dies_after=step, grace=LONG)["killed"]
+        end = killable.rotate(team, grace=LONG)
 
         assert end.get("reached") == "the grace period", (step, steps[step - 1], end)
         team.check(old={team.keys.client_id})
 
 
 def test_after_two_deaths_the_third_try_ends_well(
-    new_team: NewTeam, mortals: Mortals, steps: list[str]
+    new_team: NewTeam, killable: KillableRotations, steps: list[str]
 ) -> None:
     # The second try has different steps: it checks what became of the first.
     for first, second in itertools.islice(itertools.product(deaths(steps), range(2, 30)), 0, None, 101):
         team = new_team()
-        mortals.rotate(team, dies_after=first)
-        mortals.rotate(team, dies_after=second)
+        killable.rotate(team, dies_after=first)
+        killable.rotate(team, dies_after=second)
         team_is_served(team)
 
-        end = mortals.rotate(team)
+        end = killable.rotate(team)
 
         assert end.get("reached") == "the end", (first, second, end)
         team.check()
 
 
 def test_a_pair_that_a_colleague_creates_after_the_death_is_kept(
-    new_team: NewTeam, mortals: Mortals, steps: list[str], bloq: LocalBloq
+    new_team: NewTeam, killable: KillableRotations, steps: list[str], bloq: LocalBloq
 ) -> None:
     for step in near_create(steps):
         team = new_team()
-        mortals.rotate(team, dies_after=step)
+        killable.rotate(team, dies_after=step)
         # Later than any create of the killed process.
         bloq.advance_clock(SETTLE_SECONDS + 60)
         foreign = team.colleague_creates()
 
-        end = mortals.rotate(team)
+        end = killable.rotate(team)
 
         assert end.get("reached") == "the end", (step, steps[step - 1], end)
         team.check(foreign={foreign.client_id})
 
 
-def test_a_colleague_who_makes_a_pair_at_the_moment_of_the_death_is_not_taken_for_the_rotation(
-    new_team: NewTeam, mortals: Mortals
+def test_a_pair_that_a_colleague_creates_during_the_create_is_disputed(
+    new_team: NewTeam, killable: KillableRotations
 ) -> None:
     team = new_team()
-    mortals.rotate(team, dies_after="POST client-keys")
+    killable.rotate(team, dies_after="POST client-keys")
     foreign = team.colleague_creates()
     before = team.pairs()
 
-    end = mortals.rotate(team)
+    end = killable.rotate(team)
 
     assert end["error"].startswith("BloqRotationDisputed")
     assert all(client_id in end["error"] for client_id in before - {team.keys.client_id})
@@ -192,30 +192,30 @@ def test_a_colleague_who_makes_a_pair_at_the_moment_of_the_death_is_not_taken_fo
     team_is_served(team)
 
 
-def test_a_write_that_arrives_after_its_worker_died_does_not_bring_a_dead_pair_into_vault(
-    new_team: NewTeam, mortals: Mortals, vault: LocalVault
+def test_a_write_that_arrives_after_its_worker_died_is_refused(
+    new_team: NewTeam, killable: KillableRotations, vault: LocalVault
 ) -> None:
     with HoldingRelay(vault.port, lambda method, path: method != "GET" and "/data/" in path) as relay:
         team = new_team()
         # It dies without an answer to its write, which the relay has.
-        assert mortals.rotate(team, dies_after="write_keys", port=relay.port)["killed"]
+        assert killable.rotate(team, dies_after="write_keys", port=relay.port)["killed"]
         # The next removes the pair that is not in Vault, and dies before it does anything else there.
-        assert mortals.rotate(team, dies_after="DELETE", port=relay.port)["killed"]
+        assert killable.rotate(team, dies_after="DELETE", port=relay.port)["killed"]
         team_is_served(team)
 
         assert relay.deliver() == 400
         team_is_served(team)
-        assert mortals.rotate(team, port=relay.port).get("reached") == "the end"
+        assert killable.rotate(team, port=relay.port).get("reached") == "the end"
     team.check()
 
 
 def team_is_served(team: Team) -> None:
-    """Between the tries: whatever was done, what Vault holds works."""
+    """Check that the pair in Vault works between two tries."""
     assert team.accepted(team.stored_keys())
 
 
 class Held(NamedTuple):
-    """A request as it came."""
+    """A request as it was received."""
 
     method: str
     path: str
@@ -224,10 +224,10 @@ class Held(NamedTuple):
 
 
 class HoldingRelay(ThreadingHTTPServer):
-    """Hands requests on, but keeps the first that fits: its sender gets no answer.
+    """Passes requests on to a Vault, but holds the first matching one back; its sender gets no answer.
 
     :param port: Port of the Vault.
-    :param holds: Tells by method and path which request to keep.
+    :param holds: Tells by method and path whether to hold a request back.
     """
 
     daemon_threads = True
@@ -246,14 +246,14 @@ class HoldingRelay(ThreadingHTTPServer):
         return int(self.server_address[1])
 
     def keeps(self, request: Held) -> bool:
-        """Keep the request, if it is the one."""
+        """Hold the request back if it matches."""
         if self.held is not None or not self._holds(request.method, request.path):
             return False
         self.held = request
         return True
 
     def deliver(self) -> int:
-        """Deliver the request that was kept; returns the status of Vault's answer."""
+        """Deliver the request that was held back; return the status of Vault's answer."""
         assert self.held is not None
         return self.hand_on(self.held)[0]
 

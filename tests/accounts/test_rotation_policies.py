@@ -1,4 +1,4 @@
-"""Who may do what in Vault, enforced by a real one with the policies of the documentation."""
+"""The policies of the documentation, enforced by a real Vault."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_role_of_the_workers_cannot_rotate(team: Team) -> None:
     team.check()
 
 
-def test_the_rotation_asks_vault_for_no_more_than_it_says(team: Team) -> None:
+def test_a_rotation_sends_vault_only_the_documented_requests(team: Team) -> None:
     before = len(team.vault.requests_seen())
     team.rotate(MemoryJournal())
     seen = {(one.operation, one.path) for one in team.vault.requests_seen()[before:]}

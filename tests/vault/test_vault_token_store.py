@@ -280,6 +280,14 @@ def test_a_write_with_an_odd_answer_may_have_been_made(
             write(VaultTokenStore(VaultClient(CONN_ID, timeout=10), path), {"n": 1}, 1)
 
 
+def test_a_refused_write_is_not_made(relay: Any, vault: LocalVault, connect: Any, path: str) -> None:
+    connect(password=vault.root_token, port=relay.port)
+    relay.spoil(f"/v1/secret/data/{path}", 400, {"errors": ["something else"]})
+    with pytest.raises(BloqConfigurationError, match="refuses to write.*something else") as refused:
+        write(VaultTokenStore(VaultClient(CONN_ID, timeout=10), path), {"n": 1}, 1)
+    assert refused.value.fields == ("shared_vault_path",)
+
+
 def test_a_token_that_expired_is_replaced_by_one_login(
     vault: LocalVault, connect: Any, path: str, watch: Any
 ) -> None:

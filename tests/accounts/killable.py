@@ -1,7 +1,7 @@
-"""A process that rotates in children of its own and kills them where it is told: run as a module.
+"""A process that rotates in forked children, each of which can be killed at a given step: run as a module.
 
-Reads orders as lines of JSON and answers each with one. Loads everything once, so that a child costs a
-fork and not the start of an interpreter; it has no threads, so that forking is safe.
+Reads orders as lines of JSON and answers each with one line. Everything is loaded before the forks; there are no
+threads, so forking is safe.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class FileJournal:
         self.path.unlink(missing_ok=True)
 
 
-def mortal(flow: Flow[T], dies_after: int | str | None, steps: list[str]) -> Flow[T]:
-    """Hand the effects of a flow on, and die after one of them.
+def killed_after(flow: Flow[T], dies_after: int | str | None, steps: list[str]) -> Flow[T]:
+    """Pass on the effects of a flow, and kill the process after one of them.
 
-    :param dies_after: Number of the effect, or what it is called; None to live.
-    :param steps: Filled with what the flow does.
+    :param dies_after: Number or name of the effect; None for none.
+    :param steps: The names of the effects are added to it.
     """
     answer: Any = None
     failure: Exception | None = None
@@ -58,7 +58,7 @@ def mortal(flow: Flow[T], dies_after: int | str | None, steps: list[str]) -> Flo
             result: T = end.value
             return result
         answer, failure = None, None
-        steps.append(told(effect))
+        steps.append(name_of(effect))
         try:
             answer = yield effect
         except Exception as error:
@@ -67,7 +67,7 @@ def mortal(flow: Flow[T], dies_after: int | str | None, steps: list[str]) -> Flo
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def told(effect: Effect) -> str:
+def name_of(effect: Effect) -> str:
     match effect:
         case Send(request):
             return f"{request.method} {request.url.rpartition('/')[2]}"
@@ -84,7 +84,7 @@ def rotate(order: dict[str, Any]) -> dict[str, Any]:
     driver = SyncDriver(PATIENT, mask=lambda _: None, sleep=lambda _: None)
     context = desk_for(order["desk"]).context(FileJournal(Path(order["journal"])), grace=order["grace"])
     try:
-        reached = driver.run(mortal(advance(context), order["dies_after"], steps))
+        reached = driver.run(killed_after(advance(context), order["dies_after"], steps))
     except BloqError as error:
         return {"error": f"{type(error).__name__}: {error}", "steps": steps}
     done = isinstance(reached, RotationOutcome)
