@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from airflow.sdk import Asset
 
 from airflow_provider_bloq.assets import bloq
 from airflow_provider_bloq.assets.bloq import sanitize_uri
@@ -16,7 +15,6 @@ from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.triggers.chain_events import (
     BloqAddressTrigger,
     BloqBlockTrigger,
-    BloqChainTrigger,
     BloqLogsTrigger,
 )
 
@@ -27,23 +25,19 @@ def sanitized(uri: str) -> str:
     return sanitize_uri(urlsplit(uri)).geturl()
 
 
-@pytest.mark.parametrize(
-    ("written", "form"),
-    [
+def test_a_uri_is_brought_into_one_form() -> None:
+    for written, form in [
         ("bloq://eth/mainnet/blocks", "bloq://eth/mainnet/blocks"),
         ("BLOQ://ETH/MainNet/Blocks/", "bloq://eth/mainnet/blocks"),
         ("bloq://btc/testnet/addresses/Cold-Wallet", "bloq://btc/testnet/addresses/cold-wallet"),
         ("bloq://polygon/mainnet/logs/usdc.v2", "bloq://polygon/mainnet/logs/usdc.v2"),
-    ],
-)
-def test_a_uri_is_brought_into_one_form(written: str, form: str) -> None:
-    assert sanitized(written) == form
-    assert sanitized(form) == form
+    ]:
+        assert sanitized(written) == form
+        assert sanitized(form) == form
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
+def test_any_other_is_refused() -> None:
+    for uri in [
         "bloq://eth",
         "bloq://eth/mainnet",
         "bloq:///mainnet/blocks",
@@ -58,11 +52,9 @@ def test_a_uri_is_brought_into_one_form(written: str, form: str) -> None:
         "bloq://user@eth/mainnet/blocks",
         "bloq://eth/mainnet/blocks?from=1",
         "bloq://eth/mainnet/blocks#last",
-    ],
-)
-def test_any_other_is_refused(uri: str) -> None:
-    with pytest.raises(BloqConfigurationError, match=r"bloq://eth/mainnet/blocks\.$"):
-        sanitized(uri)
+    ]:
+        with pytest.raises(BloqConfigurationError, match=r"bloq://eth/mainnet/blocks\.$"):
+            sanitized(uri)
 
 
 def test_a_password_in_a_uri_is_refused_and_not_shown() -> None:
@@ -71,9 +63,8 @@ def test_a_password_in_a_uri_is_refused_and_not_shown() -> None:
     assert "a-fine-password" not in str(wrong.value)
 
 
-@pytest.mark.parametrize(
-    ("asset", "uri", "kind"),
-    [
+def test_an_asset_has_its_watcher() -> None:
+    for asset, uri, kind in [
         (
             bloq.blocks("ETH", "mainnet", node="node-1", every=10),
             "bloq://eth/mainnet/blocks",
@@ -89,12 +80,10 @@ def test_a_password_in_a_uri_is_refused_and_not_shown() -> None:
             "bloq://eth/mainnet/logs/usdc",
             BloqLogsTrigger,
         ),
-    ],
-)
-def test_an_asset_has_its_watcher(asset: Asset, uri: str, kind: type[BloqChainTrigger]) -> None:
-    assert (asset.uri, asset.name) == (uri, uri)
-    (watcher,) = asset.watchers
-    assert type(watcher.trigger) is kind
+    ]:
+        assert (asset.uri, asset.name) == (uri, uri)
+        (watcher,) = asset.watchers
+        assert type(watcher.trigger) is kind
 
 
 def test_the_place_stays_with_the_asset_when_the_node_changes() -> None:
@@ -112,20 +101,17 @@ def test_an_asset_may_be_without_a_watcher() -> None:
     assert (asset.name, asset.uri, asset.watchers) == ("eth blocks", "bloq://eth/mainnet/blocks", [])
 
 
-@pytest.mark.parametrize(
-    ("make", "field"),
-    [
+def test_what_cannot_be_watched_is_refused() -> None:
+    for make, field in [
         (lambda: bloq.blocks("eth", "mainnet", every=10), "node"),
         (lambda: bloq.addresses("eth", "mainnet", "treasury", addresses=ADDRESS), "node"),
         (lambda: bloq.addresses("eth", "mainnet", "a/b", addresses=ADDRESS, node="node-1"), "uri"),
         (lambda: bloq.addresses("eth", "mainnet", "treasury", node="node-1"), "addresses"),
         (lambda: bloq.blocks("e t h", "mainnet", node="node-1"), "uri"),
-    ],
-)
-def test_what_cannot_be_watched_is_refused(make: Any, field: str) -> None:
-    with pytest.raises(BloqConfigurationError) as wrong:
-        make()
-    assert wrong.value.fields == (field,)
+    ]:
+        with pytest.raises(BloqConfigurationError) as wrong:
+            make()
+        assert wrong.value.fields == (field,)
 
 
 def test_the_module_loads_no_triggers_before_an_asset_is_made() -> None:

@@ -19,9 +19,8 @@ def only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(msg_queue, "MESSAGE_QUEUE_PROVIDERS", queues)
 
 
-@pytest.mark.parametrize(
-    ("queue", "trigger"),
-    [
+def test_a_scheme_leads_to_its_trigger() -> None:
+    for queue, trigger in [
         (
             MessageQueueTrigger(scheme="bloq", node="node-1", every=5),
             BloqBlockTrigger(node="node-1", every=5),
@@ -34,12 +33,8 @@ def only_ours(monkeypatch: pytest.MonkeyPatch) -> None:
             MessageQueueTrigger(scheme="bloq+logs", node="node-1", addresses=ADDRESS),
             BloqLogsTrigger(node="node-1", addresses=ADDRESS),
         ),
-    ],
-)
-def test_a_scheme_leads_to_its_trigger(
-    queue: MessageQueueTrigger, trigger: BloqBlockTrigger | BloqAddressTrigger | BloqLogsTrigger
-) -> None:
-    assert queue.serialize() == trigger.serialize()
+    ]:
+        assert queue.serialize() == trigger.serialize()
 
 
 def test_no_queue_takes_the_schemes_of_others() -> None:

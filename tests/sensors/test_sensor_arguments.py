@@ -33,9 +33,8 @@ def condition_of(make: Make, **arguments: Any) -> dict[str, Any]:
     return condition_to_json(condition)
 
 
-@pytest.mark.parametrize(
-    ("make", "arguments", "condition"),
-    [
+def test_the_arguments_name_the_condition() -> None:
+    for make, arguments, condition in [
         (BloqNodeSensor, {"node": "node-1"}, {"kind": "node_state", "node_id": "node-1", "state": "started"}),
         (
             BloqNodeSensor,
@@ -130,17 +129,12 @@ def condition_of(make: Make, **arguments: Any) -> dict[str, Any]:
             {"cluster": "cluster-1", "service_id": "service-2", "capacity": "4"},
             {"kind": "cluster_updated", "cluster_id": "cluster-1", "service_id": "service-2", "capacity": 4},
         ),
-    ],
-)
-def test_the_arguments_name_the_condition(
-    make: Make, arguments: dict[str, Any], condition: dict[str, Any]
-) -> None:
-    assert condition_of(make, **arguments) == condition
+    ]:
+        assert condition_of(make, **arguments) == condition
 
 
-@pytest.mark.parametrize(
-    ("make", "arguments", "field"),
-    [
+def test_arguments_that_name_nothing_are_refused_by_their_names() -> None:
+    for make, arguments, field in [
         (BloqNodeSensor, {"node": ""}, "node"),
         (BloqNodeSensor, {"node": "{'id': 'node-1'}"}, "node"),
         (BloqNodeSyncedSensor, {"node": NODE}, "within_blocks"),
@@ -155,32 +149,27 @@ def test_the_arguments_name_the_condition(
         (BloqClusterSensor, {"cluster": "{'id': 'cluster-1'}"}, "cluster"),
         (BloqClusterSensor, {"cluster": "cluster-1", "state": "started", "at_least": 1}, "state"),
         (BloqClusterSensor, {"cluster": "cluster-1", "at_least": 1, "capacity": 4}, "state"),
-    ],
-)
-def test_arguments_that_name_nothing_are_refused_by_their_names(
-    make: Make, arguments: dict[str, Any], field: str
-) -> None:
-    with pytest.raises(BloqConfigurationError) as wrong:
-        condition_of(make, **arguments)
-    assert wrong.value.fields == (field,)
+    ]:
+        with pytest.raises(BloqConfigurationError) as wrong:
+            condition_of(make, **arguments)
+        assert wrong.value.fields == (field,)
 
 
-@pytest.mark.parametrize("value", ["x", "-1", -1, 1.5, True, None])
-def test_failures_that_cannot_be_counted_are_refused_when_the_dag_is_parsed(value: Any) -> None:
-    with pytest.raises(BloqConfigurationError) as wrong:
-        BloqNodeSensor(task_id="wait", node="node-1", max_consecutive_failures=value)
-    assert wrong.value.fields == ("max_consecutive_failures",)
+def test_failures_that_cannot_be_counted_are_refused_when_the_dag_is_parsed() -> None:
+    for value in ["x", "-1", -1, 1.5, True, None]:
+        with pytest.raises(BloqConfigurationError) as wrong:
+            BloqNodeSensor(task_id="wait", node="node-1", max_consecutive_failures=value)
+        assert wrong.value.fields == ("max_consecutive_failures",)
 
 
-@pytest.mark.parametrize("value", [3, "3"])
-def test_failures_may_be_counted_by_a_text(value: Any) -> None:
-    sensor = BloqNodeSensor(task_id="wait", node="node-1", max_consecutive_failures=value)
-    assert sensor.max_consecutive_failures == 3
+def test_failures_may_be_counted_by_a_text() -> None:
+    for value in [3, "3"]:
+        sensor = BloqNodeSensor(task_id="wait", node="node-1", max_consecutive_failures=value)
+        assert sensor.max_consecutive_failures == 3
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
+def test_numbers_are_what_templates_made_texts_of() -> None:
+    for text, number in [
         ("12", 12),
         (" 0x1F ", 31),
         ("1.5", 1.5),
@@ -190,11 +179,9 @@ def test_failures_may_be_counted_by_a_text(value: Any) -> None:
         ("ten", "ten"),
         ("", ""),
         ("0x", "0x"),
-    ],
-)
-def test_numbers_are_what_templates_made_texts_of(text: Any, number: Any) -> None:
-    assert number_of(text) == number
-    assert type(number_of(text)) is type(number)
+    ]:
+        assert number_of(text) == number
+        assert type(number_of(text)) is type(number)
 
 
 SENSORS: list[tuple[Make, dict[str, Any]]] = [
@@ -234,19 +221,16 @@ SENSORS: list[tuple[Make, dict[str, Any]]] = [
         },
     ),
 ]
-EVERY_SENSOR = pytest.mark.parametrize(
-    ("make", "arguments"), SENSORS, ids=lambda value: getattr(value, "__name__", "")
-)
 
 
-@EVERY_SENSOR
-def test_what_it_waits_for_may_be_a_template(make: Make, arguments: dict[str, Any]) -> None:
-    sensor = make(task_id="wait", bloq_conn_id="{{ x }}", **arguments)
-    context: Any = {"x": "rendered"}
-    sensor.render_template_fields(context)
-    for name in ("bloq_conn_id", *arguments):
-        value = getattr(sensor, name)
-        assert (value["id"] if isinstance(value, dict) else value) == "rendered", name
+def test_what_it_waits_for_may_be_a_template() -> None:
+    for make, arguments in SENSORS:
+        sensor = make(task_id="wait", bloq_conn_id="{{ x }}", **arguments)
+        context: Any = {"x": "rendered"}
+        sensor.render_template_fields(context)
+        for name in ("bloq_conn_id", *arguments):
+            value = getattr(sensor, name)
+            assert (value["id"] if isinstance(value, dict) else value) == "rendered", name
 
 
 def test_a_dag_with_a_duration_in_it_can_be_stored() -> None:
@@ -258,23 +242,21 @@ def test_a_dag_with_a_duration_in_it_can_be_stored() -> None:
     assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).has_task("wait")
 
 
-@EVERY_SENSOR
-def test_it_has_the_retry_policy_of_the_provider_unless_told_otherwise(
-    make: Make, arguments: dict[str, Any]
-) -> None:
-    assert make(task_id="wait", **arguments).retry_policy == DEFAULT_POLICY
-    assert make(task_id="wait", retry_policy=None, **arguments).retry_policy is None
+def test_it_has_the_retry_policy_of_the_provider_unless_told_otherwise() -> None:
+    for make, arguments in SENSORS:
+        assert make(task_id="wait", **arguments).retry_policy == DEFAULT_POLICY
+        assert make(task_id="wait", retry_policy=None, **arguments).retry_policy is None
 
 
-@EVERY_SENSOR
-def test_a_dag_with_it_can_be_stored_and_it_can_be_mapped(make: Make, arguments: dict[str, Any]) -> None:
-    from airflow.sdk import DAG
-    from airflow.serialization.serialized_objects import DagSerialization
+def test_a_dag_with_it_can_be_stored_and_it_can_be_mapped() -> None:
+    for make, arguments in SENSORS:
+        from airflow.sdk import DAG
+        from airflow.serialization.serialized_objects import DagSerialization
 
-    with DAG("sensors", schedule=None) as dag:
-        make(task_id="wait", mode="reschedule", **arguments)
-        first = next(iter(arguments))
-        rest = {name: value for name, value in arguments.items() if name != first}
-        make.partial(task_id="mapped", **rest).expand(**{first: ["one", "two"]})  # type: ignore[attr-defined]
-    stored: Any = DagSerialization.from_dict(DagSerialization.to_dict(dag)).get_task("wait")
-    assert (stored.task_type, stored.reschedule) == (make.__name__, True)
+        with DAG("sensors", schedule=None) as dag:
+            make(task_id="wait", mode="reschedule", **arguments)
+            first = next(iter(arguments))
+            rest = {name: value for name, value in arguments.items() if name != first}
+            make.partial(task_id="mapped", **rest).expand(**{first: ["one", "two"]})  # type: ignore[attr-defined]
+        stored: Any = DagSerialization.from_dict(DagSerialization.to_dict(dag)).get_task("wait")
+        assert (stored.task_type, stored.reschedule) == (make.__name__, True)

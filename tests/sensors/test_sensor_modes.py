@@ -85,19 +85,14 @@ def test_in_reschedule_mode_it_looks_once_in_each_process(
     assert store.values == {}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "seconds"),
-    [
+def test_the_next_process_begins_when_airflow_knows_of_the_end_of_the_one_before() -> None:
+    for arguments, seconds in [
         ({"mode": "reschedule", "poke_interval": 1}, 10),
         ({"mode": "reschedule", "poke_interval": timedelta(seconds=60)}, 60),
         ({"mode": "poke", "poke_interval": 1}, 1),
         ({"mode": "reschedule", "deferrable": True, "poke_interval": 1}, 1),
-    ],
-)
-def test_the_next_process_begins_when_airflow_knows_of_the_end_of_the_one_before(
-    arguments: dict[str, Any], seconds: float
-) -> None:
-    assert sensor_for("node-1", **arguments).poke_interval == seconds
+    ]:
+        assert sensor_for("node-1", **arguments).poke_interval == seconds
 
 
 def test_deferred_it_goes_on_in_the_triggerer(provisioning: LocalBloq, node_id: str) -> None:
@@ -129,20 +124,18 @@ def test_what_no_retry_can_help_fails_it_for_good(node_id: str, mode: dict[str, 
 
 
 @EVERY_MODE
-@pytest.mark.parametrize("skip", ["soft_fail", "never_fail"])
-def test_it_is_skipped_instead_if_it_is_told_so(
-    provisioning: LocalBloq, mode: dict[str, Any], skip: str
-) -> None:
-    with pytest.raises(AirflowSkipException):
-        sensor_for("node-that-nobody-made", **mode, **{skip: True}).execute(context_of(Store()))
+def test_it_is_skipped_instead_if_it_is_told_so(provisioning: LocalBloq, mode: dict[str, Any]) -> None:
+    for skip in ["soft_fail", "never_fail"]:
+        with pytest.raises(AirflowSkipException):
+            sensor_for("node-that-nobody-made", **mode, **{skip: True}).execute(context_of(Store()))
 
 
 @EVERY_MODE
-@pytest.mark.parametrize("skip", ["soft_fail", "never_fail"])
-def test_it_is_skipped_though_it_would_fail_for_good(node_id: str, mode: dict[str, Any], skip: str) -> None:
-    BloqHook().nodes.delete(node_id)
-    with pytest.raises(AirflowSkipException):
-        sensor_for(node_id, **mode, **{skip: True}).execute(context_of(Store()))
+def test_it_is_skipped_though_it_would_fail_for_good(node_id: str, mode: dict[str, Any]) -> None:
+    for skip in ["soft_fail", "never_fail"]:
+        BloqHook().nodes.delete(node_id)
+        with pytest.raises(AirflowSkipException):
+            sensor_for(node_id, **mode, **{skip: True}).execute(context_of(Store()))
 
 
 @EVERY_MODE
@@ -152,34 +145,26 @@ def test_what_names_nothing_is_skipped_too(mode: dict[str, Any]) -> None:
 
 
 @EVERY_MODE
-@pytest.mark.parametrize(
-    ("skip", "error"), [("soft_fail", BloqUnavailable), ("never_fail", AirflowSkipException)]
-)
-def test_an_outage_is_no_soft_failure(
-    provisioning: LocalBloq, node_id: str, mode: dict[str, Any], skip: str, error: type[Exception]
-) -> None:
-    provisioning.add_fault(fault(FaultKind.STATUS, times=None))
-    sensor = sensor_for(node_id, max_consecutive_failures=0, **mode, **{skip: True})
-    with pytest.raises(error):
-        sensor.execute(context_of(Store()))
+def test_an_outage_is_no_soft_failure(provisioning: LocalBloq, node_id: str, mode: dict[str, Any]) -> None:
+    for skip, error in [("soft_fail", BloqUnavailable), ("never_fail", AirflowSkipException)]:
+        provisioning.add_fault(fault(FaultKind.STATUS, times=None))
+        sensor = sensor_for(node_id, max_consecutive_failures=0, **mode, **{skip: True})
+        with pytest.raises(error):
+            sensor.execute(context_of(Store()))
 
 
-@pytest.mark.parametrize("mode", ["poke", "reschedule"])
-@pytest.mark.parametrize(("soft", "error"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)])
-def test_its_time_is_limited(
-    node_id: str, store: Store, mode: str, *, soft: bool, error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        sensor_for(node_id, mode=mode, timeout=0, soft_fail=soft).execute(context_of(store))
-    assert store.values == {}
+def test_its_time_is_limited(node_id: str, store: Store) -> None:
+    for mode in ["poke", "reschedule"]:
+        for soft, error in [(False, AirflowSensorTimeout), (True, AirflowSkipException)]:
+            with pytest.raises(error):
+                sensor_for(node_id, mode=mode, timeout=0, soft_fail=soft).execute(context_of(store))
+            assert store.values == {}
 
 
-@pytest.mark.parametrize(("soft", "error"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)])
-def test_it_is_not_deferred_when_its_time_is_up_already(
-    node_id: str, *, soft: bool, error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        sensor_for(node_id, deferrable=True, timeout=0, soft_fail=soft).execute(context_of())
+def test_it_is_not_deferred_when_its_time_is_up_already(node_id: str) -> None:
+    for soft, error in [(False, AirflowSensorTimeout), (True, AirflowSkipException)]:
+        with pytest.raises(error):
+            sensor_for(node_id, deferrable=True, timeout=0, soft_fail=soft).execute(context_of())
 
 
 @pytest.mark.parametrize(("borne", "ends_well"), [(2, True), (1, False)])
@@ -338,25 +323,20 @@ def test_the_trigger_ends_at_the_earlier_limit_and_airflow_a_little_later(
     assert arguments["deadline"] - after <= ends <= arguments["deadline"] - before
 
 
-@pytest.mark.parametrize("event", [None, {"status": "done"}])
-def test_an_event_of_another_version_is_refused(event: Any) -> None:
-    with pytest.raises(BloqForeignEvent):
-        resumed(sensor_for("node-1", deferrable=True), event)
+def test_an_event_of_another_version_is_refused() -> None:
+    for event in [None, {"status": "done"}]:
+        with pytest.raises(BloqForeignEvent):
+            resumed(sensor_for("node-1", deferrable=True), event)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
+def test_the_deadline_ends_it_as_the_time_limit_of_a_sensor() -> None:
+    for arguments, error in [
         ({}, AirflowSensorTimeout),
         ({"soft_fail": True}, AirflowSkipException),
         ({"never_fail": True}, AirflowSkipException),
-    ],
-)
-def test_the_deadline_ends_it_as_the_time_limit_of_a_sensor(
-    arguments: dict[str, Any], error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        resumed(sensor_for("node-1", deferrable=True, **arguments), timeout_event("node-1 is 'starting'"))
+    ]:
+        with pytest.raises(error):
+            resumed(sensor_for("node-1", deferrable=True, **arguments), timeout_event("node-1 is 'starting'"))
 
 
 def test_a_trigger_that_airflow_had_to_end_is_the_same_to_it() -> None:
@@ -367,9 +347,8 @@ def test_a_trigger_that_airflow_had_to_end_is_the_same_to_it() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("failure", "arguments", "error"),
-    [
+def test_deferred_it_fails_as_in_the_other_modes() -> None:
+    for failure, arguments, error in [
         (BloqNotFound("gone"), {}, BloqNotFound),
         (BloqNotFound("gone"), {"soft_fail": True}, AirflowSkipException),
         (BloqNotStarted("stopped", node_id="node-1"), {}, AirflowFailException),
@@ -377,26 +356,20 @@ def test_a_trigger_that_airflow_had_to_end_is_the_same_to_it() -> None:
         (BloqUnavailable("away"), {}, BloqUnavailable),
         (BloqUnavailable("away"), {"soft_fail": True}, BloqUnavailable),
         (BloqUnavailable("away"), {"never_fail": True}, AirflowSkipException),
-    ],
-)
-def test_deferred_it_fails_as_in_the_other_modes(
-    failure: Any, arguments: dict[str, Any], error: type[Exception]
-) -> None:
-    with pytest.raises(error):
-        resumed(sensor_for("node-1", deferrable=True, **arguments), failed_event(failure))
+    ]:
+        with pytest.raises(error):
+            resumed(sensor_for("node-1", deferrable=True, **arguments), failed_event(failure))
 
 
 def test_the_result_of_the_trigger_is_its_own() -> None:
     assert resumed(sensor_for("node-1", deferrable=True), met_event({"id": "node-1"})) == {"id": "node-1"}
 
 
-@pytest.mark.parametrize(("configured", "deferrable"), [("True", True), ("False", False)])
-def test_airflow_may_be_configured_to_defer_whatever_can_be(
-    monkeypatch: pytest.MonkeyPatch, configured: str, *, deferrable: bool
-) -> None:
-    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", configured)
-    assert sensor_for("node-1").deferrable is deferrable
-    assert sensor_for("node-1", deferrable=not deferrable).deferrable is not deferrable
+def test_airflow_may_be_configured_to_defer_whatever_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    for configured, deferrable in [("True", True), ("False", False)]:
+        monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", configured)
+        assert sensor_for("node-1").deferrable is deferrable
+        assert sensor_for("node-1", deferrable=not deferrable).deferrable is not deferrable
 
 
 def test_a_wrong_setting_fails_it_before_anything_is_sent(

@@ -17,7 +17,6 @@ from airflow_provider_bloq.triggers.chain_events import (
     BloqAddressTrigger,
     BloqBlockTrigger,
     BloqConnectBlockTrigger,
-    BloqConnectTrigger,
     BloqEventTrigger,
     BloqPaymentTrigger,
 )
@@ -27,33 +26,28 @@ SEGWIT = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"
 CASH = "bitcoincash:qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a"
 
 
-@pytest.mark.parametrize(
-    "trigger",
-    [
+def test_a_trigger_survives_being_stored() -> None:
+    for trigger in [
         BloqConnectBlockTrigger(chain="btc", every=10, max_range=20, confirmations=3, start=5, label="mine"),
         BloqConnectBlockTrigger(chain="BCH", network="testnet", stream=False),
         BloqPaymentTrigger(chain="btc", addresses=[SEGWIT.upper(), LEGACY], direction="to"),
         BloqPaymentTrigger(chain="bch", addresses=CASH, network="mainnet"),
-    ],
-    ids=str,
-)
-def test_a_trigger_survives_being_stored(trigger: BloqConnectTrigger) -> None:
-    classpath, arguments = trigger.serialize()
-    stored = json.loads(json.dumps(arguments))
-    assert stored == arguments
-    anew = type(trigger)(**stored)
-    assert anew.serialize() == (classpath, arguments)
-    assert (anew.checkpoint_key, anew.target, anew.event_builder) == (
-        trigger.checkpoint_key,
-        trigger.target,
-        trigger.event_builder,
-    )
-    assert BaseEventTrigger.hash(classpath, stored) == BaseEventTrigger.hash(*anew.serialize())
+    ]:
+        classpath, arguments = trigger.serialize()
+        stored = json.loads(json.dumps(arguments))
+        assert stored == arguments
+        anew = type(trigger)(**stored)
+        assert anew.serialize() == (classpath, arguments)
+        assert (anew.checkpoint_key, anew.target, anew.event_builder) == (
+            trigger.checkpoint_key,
+            trigger.target,
+            trigger.event_builder,
+        )
+        assert BaseEventTrigger.hash(classpath, stored) == BaseEventTrigger.hash(*anew.serialize())
 
 
-@pytest.mark.parametrize(
-    ("changed", "stays"),
-    [
+def test_its_place_belongs_to_what_is_watched() -> None:
+    for changed, stays in [
         ({"bloq_conn_id": "other"}, True),
         ({"poll_interval": 3.0}, True),
         ({"stream": False}, True),
@@ -62,14 +56,12 @@ def test_a_trigger_survives_being_stored(trigger: BloqConnectTrigger) -> None:
         ({"network": "testnet"}, False),
         ({"confirmations": 3}, False),
         ({"every": 3}, False),
-    ],
-)
-def test_its_place_belongs_to_what_is_watched(changed: dict[str, Any], stays: bool) -> None:
-    before, after = (
-        BloqConnectBlockTrigger(chain="btc"),
-        BloqConnectBlockTrigger(**{"chain": "btc", **changed}),
-    )
-    assert (before.checkpoint_key == after.checkpoint_key) is stays
+    ]:
+        before, after = (
+            BloqConnectBlockTrigger(chain="btc"),
+            BloqConnectBlockTrigger(**{"chain": "btc", **changed}),
+        )
+        assert (before.checkpoint_key == after.checkpoint_key) is stays
 
 
 def test_who_watches_the_same_shares_its_looks() -> None:
@@ -78,9 +70,8 @@ def test_who_watches_the_same_shares_its_looks() -> None:
     assert every.target != BloqConnectBlockTrigger(chain="btc", confirmations=1).target
 
 
-@pytest.mark.parametrize(
-    ("kind", "arguments", "field"),
-    [
+def test_what_cannot_be_is_refused_where_it_is_written() -> None:
+    for kind, arguments, field in [
         (BloqConnectBlockTrigger, {"chain": "eth"}, "chain"),
         (BloqConnectBlockTrigger, {"network": "moonnet"}, "network"),
         (BloqConnectBlockTrigger, {"confirmations": 0}, "confirmations"),
@@ -90,14 +81,10 @@ def test_who_watches_the_same_shares_its_looks() -> None:
         (BloqPaymentTrigger, {"addresses": CASH}, "addresses"),
         (BloqPaymentTrigger, {"addresses": SEGWIT, "network": "testnet"}, "addresses"),
         (BloqPaymentTrigger, {"addresses": SEGWIT, "direction": "up"}, "direction"),
-    ],
-)
-def test_what_cannot_be_is_refused_where_it_is_written(
-    kind: type[BloqConnectTrigger], arguments: dict[str, Any], field: str
-) -> None:
-    with pytest.raises(BloqConfigurationError) as wrong:
-        kind(**{"chain": "btc", **arguments})
-    assert wrong.value.fields == (field,)
+    ]:
+        with pytest.raises(BloqConfigurationError) as wrong:
+            kind(**{"chain": "btc", **arguments})
+        assert wrong.value.fields == (field,)
 
 
 def test_an_asset_keeps_its_place_when_a_node_gives_way_to_connect() -> None:
@@ -118,20 +105,15 @@ def test_an_asset_keeps_its_place_when_a_node_gives_way_to_connect() -> None:
     ) == place(BloqAddressTrigger, bloq.addresses("btc", "mainnet", "shop", node="node-1", **watching))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "field"),
-    [
+def test_an_asset_that_cannot_be_watched_through_connect_is_refused() -> None:
+    for arguments, field in [
         ({"chain": "btc", "network": "mainnet", "connect": True, "node": "node-1"}, "connect"),
         ({"chain": "doge", "network": "mainnet", "connect": True}, "chain"),
         ({"chain": "btc", "network": "moonnet", "connect": True}, "network"),
-    ],
-)
-def test_an_asset_that_cannot_be_watched_through_connect_is_refused(
-    arguments: dict[str, Any], field: str
-) -> None:
-    with pytest.raises(BloqConfigurationError) as wrong:
-        bloq.blocks(**arguments)
-    assert wrong.value.fields == (field,)
+    ]:
+        with pytest.raises(BloqConfigurationError) as wrong:
+            bloq.blocks(**arguments)
+        assert wrong.value.fields == (field,)
 
 
 def test_a_scheme_of_message_queues_leads_to_its_trigger(monkeypatch: pytest.MonkeyPatch) -> None:

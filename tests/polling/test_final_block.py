@@ -1,4 +1,4 @@
-"""The look that all watchers of a chain share: what it asks, and for how long what was read is taken again."""
+"""The poll that all watchers of a chain share: what it asks for, and how long reads are shared."""
 
 from __future__ import annotations
 

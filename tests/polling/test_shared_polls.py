@@ -1,8 +1,12 @@
-"""Who shares a poll and a connection with whom, and that nothing is left when they go. In virtual time."""
+"""Which waiters share a poll and a connection, and that nothing is left when they go. In virtual time."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
@@ -420,3 +424,41 @@ def test_a_loop_that_was_closed_with_waiters_on_it_holds_up_no_other() -> None:
         runner.run(abandon())
     assert waiters[0].cancelled()
     assert world.closed == ["bloq_default"]
+
+
+#: Opens a hook in a fresh interpreter; prints which of the large libraries its event loop had to load itself.
+SCRIPT = """
+import asyncio, json, sys, threading
+
+from airflow_provider_bloq.polling.shared_polls import open_hook
+
+LARGE = {"aiohttp", "requests", "urllib3"}
+assert not LARGE & set(sys.modules)
+loaded = {}
+
+def note(event, arguments):
+    if event == "import" and arguments[0] in LARGE:
+        loaded.setdefault(arguments[0], threading.current_thread() is threading.main_thread())
+
+async def main():
+    hook = await open_hook("bloq_default")
+    await hook.__aexit__(None, None, None)
+
+sys.addaudithook(note)
+asyncio.run(main())
+assert loaded.keys() >= {"aiohttp", "requests"}, loaded
+print(json.dumps(sorted(name for name, on_loop in loaded.items() if on_loop)))
+"""
+
+
+def test_libraries_are_loaded_in_a_thread() -> None:
+    connection = {"conn_type": "bloq", "login": "client-id", "password": "a-client-secret"}
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={**os.environ, "AIRFLOW_CONN_BLOQ_DEFAULT": json.dumps(connection)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout.splitlines()[-1]) == []

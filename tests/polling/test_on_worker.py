@@ -1,4 +1,4 @@
-"""A look that must not outlast its wait: what the client would still try, and when it is given up."""
+"""A poll on the worker is given up if the client would sleep beyond the deadline."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.exceptions import BloqError, BloqRateLimited, BloqUnavailable
+from airflow_provider_bloq.exceptions import BloqRateLimited, BloqUnavailable
 from airflow_provider_bloq.flow.effects import Flow, Sleep, emit, sleep
 from airflow_provider_bloq.flow.events import Event, held_back
 from airflow_provider_bloq.polling.on_worker import before_deadline
@@ -30,27 +30,21 @@ def test_a_pause_that_ends_in_time_is_made() -> None:
     assert world.slept == [20.0]
 
 
-@pytest.mark.parametrize(
-    ("event", "error", "asked"),
-    [
+def test_one_that_would_not_ends_the_look() -> None:
+    for event, error, asked in [
         (held_back(20.1, by_service=True), BloqRateLimited, 20.1),
         (held_back(20.1, by_service=False), BloqUnavailable, None),
         (None, BloqUnavailable, None),
-    ],
-    ids=["the service asks for it", "its own pace", "an outage"],
-)
-def test_one_that_would_not_ends_the_look(
-    event: Event | None, error: type[BloqError], asked: float | None
-) -> None:
-    world = ScriptedBloq(time=100.0)
-    closed: list[bool] = []
-    look = pausing(20.1, closed=lambda: closed.append(True), event=event)
-    with pytest.raises(error) as given_up:
-        world.run(before_deadline(look, 120.0, world.clock))
-    assert getattr(given_up.value, "retry_after", None) == asked
-    assert given_up.value.retryable
-    assert world.slept == []
-    assert closed == [True]
+    ]:
+        world = ScriptedBloq(time=100.0)
+        closed: list[bool] = []
+        look = pausing(20.1, closed=lambda closed=closed: closed.append(True), event=event)
+        with pytest.raises(error) as given_up:
+            world.run(before_deadline(look, 120.0, world.clock))
+        assert getattr(given_up.value, "retry_after", None) == asked
+        assert given_up.value.retryable
+        assert world.slept == []
+        assert closed == [True]
 
 
 def test_after_the_deadline_a_look_that_needs_no_pause_goes_through() -> None:

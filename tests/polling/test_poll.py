@@ -1,4 +1,4 @@
-"""One poll: when it looks, for whom, and who gets what it sees. In virtual time."""
+"""One poll for many waiters: when it polls, for whom, and who gets the result. In virtual time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import traceback
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from airflow_provider_bloq.connect.stream import ChainUpdates
 from airflow_provider_bloq.exceptions import BloqNotFound, BloqRateLimited, BloqUnavailable
-from airflow_provider_bloq.polling.poll import MIN_INTERVAL, Poll, Subscription
+from airflow_provider_bloq.polling.poll import MIN_INTERVAL, Poll, PushListener, Subscription
 from tests.support.virtual_time import in_virtual_time
 
 
@@ -95,20 +96,19 @@ def test_a_newcomer_in_a_hurry_hastens_the_next_look_and_slows_down_what_it_leav
     in_virtual_time(main)
 
 
-@pytest.mark.parametrize(("age", "interval", "at_once"), [(9.0, 9.0, True), (9.0, 8.9, False)])
-def test_a_newcomer_gets_the_latest_look_at_once_if_it_is_no_older_than_its_interval(
-    age: float, interval: float, *, at_once: bool
-) -> None:
-    async def main() -> None:
-        world = World()
-        poll = Poll(world.look)
-        await looks_of(poll.subscribe(1000.0), 1)
-        await asyncio.sleep(age)
-        assert await looks_of(poll.subscribe(interval), 1) == [(9.0, 1 if at_once else 2)]
-        assert len(world.looks) == (1 if at_once else 2)
-        await poll.stop()
+def test_a_newcomer_gets_the_latest_look_at_once_if_it_is_no_older_than_its_interval() -> None:
+    for age, interval, at_once in [(9.0, 9.0, True), (9.0, 8.9, False)]:
 
-    in_virtual_time(main)
+        async def main(age: float = age, interval: float = interval, at_once: bool = at_once) -> None:
+            world = World()
+            poll = Poll(world.look)
+            await looks_of(poll.subscribe(1000.0), 1)
+            await asyncio.sleep(age)
+            assert await looks_of(poll.subscribe(interval), 1) == [(9.0, 1 if at_once else 2)]
+            assert len(world.looks) == (1 if at_once else 2)
+            await poll.stop()
+
+        in_virtual_time(main)
 
 
 def test_a_newcomer_waits_for_a_look_that_asks_for_what_it_wants_to_know() -> None:
@@ -224,24 +224,25 @@ class OfAirflow(BaseException):
     """Airflow has errors that are none of Exception."""
 
 
-@pytest.mark.parametrize("error", [BloqNotFound("gone"), ValueError("a bug"), OfAirflow()], ids=repr)
-def test_an_error_that_cannot_pass_ends_the_poll_for_all_at_once(error: BaseException) -> None:
-    async def main() -> None:
-        world = World(errors={2: error})
-        poll = Poll(world.look)
-        seats = [poll.subscribe(10.0) for _ in range(60)]
-        await asyncio.gather(*(seat.result() for seat in seats))
-        outcomes = await asyncio.gather(*(seat.result() for seat in seats), return_exceptions=True)
-        assert {type(outcome) for outcome in outcomes} == {type(error)}
-        assert poll.is_over
-        # Who asks again is not left waiting.
-        with pytest.raises(type(error)):
-            await seats[0].result()
-        await asyncio.sleep(1000.0)
-        assert len(world.looks) == 2
-        await poll.stop()
+def test_an_error_that_cannot_pass_ends_the_poll_for_all_at_once() -> None:
+    for error in [BloqNotFound("gone"), ValueError("a bug"), OfAirflow()]:
 
-    in_virtual_time(main)
+        async def main(error: BaseException = error) -> None:
+            world = World(errors={2: error})
+            poll = Poll(world.look)
+            seats = [poll.subscribe(10.0) for _ in range(60)]
+            await asyncio.gather(*(seat.result() for seat in seats))
+            outcomes = await asyncio.gather(*(seat.result() for seat in seats), return_exceptions=True)
+            assert {type(outcome) for outcome in outcomes} == {type(error)}
+            assert poll.is_over
+            # Who asks again is not left waiting.
+            with pytest.raises(type(error)):
+                await seats[0].result()
+            await asyncio.sleep(1000.0)
+            assert len(world.looks) == 2
+            await poll.stop()
+
+        in_virtual_time(main)
 
 
 def test_an_error_that_is_told_to_many_does_not_grow() -> None:
@@ -313,6 +314,99 @@ def test_an_interval_of_nothing_is_no_busy_loop() -> None:
         poll = Poll(world.look)
         await looks_of(poll.subscribe(0.0), 3)
         assert world.times == pytest.approx([0.0, MIN_INTERVAL, 2 * MIN_INTERVAL])
+        await poll.stop()
+
+    in_virtual_time(main)
+
+
+class Announcements:
+    """News in the hands of a test.
+
+    :param failure: What goes wrong when they are waited for.
+    """
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.came = asyncio.Event()
+        self.states: list[str] = []
+        self._failure = failure
+
+    async def __aenter__(self) -> Announcements:
+        self.states.append("opened")
+        return self
+
+    async def __aexit__(self, *failure: Any) -> None:
+        self.states.append("closed")
+
+    async def wait(self, timeout: float | None) -> bool:
+        assert timeout is None
+        if self._failure is not None:
+            raise self._failure
+        await self.came.wait()
+        self.came.clear()
+        return True
+
+
+def heeding(announcements: Announcements, poll: Poll) -> PushListener:
+    return PushListener(cast("ChainUpdates", announcements), poll)
+
+
+def test_news_are_looked_at_at_once_and_the_interval_begins_anew() -> None:
+    async def main() -> None:
+        world, news = World(), Announcements()
+        poll = Poll(world.look)
+        listening = heeding(news, poll)
+        looks = asyncio.create_task(looks_of(poll.subscribe(100.0), 3))
+        await asyncio.sleep(30.0)
+        news.came.set()
+        await looks
+        assert world.times == [0.0, 30.0, 130.0]
+        assert news.states == ["opened"]
+        await listening.stop()
+        assert news.states == ["opened", "closed"]
+        await poll.stop()
+
+    in_virtual_time(main)
+
+
+def test_news_during_a_look_lead_to_another_one() -> None:
+    async def main() -> None:
+        world = World(takes=10.0)
+        poll = Poll(world.look)
+        looks = asyncio.create_task(looks_of(poll.subscribe(100.0), 3))
+        await asyncio.sleep(5.0)
+        poll.poll_soon()
+        poll.poll_soon()
+        await looks
+        assert world.times == [0.0, 10.0 + MIN_INTERVAL, 120.0 + MIN_INTERVAL]
+        await poll.stop()
+
+    in_virtual_time(main)
+
+
+def test_a_pause_after_a_failure_is_not_cut_short_by_news() -> None:
+    async def main() -> None:
+        world = World(errors={1: BloqRateLimited("too many", retry_after=50.0)})
+        poll = Poll(world.look)
+        seat = poll.subscribe(1.0)
+        try:
+            await seat.result()
+        except BloqRateLimited:
+            poll.poll_soon()
+        await seat.result()
+        assert world.times[1] >= 50.0
+        await poll.stop()
+
+    in_virtual_time(main)
+
+
+def test_where_news_fail_the_intervals_go_on() -> None:
+    async def main() -> None:
+        world = World()
+        poll = Poll(world.look)
+        listening = heeding(Announcements(RuntimeError("a mistake")), poll)
+        await looks_of(poll.subscribe(10.0), 3)
+        assert world.times == [0.0, 10.0, 20.0]
+        await listening.stop()
         await poll.stop()
 
     in_virtual_time(main)

@@ -1,11 +1,9 @@
-"""How failures of looks are judged, and how long a service is let be after one."""
+"""Which failed polls a wait tolerates, and how long it pauses after one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
-
-import pytest
 
 from airflow_provider_bloq.exceptions import (
     BloqCertificateError,
@@ -63,11 +61,11 @@ def test_a_failed_look_takes_nothing_from_the_memory() -> None:
     assert budget.succeeded("two") == Met("two")
 
 
-@pytest.mark.parametrize("patience", [0, 1, 5])
-def test_so_many_failures_in_a_row_are_borne_and_one_more_is_not(patience: int) -> None:
-    budget = FailureBudget(Counted(100), max_failures=patience)
-    assert all(isinstance(budget.failed(AWAY), Waiting) for _ in range(patience))
-    assert budget.failed(AWAY) == Failed(AWAY)
+def test_so_many_failures_in_a_row_are_borne_and_one_more_is_not() -> None:
+    for patience in [0, 1, 5]:
+        budget = FailureBudget(Counted(100), max_failures=patience)
+        assert all(isinstance(budget.failed(AWAY), Waiting) for _ in range(patience))
+        assert budget.failed(AWAY) == Failed(AWAY)
 
 
 def test_a_look_that_succeeds_begins_the_count_anew() -> None:
@@ -87,9 +85,8 @@ def test_what_cannot_pass_is_not_borne() -> None:
     assert FailureBudget(Counted(1)).failed(gone) == Failed(gone)
 
 
-@pytest.mark.parametrize(
-    ("error", "passes"),
-    [
+def test_which_errors_may_pass() -> None:
+    for error, passes in [
         (BloqUnavailable("away"), True),
         (BloqVaultUnavailable("sealed"), True),
         (BloqRateLimited("slowly"), True),
@@ -103,29 +100,27 @@ def test_what_cannot_pass_is_not_borne() -> None:
         (BloqConfigurationError.of("host", "it is none", "Correct it."), False),
         (BloqError("something"), False),
         (ValueError("a bug"), False),
-    ],
-    ids=str,
-)
-def test_which_errors_may_pass(error: Exception, *, passes: bool) -> None:
-    assert is_transient(error) is passes
+    ]:
+        assert is_transient(error) is passes
 
 
-@pytest.mark.parametrize(
-    ("failures", "least", "most"),
-    [(1, 0.5, 1.0), (2, 1.0, 2.0), (3, 2.0, 4.0), (7, 30.0, 60.0), (10_000, 30.0, 60.0)],
-)
-def test_pauses_double_up_to_a_minute(failures: int, least: float, most: float) -> None:
-    assert pause_after(failures, AWAY, random=lambda: 0.0) == least
-    assert pause_after(failures, AWAY, random=lambda: 1.0) == most
+def test_pauses_double_up_to_a_minute() -> None:
+    for failures, least, most in [
+        (1, 0.5, 1.0),
+        (2, 1.0, 2.0),
+        (3, 2.0, 4.0),
+        (7, 30.0, 60.0),
+        (10_000, 30.0, 60.0),
+    ]:
+        assert pause_after(failures, AWAY, random=lambda: 0.0) == least
+        assert pause_after(failures, AWAY, random=lambda: 1.0) == most
 
 
-@pytest.mark.parametrize(
-    ("told", "least", "most"), [(0.0, 0.5, 1.0), (120.0, 120.0, 150.0), (1e9, 3600.0, 3600.0)]
-)
-def test_a_pause_is_at_least_what_the_service_asks_for(told: float, least: float, most: float) -> None:
-    error = BloqRateLimited("slowly", retry_after=told)
-    assert least <= pause_after(1, error, random=lambda: 0.0)
-    assert pause_after(1, error, random=lambda: 1.0) <= most
+def test_a_pause_is_at_least_what_the_service_asks_for() -> None:
+    for told, least, most in [(0.0, 0.5, 1.0), (120.0, 120.0, 150.0), (1e9, 3600.0, 3600.0)]:
+        error = BloqRateLimited("slowly", retry_after=told)
+        assert least <= pause_after(1, error, random=lambda: 0.0)
+        assert pause_after(1, error, random=lambda: 1.0) <= most
 
 
 def test_a_wait_tells_for_how_long_to_let_the_service_be() -> None:
