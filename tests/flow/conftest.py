@@ -1,4 +1,4 @@
-"""What all tests of the transports share: servers to start, a CA, and both drivers."""
+"""Shared by the tests of flows: servers to start, a CA, and both drivers."""
 
 from __future__ import annotations
 
