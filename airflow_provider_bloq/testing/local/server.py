@@ -202,9 +202,11 @@ class LocalBloq:
             thread.start()
             stack.callback(thread.join)
             stack.callback(loop.call_soon_threadsafe, loop.stop)
-            service = _on(loop, lambda: _made(RunningService, self.options, self.admin_bearer, ca_bundle))
-            stack.callback(lambda: _on(loop, service.close))
-            urls = _on(loop, service.open)
+            service = _run_on(
+                loop, lambda: _as_coroutine(RunningService, self.options, self.admin_bearer, ca_bundle)
+            )
+            stack.callback(lambda: _run_on(loop, service.close))
+            urls = _run_on(loop, service.open)
             self._loop, self._service, self._urls, self._ca_bundle = (loop, service, urls, ca_bundle)
             self._stack = stack.pop_all()
 
@@ -367,11 +369,11 @@ class LocalBloq:
         return self._call(Control.outbox)
 
     def _call(self, act: Callable[[Control], T]) -> T:
-        return self._await(lambda control: _made(act, control))
+        return self._await(lambda control: _as_coroutine(act, control))
 
     def _await(self, act: Callable[[Control], Awaitable[T]]) -> T:
         control = self._running(self._service).control
-        return _on(self._running(self._loop), lambda: act(control))
+        return _run_on(self._running(self._loop), lambda: act(control))
 
     @staticmethod
     def _running(part: T | None) -> T:
@@ -380,11 +382,11 @@ class LocalBloq:
         return part
 
 
-async def _made(make: Callable[..., T], *arguments: object) -> T:
+async def _as_coroutine(make: Callable[..., T], *arguments: object) -> T:
     return make(*arguments)
 
 
-def _on(loop: asyncio.AbstractEventLoop, act: Callable[[], Awaitable[T]]) -> T:
+def _run_on(loop: asyncio.AbstractEventLoop, act: Callable[[], Awaitable[T]]) -> T:
     async def acting() -> T:
         return await act()
 
