@@ -50,7 +50,7 @@ def test_the_chain_has_the_asked_id_and_accounts(call: Call) -> None:
         assert len(call(chain.url, "eth_accounts")) == 3
 
 
-def test_a_transaction_is_mined_in_a_block_of_its_own(anvil: Anvil, call: Call) -> None:
+def test_each_transaction_is_mined_in_a_separate_block(anvil: Anvil, call: Call) -> None:
     sender, receiver = call(anvil.url, "eth_accounts")[:2]
     # The plain eth_sendTransaction may answer before the block is there.
     receipt = call(anvil.url, "eth_sendTransactionSync", {"from": sender, "to": receiver, "value": "0x1"})
@@ -115,7 +115,7 @@ def test_started_again_it_is_a_fresh_chain(call: Call) -> None:
         assert call(chain.url, "eth_blockNumber") == "0x0"
 
 
-def test_a_port_in_use_is_told_and_nothing_is_left(anvil: Anvil, temporary: Path) -> None:
+def test_a_port_in_use_is_an_error_and_leaves_nothing(anvil: Anvil, temporary: Path) -> None:
     taken = urlsplit(anvil.url).port
     assert taken is not None
     with pytest.raises(TestingSetupError, match="(?i)address already in use"):

@@ -100,14 +100,16 @@ def test_after_a_refusal_the_next_try_can_succeed(
     assert works(anvil_binary())
 
 
-def test_a_failing_npm_is_told_with_its_words(cache: Path, fake_npm: Callable[[str], None]) -> None:
+def test_the_error_for_a_failing_npm_contains_its_output(
+    cache: Path, fake_npm: Callable[[str], None]
+) -> None:
     fake_npm("echo 'the registry is on holiday' >&2; exit 7")
     with pytest.raises(TestingSetupError, match=r"status 7(.|\n)*the registry is on holiday"):
         anvil_binary()
     assert binaries(cache) == []
 
 
-def test_an_npm_that_packs_nothing_is_told(cache: Path, fake_npm: Callable[[str], None]) -> None:
+def test_an_npm_that_packs_nothing_is_an_error(cache: Path, fake_npm: Callable[[str], None]) -> None:
     fake_npm("exit 0")
     with pytest.raises(TestingSetupError, match="left 0 files"):
         anvil_binary()
@@ -150,7 +152,7 @@ def test_what_is_cached_needs_no_npm(cache: Path, working_npm: Path, fake_npm: C
 
 
 @pytest.mark.slow
-def test_without_npm_it_comes_through_pip(
+def test_without_npm_it_is_downloaded_with_pip(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -175,7 +177,7 @@ def ask_without_npm(python: Path, repository: Path, path: Path) -> subprocess.Co
 
 
 @pytest.mark.slow
-def test_without_npm_and_pip_it_comes_through_uv(
+def test_without_npm_and_pip_it_is_downloaded_with_uv(
     cache: Path, tmp_path: Path, bare_python: Path, repository: Path
 ) -> None:
     uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(bare_python), "uv"]
@@ -185,7 +187,7 @@ def test_without_npm_and_pip_it_comes_through_uv(
     assert works(Path(asked.stdout.strip()))
 
 
-def test_with_nothing_to_fetch_by_the_remedy_is_told(
+def test_without_any_downloader_the_error_has_a_remedy(
     cache: Path, tmp_path: Path, bare_python: Path, repository: Path
 ) -> None:
     asked = ask_without_npm(bare_python, repository, tmp_path)

@@ -70,7 +70,7 @@ def test_several_threads_may_wait_for_the_same_line(tmp_path: Path) -> None:
     assert found == ["5"] * 8
 
 
-def test_an_early_end_is_told_with_status_and_log() -> None:
+def test_an_early_end_is_an_error_with_status_and_log() -> None:
     with shell("echo no such luck; exit 3") as child, pytest.raises(TestingSetupError) as told:
         child.wait_for(READY, 30)
     assert "shell ended with status 3" in str(told.value)
@@ -84,14 +84,14 @@ def test_a_command_that_does_not_exist_is_named() -> None:
     assert f"cannot run {missing}: No such file or directory" in str(told.value)
 
 
-def test_silence_is_told_when_the_time_runs_out() -> None:
+def test_a_timeout_is_an_error_with_the_log() -> None:
     with shell("echo busy; exec sleep 600") as child:
         child.wait_for(re.compile("busy"), 30)
         with pytest.raises(TestingSetupError, match=r"did not report .* within 0\.01 s(.|\n)*busy"):
             child.wait_for(READY, 0.01)
 
 
-def test_output_that_nobody_waits_for_does_not_block_the_child() -> None:
+def test_unread_output_does_not_block_the_child() -> None:
     # Some 7 MB: far more than a pipe holds.
     with shell("seq 1000000; echo ready on 2; exec sleep 600") as child:
         assert child.wait_for(READY, 60)[1] == "2"

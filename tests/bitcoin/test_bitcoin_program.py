@@ -42,7 +42,7 @@ def program(path: Path, script: str = "exit 0") -> Path:
     return path
 
 
-def test_the_one_that_is_named_comes_first(
+def test_the_program_of_the_variable_comes_first(
     nothing_at_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program(nothing_at_hand / "bitcoind")
@@ -51,7 +51,7 @@ def test_the_one_that_is_named_comes_first(
     assert bitcoind_command() == [str(named)]
 
 
-def test_a_name_that_leads_nowhere_is_told(
+def test_a_variable_without_a_program_is_an_error(
     nothing_at_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for kind in ("missing", "folder", "not executable"):
@@ -66,7 +66,7 @@ def test_a_name_that_leads_nowhere_is_told(
         assert str(named) in str(told.value)
 
 
-def test_the_one_on_path_comes_next(nothing_at_hand: Path, tmp_path: Path) -> None:
+def test_the_program_on_path_comes_second(nothing_at_hand: Path, tmp_path: Path) -> None:
     found = program(nothing_at_hand / "bitcoind")
     assert bitcoind_command() == [str(found)]
     assert not (tmp_path / "cache").exists()
@@ -101,7 +101,7 @@ def control(name: str, architecture: str) -> str:
     return f"Package: {name}\nVersion: 1\nArchitecture: {architecture}\nMaintainer: nobody\nDescription: a test\n"
 
 
-def test_else_its_packages_are_unpacked_once(
+def test_otherwise_its_packages_are_unpacked_once(
     nothing_at_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, debian: Path
 ) -> None:
     content = {"usr/bin/bitcoind": "", "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2": ""}
@@ -134,7 +134,7 @@ def test_a_package_without_a_bitcoind_is_refused(nothing_at_hand: Path, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.bitcoind
-def test_else_it_comes_from_debian_once_and_runs(
+def test_the_one_from_debian_runs(
     nothing_at_hand: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     try:
@@ -149,7 +149,7 @@ def test_else_it_comes_from_debian_once_and_runs(
     assert bitcoind_command() == command, "what is cached needs no apt"
 
 
-def test_a_machine_that_is_no_debian_is_told_what_to_install(
+def test_without_debian_the_error_says_what_to_install(
     nothing_at_hand: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "fedora"})
@@ -160,7 +160,7 @@ def test_a_machine_that_is_no_debian_is_told_what_to_install(
     assert "BLOQ_BITCOIND" in told.value.remedy
 
 
-def test_a_machine_without_such_a_file_is_told_the_same(
+def test_a_machine_without_os_release_is_not_debian(
     nothing_at_hand: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing() -> dict[str, str]:
@@ -171,12 +171,12 @@ def test_a_machine_without_such_a_file_is_told_the_same(
         bitcoind_command()
 
 
-def test_sources_that_do_not_name_debian_are_told(debian: Path) -> None:
+def test_sources_without_debian_are_an_error(debian: Path) -> None:
     with pytest.raises(TestingSetupError, match="name no archive of Debian bookworm"):
         machine_archive("a remedy")
 
 
-def test_without_apt_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_apt_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(TestingSetupError, match="there is no apt-get"):
         unpacked(DebianArchive("file:/nowhere"), "hello", ("trixie",), tmp_path, "a remedy")
@@ -207,7 +207,7 @@ def sizes(package: Path) -> str:
     return f"Size: {len(content)}\nSHA256: {hashlib.sha256(content).hexdigest()}"
 
 
-def test_what_nobody_has_signed_is_not_unpacked(
+def test_an_unsigned_package_is_not_unpacked(
     unsigned_archive: DebianArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A machine whose own settings are careless.
@@ -225,7 +225,7 @@ def test_what_nobody_has_signed_is_not_unpacked(
     assert list(folder.rglob("*.deb")) == []
 
 
-def test_an_archive_that_is_not_there_is_told(tmp_path: Path, unsigned_archive: DebianArchive) -> None:
+def test_an_unreachable_archive_is_an_error(tmp_path: Path, unsigned_archive: DebianArchive) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
     with pytest.raises(TestingSetupError, match="could not fetch hello with apt"):

@@ -138,7 +138,7 @@ def test_client_keys_are_made_listed_and_deleted(caller: Caller) -> None:
     assert caller.accounts("DELETE", path, token).status_code == 404
 
 
-def test_nobody_deletes_the_keys_of_another_account(caller: Caller) -> None:
+def test_the_keys_of_another_account_cannot_be_deleted(caller: Caller) -> None:
     other = Caller.of(caller.bloq, "eve@example.com")
     path = "/users/me/client-keys/" + caller.keys.client_id
     assert other.accounts("DELETE", path, other.log_in()).status_code == 404

@@ -19,7 +19,7 @@ def _admin(bloq: LocalBloq, method: str, path: str, **more: Any) -> requests.Res
 
 
 @pytest.mark.parametrize("path", ["/", "/counters", "/faults", "/clock", "/outbox", "/nowhere"])
-def test_nobody_gets_in_without_the_bearer(bloq: LocalBloq, path: str) -> None:
+def test_the_bearer_token_is_required(bloq: LocalBloq, path: str) -> None:
     assert call("GET", bloq.admin_url + path).status_code == 401
     assert call("GET", bloq.admin_url + path, "wrong").status_code == 401
     assert call("GET", bloq.admin_url + path, Caller.of(bloq, manager=True).log_in()).status_code == 401

@@ -122,7 +122,7 @@ def test_a_chain_is_started_by_the_first_who_asks_and_only_once(start: Start) ->
     assert (btc.starts, bch.starts) == (1, 0)
 
 
-def test_a_chain_that_does_not_start_is_told_with_its_reason(start: Start) -> None:
+def test_the_reason_for_a_chain_that_does_not_start_is_reported(start: Start) -> None:
     bloq = start(connect_upstreams={"btc": lambda: Chain("no room on this machine")})
     answer = ask(bloq, Caller.of(bloq).access_token())
     assert (answer.status_code, answer.json()["code"]) == (503, "NoChain")

@@ -180,7 +180,7 @@ def test_an_address_must_be_one(connect: ConnectCaller) -> None:
         assert (answer.status_code, answer.json()["detail"]) == (400, detail)
 
 
-def test_a_wrong_range_or_list_is_told(connect: ConnectCaller, regtest: Bitcoind) -> None:
+def test_a_wrong_range_or_list_is_an_error(connect: ConnectCaller, regtest: Bitcoind) -> None:
     for body, detail in (
         ({}, "Must include address"),
         ({"addrs": []}, "Must include address"),

@@ -142,7 +142,7 @@ def test_pages_of_ten(connect: ConnectCaller, regtest: Bitcoind) -> None:
         assert connect.get("/txs", **asked, pageNum=total)["txs"] == []
 
 
-def test_what_is_no_transaction_is_refused(connect: ConnectCaller) -> None:
+def test_data_that_is_not_a_transaction_is_refused(connect: ConnectCaller) -> None:
     for raw, reason in (
         ("zz", "Code:-22"),
         ("\ud800", "Code:-22"),
@@ -163,7 +163,7 @@ def test_a_transaction_without_a_fee_is_refused_with_the_nodes_reason(
     assert answer.text.endswith(". Code:-26")
 
 
-def test_how_a_refusal_is_told_can_be_chosen(start: Start, regtest: Bitcoind) -> None:
+def test_the_format_of_a_refusal_is_an_option(start: Start, regtest: Bitcoind) -> None:
     for form in ("text", "json", "problem"):
         bloq = start(connect_refusal=form, connect_upstreams={"btc": lambda: SharedChain(regtest)})
         answer = ConnectCaller.of(bloq).send("POST", "/tx/send", json={"rawtx": "zz"})

@@ -27,7 +27,7 @@ def test_socket_packets() -> None:
         assert read_socket_packet(text) == packet
 
 
-def test_what_is_no_socket_packet() -> None:
+def test_invalid_socket_packets() -> None:
     for text in ("", "7", "x[]", "2{", "51-[]"):
         with pytest.raises(ValueError):
             read_socket_packet(text)
@@ -53,7 +53,7 @@ def test_texts_may_be_framed_as_bytes() -> None:
     assert read_payload(b"\x00\x06\xff2probe\x00\x01\x00\xff4xxxxxxxxx") == ["2probe", "4xxxxxxxxx"]
 
 
-def test_what_is_no_payload() -> None:
+def test_invalid_payloads() -> None:
     for body in (
         b"x",
         b"5:2",

@@ -115,7 +115,7 @@ def test_it_hears_of_an_address(stock: Stock, connect: ConnectCaller, regtest: B
         client.until(address, payment.txid)
 
 
-def test_it_comes_back_after_its_connection_was_cut(
+def test_it_reconnects_after_its_connection_was_cut(
     stock: Stock, connect: ConnectCaller, regtest: Bitcoind
 ) -> None:
     with running(stock, connect.bloq.connect_url, connect.token, connect.token, "inv") as client:
@@ -127,7 +127,7 @@ def test_it_comes_back_after_its_connection_was_cut(
         client.until("block", block)
 
 
-def test_it_is_told_why_and_comes_back_with_a_fresh_token(
+def test_it_gets_the_reason_and_reconnects_with_a_new_token(
     stock: Stock, start: Start, regtest: Bitcoind
 ) -> None:
     bloq = start(
@@ -148,7 +148,7 @@ def test_it_is_told_why_and_comes_back_with_a_fresh_token(
     assert "stream" in bloq.where_seen(new.token)
 
 
-def test_it_is_told_that_its_token_is_refused(stock: Stock, start: Start, regtest: Bitcoind) -> None:
+def test_it_gets_an_error_for_a_refused_token(stock: Stock, start: Start, regtest: Bitcoind) -> None:
     bloq = start(connect_upstreams={"btc": lambda: SharedChain(regtest)})
     old = ConnectCaller.of(bloq)
     bloq.advance_clock(3_601)

@@ -129,7 +129,7 @@ async def test_after_a_reorganisation_the_new_blocks_come_and_no_transaction_twi
         assert payment.txid not in {event[1]["txid"] for event in events if event[0] == "tx"}
 
 
-async def test_events_that_are_held_back_come_when_they_are_let_go(
+async def test_events_that_are_held_are_sent_when_they_are_released(
     connect: ConnectCaller, regtest: Bitcoind
 ) -> None:
     for transport in TRANSPORTS:
@@ -267,7 +267,7 @@ async def test_what_happened_is_counted_and_where_the_token_was_seen(connect: Co
     await until_open(connect.bloq, 0)
 
 
-async def test_without_a_chain_nobody_is_let_in(start: Start) -> None:
+async def test_without_a_chain_no_connection_is_accepted(start: Start) -> None:
     bloq = start(connect_upstreams={})
     token = Caller.of(bloq).access_token()
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:

@@ -36,7 +36,7 @@ def test_calls_are_counted_by_route_template_and_by_status(caller: Caller) -> No
     assert counts.unauthorized == {"nodes": 1}
 
 
-def test_it_is_known_where_a_token_arrived_but_not_the_token(caller: Caller) -> None:
+def test_the_listeners_of_a_token_are_known_but_not_the_token(caller: Caller) -> None:
     token, unused = caller.access_token(), caller.access_token()
     caller.nodes("GET", "/users/me/nodes", token)
     assert caller.bloq.where_seen(token) == {"nodes"}
@@ -51,7 +51,7 @@ def test_a_refused_token_counts_as_arrived(caller: Caller) -> None:
     assert caller.bloq.where_seen("canary") == {"accounts"}
 
 
-def test_counting_can_begin_anew(caller: Caller) -> None:
+def test_the_counters_can_be_reset(caller: Caller) -> None:
     caller.nodes("GET", "/users/me/nodes", caller.access_token())
     caller.bloq.reset_counters()
     counts = caller.bloq.counters()

@@ -68,7 +68,9 @@ def test_retry_after_can_be_a_date_by_the_services_clock(start: Start) -> None:
     assert parsedate_to_datetime(header).timestamp() == 1_000_000_009
 
 
-def test_an_error_status_comes_in_the_usual_shape_and_nothing_is_done(caller: Caller, token: str) -> None:
+def test_an_error_status_has_the_usual_shape_and_the_request_is_not_carried_out(
+    caller: Caller, token: str
+) -> None:
     for status in (500, 502, 503, 504, 520):
         caller.bloq.add_fault(Fault(kind=FaultKind.STATUS, service="nodes", status=status, retry_after=2))
         answer = _create(caller, token)

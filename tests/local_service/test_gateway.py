@@ -100,7 +100,7 @@ def _shown_fingerprint(node: dict[str, Any], port: int = 8545) -> str:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
 
 
-def test_a_basic_node_lets_its_own_user_in_and_nobody_else(caller: Caller) -> None:
+def test_a_basic_node_accepts_only_its_own_user(caller: Caller) -> None:
     token = caller.access_token()
     node = caller.create_node(token)
     assert _rpc(node, auth=_login(node)).json()["body"] == json.dumps(_CALL)
@@ -180,7 +180,7 @@ def test_the_sidecar_tells_health_and_logs_on_8080(caller: Caller) -> None:
     assert wrong.status_code == 400
 
 
-def test_each_node_has_a_certificate_of_its_own_that_nobody_vouches_for(caller: Caller) -> None:
+def test_each_node_has_a_different_self_signed_certificate(caller: Caller) -> None:
     token = caller.access_token()
     one, two = caller.create_node(token), caller.create_node(token)
     assert _shown_fingerprint(one) == _shown_fingerprint(one, 8080) == caller.bloq.node_fingerprint(one["id"])
@@ -245,7 +245,7 @@ def test_a_node_without_a_chain_says_so(caller: Caller) -> None:
     assert "btc" in answer.json()["detail"]
 
 
-def test_a_chain_that_does_not_start_is_told_by_its_node(start: Start) -> None:
+def test_a_node_reports_that_its_chain_does_not_start(start: Start) -> None:
     caller = Caller.of(start(upstreams={"eth": _BrokenChain}))
     node = caller.create_node(caller.access_token())
     answer = _rpc(node, auth=_login(node))

@@ -82,7 +82,7 @@ def test_a_bitcoin_node_does_not_know_what_would_harm_it(
 
 
 @pytest.mark.bitcoind
-def test_nor_does_a_litecoin_node_nor_either_in_a_batch(bitcoin: Caller, regtest: Bitcoind) -> None:
+def test_harmful_calls_are_blocked_for_litecoin_and_in_batches(bitcoin: Caller, regtest: Bitcoind) -> None:
     for chain, port in (("btc", 8332), ("ltc", 9332)):
         calls = [
             {"id": 1, "method": "stop"},
@@ -187,7 +187,7 @@ def test_a_bitcoin_node_has_no_chain_where_connect_has_none_or_nodes_are_to_have
         assert health(node) == (503, "NoChain")
 
 
-def test_where_there_is_no_bitcoind_a_node_says_so_when_it_is_asked(
+def test_without_a_bitcoind_the_first_call_of_a_node_is_an_error(
     start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("BLOQ_BITCOIND", str(tmp_path / "missing"))
@@ -232,12 +232,12 @@ def test_an_algorand_cluster_tells_its_version_and_nothing_else(caller: Caller) 
     assert call("GET", f"https://{cluster['domain']}:8080/versions", verify=False).status_code == 401
 
 
-def test_a_version_is_told_by_the_chain_where_there_is_one(start: Start) -> None:
+def test_the_chain_reports_its_version_if_there_is_one(start: Start) -> None:
     cluster = order(Caller.of(start(upstreams={"algorand": DeadChain})), "algorand")
     assert ask(cluster, 8080, "/versions", "GET").status_code == 502
 
 
-def test_a_version_is_told_once_the_cluster_has_started(start: Start) -> None:
+def test_a_cluster_without_a_chain_reports_its_version_once_started(start: Start) -> None:
     caller = Caller.of(start(provision_seconds=60))
     cluster = order(caller, "algorand")
     assert ask(cluster, 8080, "/versions", "GET").status_code == 503
@@ -257,7 +257,7 @@ def test_a_node_whose_chain_answers_is_healthy(bitcoin: Caller) -> None:
     assert health(order(bitcoin, "btc")) == (200, "healthy")
 
 
-def test_a_chain_is_told_of_a_body_that_is_no_json_but_a_bitcoin_node_is_not(start: Start) -> None:
+def test_a_body_that_is_not_json_reaches_a_chain_but_not_a_bitcoin_node(start: Start) -> None:
     caller = Caller.of(start(upstreams=dict.fromkeys(("eth", "btc"), DeadChain)))
     assert ask(order(caller, "eth"), 8545, data=b"no json").status_code == 502
     refused = ask(order(caller, "btc"), 8332, data=b"no json")

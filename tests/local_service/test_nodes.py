@@ -64,7 +64,7 @@ def test_a_jwt_node_has_neither_user_nor_password(caller: Caller) -> None:
     assert caller.create_node(caller.access_token(), auth_type="jwt")["auth"] == {"type": "jwt"}
 
 
-def test_each_node_has_a_loopback_address_of_its_own(caller: Caller) -> None:
+def test_each_node_has_a_different_loopback_address(caller: Caller) -> None:
     token = caller.access_token()
     addresses = {caller.create_node(token)["ip"] for _ in range(3)}
     assert len(addresses) == 3
@@ -165,7 +165,7 @@ def test_another_accounts_node_is_answered_404(caller: Caller, method: str, suff
     assert other.nodes("GET", _OWN, other.access_token()).json() == []
 
 
-def test_provisioning_shows_a_state_of_its_own_until_the_clock_has_moved(start: Start) -> None:
+def test_a_node_is_in_the_provisioning_state_until_the_clock_has_moved(start: Start) -> None:
     caller = Caller.of(start(provision_seconds=30, provisioning_state="booting"))
     token = caller.access_token()
     node = caller.create_node(token)

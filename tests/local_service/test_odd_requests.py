@@ -35,7 +35,7 @@ def told(answer: requests.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-def test_a_byte_that_is_no_text_in_authorization_is_a_wrong_credential(caller: Caller) -> None:
+def test_a_stray_byte_in_authorization_is_a_wrong_credential(caller: Caller) -> None:
     for credential in ("Bearer \xe4", "Basic \xe4", "\xe4", "Basic w6Q6\xe4"):
         headers = {"Authorization": credential}
         bloq = caller.bloq
@@ -57,7 +57,7 @@ def test_a_byte_that_is_no_text_in_authorization_is_a_wrong_credential(caller: C
         )
 
 
-def test_so_it_is_at_a_node(caller: Caller) -> None:
+def test_a_stray_byte_in_authorization_is_refused_by_a_node(caller: Caller) -> None:
     for credential in ("Bearer \xe4", "Basic \xe4"):
         for auth_type in ("basic", "jwt"):
             node = caller.create_node(caller.access_token(), auth_type=auth_type)
@@ -66,7 +66,7 @@ def test_so_it_is_at_a_node(caller: Caller) -> None:
             assert answer.status_code in (401, 403)
 
 
-def test_half_a_character_is_in_no_token_and_no_secret(caller: Caller) -> None:
+def test_a_surrogate_in_a_token_or_secret_is_refused(caller: Caller) -> None:
     client_id, secret = caller.keys.client_id, caller.keys.client_secret
     for body in (
         {"grantType": "refreshToken", "refreshToken": LONE},
@@ -76,7 +76,7 @@ def test_half_a_character_is_in_no_token_and_no_secret(caller: Caller) -> None:
         assert told(caller.grant(**body)) == (401, "InvalidCredentials")
 
 
-def test_half_a_character_is_in_no_password(caller: Caller) -> None:
+def test_a_surrogate_in_a_password_is_refused(caller: Caller) -> None:
     for name in ("oldPassword", "newPassword"):
         body = {"oldPassword": caller.account.password, "newPassword": "another", name: LONE}
         changed = caller.accounts("PUT", "/users/me/password", caller.log_in(), json=body)
@@ -84,13 +84,13 @@ def test_half_a_character_is_in_no_password(caller: Caller) -> None:
         assert caller.log_in()
 
 
-def test_half_a_character_signs_nobody_up(caller: Caller) -> None:
+def test_a_surrogate_in_a_sign_up_is_refused(caller: Caller) -> None:
     for name in ("email", "displayName", "password"):
         body = {"email": "new@example.com", "displayName": "New", "password": "long", name: f"a@{LONE}"}
         assert caller.accounts("POST", "/users", json=body).status_code == 400
 
 
-def test_half_a_character_does_no_harm_to_the_admin_api(bloq: LocalBloq) -> None:
+def test_a_surrogate_is_refused_by_the_admin_api(bloq: LocalBloq) -> None:
     for path, name in (("/sightings", "token"), ("/client-keys", "user"), ("/connect-keys", "chain")):
         answer = call("POST", bloq.admin_url + path, bloq.admin_bearer, json={name: LONE})
         assert answer.status_code == 400, path
@@ -98,14 +98,14 @@ def test_half_a_character_does_no_harm_to_the_admin_api(bloq: LocalBloq) -> None
     assert answer.status_code == 400
 
 
-def test_json_that_is_nested_without_end_is_no_json(caller: Caller) -> None:
+def test_json_that_is_nested_too_deep_is_refused(caller: Caller) -> None:
     for data in (TOO_DEEP, b'{"a":' * 200_000, TOO_DEEP.decode().encode("utf-16")):
         answer = caller.accounts("POST", "/auth/token", data=data)
         assert told(answer) == (400, "InvalidBody")
         assert caller.access_token()
 
 
-def test_nesting_without_end_does_not_end_a_process_that_allows_deep_recursion() -> None:
+def test_deep_nesting_does_not_crash_a_process_with_a_high_recursion_limit() -> None:
     # As py_ecc does, which web3.py brings; the decoder then runs out of stack before it gives up.
     code = (
         "import sys, requests\n"
@@ -121,7 +121,7 @@ def test_nesting_without_end_does_not_end_a_process_that_allows_deep_recursion()
     assert (done.returncode, done.stdout.strip()) == (0, "400"), done.stderr
 
 
-def test_nor_is_it_for_a_chain(caller: Caller) -> None:
+def test_json_that_is_nested_too_deep_is_not_sent_to_a_chain(caller: Caller) -> None:
     for data in (TOO_DEEP, f'{{"method": "m", "id": {ENDLESS}}}'.encode()):
         node = caller.create_node(caller.access_token())
         login = (node["auth"]["user"], node["auth"]["pass"])
@@ -131,7 +131,7 @@ def test_nor_is_it_for_a_chain(caller: Caller) -> None:
         assert told(call("POST", url, data=data)) == (400, "InvalidBody")
 
 
-def test_brackets_in_texts_and_side_by_side_are_no_nesting(caller: Caller) -> None:
+def test_brackets_in_strings_and_in_sequence_do_not_count_as_nesting(caller: Caller) -> None:
     keys = {"clientId": caller.keys.client_id, "clientSecret": caller.keys.client_secret}
     padding: dict[str, Any] = {"text": '"[{\\' * 50_000, "list": [[]] * 50_000}
     assert caller.grant(grantType="clientCredentials", **keys, **padding).status_code == 200
@@ -159,7 +159,7 @@ def test_a_body_that_is_packed_well_is_read(caller: Caller) -> None:
     assert told(answer) == (400, "InvalidGrantType")
 
 
-def test_numbers_without_end_are_refused(caller: Caller) -> None:
+def test_numbers_that_are_too_long_are_refused(caller: Caller) -> None:
     token = caller.access_token()
     node = caller.create_node(token)
     logs = caller.nodes("GET", f"/users/me/nodes/{node['id']}/logs?lines={ENDLESS}", token)
@@ -169,7 +169,7 @@ def test_numbers_without_end_are_refused(caller: Caller) -> None:
     assert told(made) == (400, "InvalidCapacity")
 
 
-def test_a_method_that_is_not_allowed_is_told_which_are(caller: Caller) -> None:
+def test_the_answer_to_a_wrong_method_names_the_allowed_ones(caller: Caller) -> None:
     for url, allowed in (
         (caller.bloq.accounts_url + "/auth/token", "POST"),
         (caller.bloq.nodes_url + "/users/me/nodes", "GET,HEAD,POST"),

@@ -36,7 +36,7 @@ def test_login_profile_and_a_change_of_password(client: OfficialClient, manager:
     assert caught.value.status == 401
 
 
-def test_its_sign_up_which_sends_no_json_is_refused_in_peace(client: OfficialClient) -> None:
+def test_its_sign_up_which_does_not_send_json_is_refused(client: OfficialClient) -> None:
     with pytest.raises(ClientFailure) as caught:
         client.signup()
     assert caught.value.status == 400

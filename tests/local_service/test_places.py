@@ -57,7 +57,7 @@ def test_an_extra_port_that_is_taken_everywhere_is_done_without(free: int, every
     _give_up(place)
 
 
-def test_without_addresses_of_their_own_the_port_is_in_the_address(free: int) -> None:
+def test_without_separate_addresses_the_port_is_in_the_address(free: int) -> None:
     place = bind_address(free, own_ip=False)
     assert place.address == f"127.0.0.1:{place.sockets[free].getsockname()[1]}"
     _give_up(place)

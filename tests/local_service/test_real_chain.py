@@ -29,7 +29,7 @@ def _result(url: str, token: str, verify: str | bool, method: str, *params: Any)
     return answer.json()["result"]
 
 
-def test_a_node_mines_and_each_node_has_a_chain_of_its_own(caller: Caller) -> None:
+def test_a_node_mines_and_each_node_has_a_separate_chain(caller: Caller) -> None:
     token = caller.access_token()
     one, two = (f"https://{caller.create_node(token, auth_type='jwt')['ip']}:8545/" for _ in range(2))
     assert _result(one, token, False, "web3_clientVersion").startswith("anvil")

@@ -58,7 +58,7 @@ def test_a_mint_answers_both_tokens_and_no_lifetime(caller: Caller) -> None:
     assert set(caller.mint()) == {"accessToken", "refreshToken"}
 
 
-def test_the_lifetime_is_told_when_switched_on(start: Start) -> None:
+def test_the_lifetime_is_returned_when_switched_on(start: Start) -> None:
     assert Caller.of(start(emit_expires_in=True, access_token_seconds=77)).mint()["expiresIn"] == 77
 
 
@@ -97,7 +97,7 @@ def test_wrong_keys_and_refresh_tokens_are_answered_401(caller: Caller, body: di
     assert counters.mints_refused + counters.refreshes_refused == 1
 
 
-def test_an_access_token_is_no_refresh_token(caller: Caller) -> None:
+def test_an_access_token_is_not_accepted_as_a_refresh_token(caller: Caller) -> None:
     assert caller.refresh(caller.access_token()).status_code == 401
 
 
@@ -107,7 +107,7 @@ def test_an_unknown_grant_is_answered_400(caller: Caller) -> None:
         assert (answer.status_code, answer.json()["code"]) == (400, "InvalidGrantType")
 
 
-def test_a_body_that_is_no_json_object_is_answered_400(caller: Caller) -> None:
+def test_a_body_that_is_not_a_json_object_is_answered_400(caller: Caller) -> None:
     for data in (b"", b"[object Object]", b"[1]", b"grantType=refreshToken"):
         assert caller.accounts("POST", "/auth/token", data=data).status_code == 400
 
