@@ -1,1 +1,1 @@
-"""Access tokens: where they come from, how long they are used, and whom they are shown."""
+"""Access tokens: how they are obtained, renewed, shared and sent."""

@@ -201,7 +201,7 @@ class BearerAuth:
 
 def token_survived(replacements: int) -> Event:
     """Return the event for a refused request that succeeded with another access token."""
-    return Event("token.survived", f"The call was taken with access token number {replacements + 1}")
+    return Event("token.survived", f"The call succeeded with access token number {replacements + 1}")
 
 
 class _Refusal(Enum):

@@ -188,7 +188,7 @@ class SharedTokenProvider(TokenProvider):
     :param max_wait: How long to wait for a needed token, in seconds.
     :param lease_seconds: How long a member may take to renew before another does.
     :param clock: Monotonic clock, in seconds.
-    :param random: Gives a number from 0 to 1, for jitter.
+    :param random: Returns a number from 0 to 1, for jitter.
     """
 
     def __init__(
@@ -343,7 +343,7 @@ class SharedTokenProvider(TokenProvider):
             yield from self._lease.give_back(taken)
         except BloqVaultUnavailable as error:
             yield from emit(
-                Event("token.lease_kept", f"The lease is not given back ({error}); it runs out by itself.")
+                Event("token.lease_kept", f"The lease was not released ({error}); it will expire.")
             )
         return seen
 
@@ -381,7 +381,7 @@ class SharedTokenProvider(TokenProvider):
             yield from emit(
                 Event(
                     "token.not_shared",
-                    f"The new access token serves this process only, it could not be shared: {error}",
+                    f"The new access token could not be shared and is used by this process only: {error}",
                     logging.WARNING,
                 )
             )
@@ -389,7 +389,7 @@ class SharedTokenProvider(TokenProvider):
             yield from emit(
                 Event(
                     "token.outpaced",
-                    "Another member was faster; the new access token serves this process only.",
+                    "Another member was faster; the new access token is used by this process only.",
                     logging.INFO,
                 )
                 if version is None

@@ -118,7 +118,7 @@ class SharedToken:
             raise BloqConfigurationError.of(
                 "shared_vault_path",
                 f"{where} holds a secret that is no shared access token",
-                "Choose a path that nothing else uses; who has written there can be told from Vault's audit log",
+                "Choose a path that nothing else uses; Vault's audit log shows who wrote there",
             )
         return token
 

@@ -171,7 +171,7 @@ class TokenProvider(ABC):
             yield from emit(
                 Event(
                     "token.early_renewal_failed",
-                    f"An early renewal failed ({error}); the access token still lives and is used on.",
+                    f"An early renewal failed ({error}); the access token is still valid and remains in use.",
                     logging.WARNING,
                 )
             )

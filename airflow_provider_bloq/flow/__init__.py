@@ -1,1 +1,1 @@
-"""Effects that the logic without I/O yields, and the drivers, sessions and retries that perform them."""
+"""Flows and what runs them: effects, drivers, sessions, retries and the rate limit."""
