@@ -148,6 +148,15 @@ async def test_the_end_says_whether_the_token_is_the_reason() -> None:
         assert TOKEN.reveal() not in repr((end, vars(end)))
 
 
+async def test_sending_on_a_closed_connection_ends_it() -> None:
+    async with asyncio.timeout(PATIENCE), scripted_stream(welcomed) as endpoint:
+        async with endpoint.session(TOKEN, subscriptions([])) as session:
+            await session.close()
+            with pytest.raises(StreamEnded) as end:
+                await session._send("2")
+    assert not end.value.is_about_token
+
+
 async def test_a_token_that_expires_during_the_connection() -> None:
     async def script(conversation: Conversation) -> None:
         await welcomed(conversation)
