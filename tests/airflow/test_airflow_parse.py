@@ -58,6 +58,33 @@ def look(name):
     return f"{name} loads {sorted(loaded)}" if loaded else 0
 """
 
+#: Modules of the package that load when a DAG is parsed, besides the one that it imports.
+LOADED_WITH_DAGS = {
+    "exceptions",
+    "validation",
+    "flow.backoff",
+    "hooks._compat",
+    "hooks._failures",
+    "hooks.bloq",
+    "hooks.retries",
+    "operators._base",
+    "operators._create",
+    "operators._results",
+    "operators.links",
+}
+
+OWN_MODULES = f"""
+import importlib
+allowed = {LOADED_WITH_DAGS!r}
+def look(name):
+    importlib.import_module(name)
+    prefix = "airflow_provider_bloq."
+    own = {{each.removeprefix(prefix) for each in set(sys.modules) - before if each.startswith(prefix)}}
+    packages = {{each.rpartition(".")[0] for each in own}}
+    extra = own - packages - allowed - {{name.removeprefix(prefix)}}
+    return f"{{name}} loads {{sorted(extra)}}" if extra else 0
+"""
+
 WITHOUT_AIRFLOW = """
 import sys
 class NoAirflow:
@@ -103,6 +130,14 @@ def test_the_parse_test_notices_a_dag_that_reaches_out(top_level_code: str, tmp_
 
 def test_what_dag_files_import_loads_no_http_library() -> None:
     done = run(IMPORT + IN_FORKS, *IMPORTED_BY_DAGS)
+    assert done.returncode == 0, done.stderr
+
+
+def test_operators_and_hooks_load_few_modules_of_the_package() -> None:
+    """Guards the cost of parsing without measuring time: clients, models and flows load when a task runs."""
+    names = [name for name in IMPORTED_BY_DAGS if name.split(".")[1] in ("hooks", "operators")]
+    public = [name for name in names if not name.rpartition(".")[2].startswith("_")]
+    done = run(OWN_MODULES + IN_FORKS, *public)
     assert done.returncode == 0, done.stderr
 
 
