@@ -120,7 +120,7 @@ def test_metadata_services_and_the_like_are_refused_everywhere(address: str, mak
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
 def test_loopback_is_for_the_local_environment_only(address: str, make: Any) -> None:
     assert rpc_url(make(address), local=True).endswith(":8545/")
-    with pytest.raises(BloqUnsafeAddress, match="'local' only"):
+    with pytest.raises(BloqUnsafeAddress, match="only environment 'local' allows"):
         rpc_url(make(address), local=False)
 
 

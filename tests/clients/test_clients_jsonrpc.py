@@ -215,13 +215,13 @@ def test_a_null_id_is_allowed_for_an_error_to_a_single_call(node: StartNode) -> 
     ],
 )
 def test_answers_that_do_not_belong_to_the_calls_are_never_given_out(node: StartNode, answer: Answer) -> None:
-    with pytest.raises(BloqUnavailable, match="do not belong to the calls"):
+    with pytest.raises(BloqUnavailable, match="do not match the calls"):
         node(answer).rpc.batch(["a", "b"], return_errors=True)
 
 
 @pytest.mark.parametrize("id_", [0, 2_000_000, "1", None, 1.5, [1], {"a": 1}])
 def test_a_single_answer_has_the_id_of_its_call(node: StartNode, id_: Any) -> None:
-    with pytest.raises(BloqUnavailable, match=r"do not belong|no JSON-RPC"):
+    with pytest.raises(BloqUnavailable, match=r"do not match|not a JSON-RPC"):
         node(lambda _: {"jsonrpc": "2.0", "id": id_, "result": "foreign"}).rpc.call("a")
 
 
@@ -243,7 +243,7 @@ def test_a_single_answer_has_the_id_of_its_call(node: StartNode, id_: Any) -> No
     ],
 )
 def test_what_is_no_json_rpc_is_unavailable(node: StartNode, body: bytes) -> None:
-    with pytest.raises(BloqUnavailable, match="no JSON-RPC answer") as error:
+    with pytest.raises(BloqUnavailable, match="not a JSON-RPC response") as error:
         node(lambda _: body).rpc.call("a")
     assert (error.value.status, error.value.method) == (200, "POST")
 
@@ -262,7 +262,7 @@ def test_a_gateways_error_page_is_no_json_rpc_error(
 
 @pytest.mark.parametrize("page", [{"error": "no"}, {"error": {"code": 1, "message": "x"}}])
 def test_an_error_without_id_is_no_answer(node: StartNode, page: Any) -> None:
-    with pytest.raises(BloqUnavailable, match="no JSON-RPC answer"):
+    with pytest.raises(BloqUnavailable, match="not a JSON-RPC response"):
         node(lambda _: page).rpc.call("a")
 
 

@@ -67,7 +67,7 @@ def test_fingerprints_of_the_connection_are_found(
 
 @pytest.mark.parametrize("pin", ["", "abc", "None", "g" * 64, ["0" * 64, ""], [None], 7 * [0]])
 def test_what_is_no_fingerprint_is_refused(keys: IssuedKeys, pin: Any) -> None:
-    with pytest.raises(BloqConfigurationError, match="no SHA-256 fingerprint") as wrong:
+    with pytest.raises(BloqConfigurationError, match="not a SHA-256 fingerprint") as wrong:
         BloqHook().rpc("node-1", tls_fingerprint=pin)
     assert wrong.value.fields == ("tls_fingerprint",)
 
