@@ -13,8 +13,7 @@ from typing import Any
 
 from airflow_provider_bloq.auth.bearer import is_auth_refusal, resend_refused
 from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
-from airflow_provider_bloq.auth.token import TokenReply, token_in
-from airflow_provider_bloq.auth.token_provider import GrantRefused
+from airflow_provider_bloq.auth.token_provider import GrantRefused, TokenReply, token_in
 from airflow_provider_bloq.exceptions import (
     BloqAccountRejected,
     BloqApiError,
@@ -23,9 +22,8 @@ from airflow_provider_bloq.exceptions import (
     BloqUnavailable,
 )
 from airflow_provider_bloq.flow.effects import Flow, Request, Response, mask
-from airflow_provider_bloq.flow.responses import error_of, json_of, object_in
 from airflow_provider_bloq.flow.retry import NO_RETRIES, RetryPolicy, http_date, sent_with_retries
-from airflow_provider_bloq.flow.service import SUCCESSES, Endpoint, json_request
+from airflow_provider_bloq.flow.service import SUCCESSES, Endpoint, error_of, json_of, json_request, object_in
 
 __all__ = [
     "AccountLogin",

@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 
 from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.token import AccessToken
-from airflow_provider_bloq.auth.token_provider import TokenProvider
+from airflow_provider_bloq.auth.token_provider import AccessToken, TokenProvider
 from airflow_provider_bloq.exceptions import BloqSharedTokenStale, BloqTokenRejected, BloqUnavailable
-from airflow_provider_bloq.flow import responses
+from airflow_provider_bloq.flow import service
 from airflow_provider_bloq.flow.effects import Flow, Request, Response, emit, send
 from airflow_provider_bloq.flow.events import Event
 
@@ -253,7 +252,7 @@ def _refusal_in(status: int, body: bytes) -> _Refusal:
 def _fields_of(body: bytes) -> dict[str, Any]:
     """Return the fields of an error; plain text counts as its message."""
     try:
-        fields = responses.parse_json(body)
+        fields = service.parse_json(body)
     except ValueError:
         text = body[:_LONGEST_BARE].decode(errors="replace")
         return {} if text.lstrip().startswith("<") else {"message": text}

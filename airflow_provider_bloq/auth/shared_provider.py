@@ -10,8 +10,12 @@ from dataclasses import dataclass, replace
 
 from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.auth.shared_store import LEASE_SECONDS, Lease, SharedToken, Slot
-from airflow_provider_bloq.auth.token import AccessToken, issue_time_of
-from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider, TokenProvider
+from airflow_provider_bloq.auth.token_provider import (
+    AccessToken,
+    ClientKeysTokenProvider,
+    TokenProvider,
+    issue_time_of,
+)
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqSharedTokenStale,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from airflow_provider_bloq.auth.credentials import Secret
-from airflow_provider_bloq.auth.token import LONGEST_BELIEVED_LIFETIME, token_in
+from airflow_provider_bloq.auth.token_provider import LONGEST_BELIEVED_LIFETIME, token_in
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.flow.effects import Flow
 

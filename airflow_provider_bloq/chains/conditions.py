@@ -13,12 +13,7 @@ from airflow_provider_bloq.auth.credentials import shows_path_key
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.chains.blocks import Head, SyncState, read_head, read_sync
 from airflow_provider_bloq.chains.queries import ChainFamily, family_named, family_of
-from airflow_provider_bloq.chains.transactions import (
-    Mined,
-    SpentInputs,
-    TransactionStatuses,
-    read_statuses,
-)
+from airflow_provider_bloq.chains.transactions import Mined, SpentInputs, TransactionStatuses, read_statuses
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqTransactionDropped,

@@ -9,12 +9,7 @@ from typing import Any, TypeAlias
 
 from airflow_provider_bloq.chains.blocks import BlockHeader, read_headers
 from airflow_provider_bloq.chains.queries import ChainFamily, ask, fields_of, hash_in, quantity_in, result_of
-from airflow_provider_bloq.exceptions import (
-    BloqConfigurationError,
-    BloqReorg,
-    BloqRpcError,
-    BloqUnavailable,
-)
+from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg, BloqRpcError, BloqUnavailable
 from airflow_provider_bloq.flow.effects import Flow
 from airflow_provider_bloq.rpc.client import RpcApi, RpcCall
 

@@ -8,8 +8,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqRpcError, BloqUnavailable
-from airflow_provider_bloq.flow.effects import Flow
-from airflow_provider_bloq.flow.shared_call import SingleFlight
+from airflow_provider_bloq.flow.effects import Flow, SingleFlight
 from airflow_provider_bloq.rpc.client import RpcApi, RpcCall
 from airflow_provider_bloq.rpc.endpoint import BITCOIN_LIKE
 

@@ -18,12 +18,7 @@ from airflow_provider_bloq.chains.queries import (
     quantity_in,
     result_of,
 )
-from airflow_provider_bloq.exceptions import (
-    BloqConfigurationError,
-    BloqReorg,
-    BloqRpcError,
-    BloqUnavailable,
-)
+from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg, BloqRpcError, BloqUnavailable
 from airflow_provider_bloq.flow.effects import Flow
 from airflow_provider_bloq.rpc.client import RpcApi, RpcCall
 from airflow_provider_bloq.validation import require_choice

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from airflow_provider_bloq.auth.token import claims_of
+from airflow_provider_bloq.auth.token_provider import claims_of
 from airflow_provider_bloq.doctor.checks import check_stages
 from airflow_provider_bloq.doctor.report import CheckOutcome, Finding
 from airflow_provider_bloq.exceptions import BloqError

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-from airflow_provider_bloq.flow import responses
+from airflow_provider_bloq.flow import service
 
 __all__ = [
     "PING",
@@ -196,7 +196,7 @@ def _event(text: str) -> StreamEvent:
 
 def _json(text: str) -> Any:
     try:
-        return responses.parse_json(text)
+        return service.parse_json(text)
     except ValueError:
         # The original message would quote the packet.
         raise ValueError("it contains invalid JSON") from None

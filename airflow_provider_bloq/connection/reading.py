@@ -1,20 +1,43 @@
-"""Fetches a connection from Airflow: its settings, and the client keys that it holds itself."""
+"""Read an Airflow connection, and mask its secrets in logs before anything else is done with them."""
 
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import Any
 
 from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading
 from airflow_provider_bloq.connection.settings import BloqSettings
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.flow import responses
+from airflow_provider_bloq.flow import service
 
 __all__ = [
     "ConnectionKeySource",
+    "amask",
     "aread_settings",
+    "mask",
     "read_settings",
 ]
+
+
+def mask(value: str) -> None:
+    """Hide a secret in the logs of this process and of its supervisor."""
+    from airflow.sdk.log import mask_secret
+
+    mask_secret(value)
+
+
+async def amask(value: str) -> None:
+    """Like :func:`mask`, without blocking the event loop."""
+    try:
+        from airflow.sdk.log import amask_secret
+    except ImportError:
+        # Before Airflow 3.3 there is only the blocking function, which is safe in a thread.
+        from airflow_provider_bloq.flow.threads import in_thread
+
+        await in_thread(partial(mask, value))
+    else:
+        await amask_secret(value)
 
 
 def read_settings(conn_id: str) -> BloqSettings:
@@ -24,8 +47,6 @@ def read_settings(conn_id: str) -> BloqSettings:
     :raises AirflowNotFoundException: There is no such connection.
     :raises BloqConfigurationError: A field is wrong.
     """
-    from airflow_provider_bloq.connection.masking import mask
-
     settings = _parse(conn_id, *_fetch(conn_id))
     # Airflow masks the password, but in the extra only texts whose own name sounds secret.
     for key in settings.connect_api_keys.values():
@@ -35,8 +56,6 @@ def read_settings(conn_id: str) -> BloqSettings:
 
 async def aread_settings(conn_id: str) -> BloqSettings:
     """Like :func:`read_settings`, for the event loop."""
-    from airflow_provider_bloq.connection.masking import amask
-
     settings = _parse(conn_id, *await _afetch(conn_id))
     for key in settings.connect_api_keys.values():
         await amask(key.reveal())
@@ -72,7 +91,7 @@ def _require_object(conn_id: str, extra: str | None) -> None:
     :param extra: The text of the extras. It may contain secrets, so the error does not quote it.
     """
     try:
-        is_object = isinstance(responses.parse_json(extra), dict) if extra else True
+        is_object = isinstance(service.parse_json(extra), dict) if extra else True
     except ValueError:
         is_object = False
     if not is_object:

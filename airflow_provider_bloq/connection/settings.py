@@ -12,16 +12,14 @@ from airflow_provider_bloq.auth.credentials import ClientKeys, Secret, is_path_k
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.connection import fields
 from airflow_provider_bloq.connection.fields import Environment, Sharing
-from airflow_provider_bloq.connection.urls import (
-    read_accounts_url,
-    read_connect_url,
-    read_nodes_url,
-    read_rpc_origins,
-)
 from airflow_provider_bloq.connection.validation import (
     ExtraReader,
     Problems,
+    read_accounts_url,
+    read_connect_url,
+    read_nodes_url,
     read_port,
+    read_rpc_origins,
     read_text,
     reject_misplaced_names,
     reject_redacted,

@@ -15,8 +15,7 @@ from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider, T
 from airflow_provider_bloq.chains.blocks import read_head
 from airflow_provider_bloq.chains.queries import family_of
 from airflow_provider_bloq.connect.client import REST_CHAINS
-from airflow_provider_bloq.connection.masking import mask
-from airflow_provider_bloq.connection.reading import read_settings
+from airflow_provider_bloq.connection.reading import mask, read_settings
 from airflow_provider_bloq.connection.settings import BloqSettings
 from airflow_provider_bloq.doctor.report import CheckOutcome, Finding, failure_of
 from airflow_provider_bloq.exceptions import (

@@ -1,28 +1,251 @@
-"""A service of Bloq: its endpoints, and how one is called: build the request, sign, send, retry, read the response."""
+"""A call of an endpoint: build, sign, send and retry the request; read a value or a typed error from the response."""
 
 from __future__ import annotations
 
+import binascii
 import json
-from collections.abc import Callable, Mapping
+import re
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlencode
 
-from airflow_provider_bloq.auth.bearer import BearerAuth
-from airflow_provider_bloq.auth.credentials import Secret
-from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.flow.effects import Flow, Request
-from airflow_provider_bloq.flow.responses import error_of, json_of
-from airflow_provider_bloq.flow.retry import RetryPolicy, http_date, sent_with_retries
+from airflow_provider_bloq.auth.credentials import REDACTED, Secret
+from airflow_provider_bloq.exceptions import (
+    BloqApiError,
+    BloqConfigurationError,
+    BloqNotFound,
+    BloqQuotaExceeded,
+    BloqRateLimited,
+    BloqUnavailable,
+)
+from airflow_provider_bloq.flow.effects import Flow, Request, Response
+from airflow_provider_bloq.flow.retry import RetryPolicy, http_date, retry_after, sent_with_retries
+
+if TYPE_CHECKING:
+    from airflow_provider_bloq.auth.bearer import BearerAuth
 
 __all__ = [
     "SUCCESSES",
     "Answer",
     "Endpoint",
     "Service",
+    "error_of",
+    "json_of",
     "json_request",
+    "object_in",
+    "parse_json",
+    "redact_response",
 ]
+
+
+#: Levels of nesting that the decoder's C stack holds. Responses of Bloq and of nodes have far fewer.
+DEEPEST = 2000
+#: How many levels of matching brackets are removed before the rest is counted.
+_PASSES = 100
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def parse_json(text: str | bytes, *, exact: bool = False) -> Any:
+    """Decode JSON, as :func:`json.loads` does.
+
+    ``json.loads`` relies on the recursion limit, which libraries raise (py_ecc, used by web3.py, to 100,000): the
+    decoder, written in C, then overflows the stack and the process dies.
+
+    :param text: The JSON.
+    :param exact: Whether to read numbers with a fraction as :class:`~decimal.Decimal`.
+    :raises ValueError: It is not JSON, or is nested too deeply.
+    """
+    if _may_be_too_deep(text.encode(errors="replace") if isinstance(text, str) else text):
+        raise ValueError("it is nested too deep")
+    try:
+        return json.loads(text, parse_float=Decimal if exact else None)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _may_be_too_deep(text: bytes) -> bool:
+    if text.count(b"[") + text.count(b"{") <= DEEPEST:
+        return False
+    # Brackets may also be inside strings. Removing those costs more and is rarely needed.
+    return _levels_left(text) > DEEPEST and _levels_left(_STRING.sub(b"", text)) > DEEPEST
+
+
+def _levels_left(text: bytes) -> int:
+    """Count the brackets that remain after removing innermost pairs repeatedly: much faster than a loop in Python."""
+    brackets = text.translate(None, _ALL_BUT_BRACKETS)
+    for _ in range(_PASSES):
+        before = len(brackets)
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(brackets) in (0, before):
+            break
+    return len(brackets)
+
+
+def redact_response(content: Any, request: Request) -> Any:
+    """Return a response with the request's secrets replaced by ``***``: error pages often quote the request.
+
+    :param content: Decoded JSON; texts in lists and objects are included.
+    :param request: The request, as it was sent.
+    """
+    return _redacted(content, tuple(_secrets_of(request)))
+
+
+def _redacted(content: Any, secrets: tuple[Secret, ...]) -> Any:
+    match content:
+        case str():
+            for secret in secrets:
+                content = content.replace(secret.reveal(), REDACTED)
+            return content
+        case list():
+            return [_redacted(item, secrets) for item in content]
+        case dict():
+            return {_redacted(name, secrets): _redacted(item, secrets) for name, item in content.items()}
+    return content
+
+
+def _secrets_of(request: Request) -> Iterator[Secret]:
+    """Yield each form in which a credential of the request may be echoed."""
+    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
+    if credential:
+        yield Secret(credential)
+    if scheme == "Basic":
+        yield from _password_in(Secret(credential))
+    if request.path_key:
+        yield Secret(quote(request.path_key.reveal(), safe=""))
+        yield request.path_key
+
+
+def _password_in(credential: Secret) -> Iterator[Secret]:
+    try:
+        user_and_password = Secret(b64decode(credential.reveal()).decode())
+    except (binascii.Error, UnicodeDecodeError):
+        return
+    password = Secret(user_and_password.reveal().partition(":")[2])
+    if password:
+        yield password
+
+
+_REQUEST_ID_HEADERS = ("x-request-id", "x-amzn-requestid", "x-correlation-id", "request-id")
+#: Errors quote only known fields of a body, up to this many characters.
+_LONGEST_TEXT = 300
+#: Plain text is quoted up to this many characters, and only if its words are short: an echoed token or transaction is
+#: not a message for people.
+_LONGEST_PLAIN = 200
+_LONGEST_PLAIN_BODY = 2000
+_LONGEST_WORD = 80
+
+
+def error_of(request: Request, response: Response, *, plain: bool = False) -> BloqApiError:
+    """Return the error for an unsuccessful response.
+
+    Knows both error bodies that Bloq has used: ``{code, message}`` and problem details (RFC 9457).
+
+    :param request: The request.
+    :param response: The response.
+    :param plain: Whether a short plain text, or a JSON string, is used as the reason of a 4xx.
+    """
+    carried = response.request or request
+    body = object_in(response) or {}
+    code, title, detail, text = (
+        _shortened(redact_response(body.get(name), carried))
+        for name in ("code", "title", "detail", "message")
+    )
+    detail = detail or text or (_plain_text(response, carried) if plain else None)
+    url = request.url.partition("?")[0]
+    reasons = ": ".join(dict.fromkeys(part for part in (code, title, detail) if part))
+    message = f"{request.method} {url} answered {response.status}" + (f": {reasons}" if reasons else "")
+    fields: dict[str, Any] = {
+        "status": response.status,
+        "code": code,
+        "title": title,
+        "detail": detail,
+        "request_id": next(
+            (
+                redact_response(response.headers[name], carried)
+                for name in _REQUEST_ID_HEADERS
+                if name in response.headers
+            ),
+            None,
+        ),
+        "method": request.method,
+        "url": url,
+    }
+    if response.status == 429:
+        return BloqRateLimited(message, retry_after=retry_after(response), **fields)
+    if code == "LimitExceeded":
+        remedy = "The account already runs as many nodes as its plan allows. Delete one or ask Bloq for a larger plan."
+        return BloqQuotaExceeded(f"{message}. {remedy}", **fields)
+    if response.status == 404:
+        return BloqNotFound(message, **fields)
+    if response.status >= 500 or response.status in (408, 425):
+        return BloqUnavailable(message, **fields)
+    return BloqApiError(message, **fields)
+
+
+def json_of(request: Request, response: Response, *, exact: bool = False) -> Any:
+    """Return the JSON of a successful response; None if it has no body.
+
+    :param request: The request.
+    :param response: The response.
+    :param exact: As for :func:`parse_json`.
+    :raises BloqUnavailable: The body is not JSON, such as a proxy's page, or was truncated.
+    """
+    if response.status == 204 or not response.body:
+        return None
+    # The error is raised outside: the decoder's error holds the body and would become its context.
+    with suppress(ValueError):
+        return parse_json(response.body, exact=exact)
+    kind = redact_response(
+        response.headers.get("content-type", "no content type"), response.request or request
+    )
+    url = request.url.partition("?")[0]
+    raise BloqUnavailable(
+        f"{request.method} {url} answered {response.status} with a body that is no JSON ({kind}, "
+        f"{len(response.body)} bytes). Is the URL right, and is there a proxy in between?",
+        status=response.status,
+        method=request.method,
+        url=url,
+    )
+
+
+def object_in(response: Response) -> dict[str, Any] | None:
+    """Return the JSON object in a body; None if it is anything else."""
+    try:
+        body = parse_json(response.body)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _shortened(value: object) -> str | None:
+    return value[:_LONGEST_TEXT] if isinstance(value, str) and value else None
+
+
+def _plain_text(response: Response, carried: Request) -> str | None:
+    if not 400 <= response.status < 500 or len(response.body) > _LONGEST_PLAIN_BODY:
+        return None
+    try:
+        content = parse_json(response.body)
+    except ValueError:
+        content = response.body.decode(errors="replace")
+    content = redact_response(content, carried)
+    words = content.split() if isinstance(content, str) else []
+    text = " ".join(words)
+    # HTML pages and truncated objects are not messages for people.
+    if not text.isprintable() or "\N{REPLACEMENT CHARACTER}" in text or text.startswith(("<", "{", "[")):
+        return None
+    if any(len(word) > _LONGEST_WORD for word in words):
+        return None
+    if len(text) > _LONGEST_PLAIN:
+        # The error code is at the end.
+        text = f"{text[: _LONGEST_PLAIN - 51]} … {text[-48:]}"
+    return text or None
 
 
 #: The statuses that Bloq's own client treats as success; 202 is not one of them.

@@ -27,13 +27,14 @@ from airflow_provider_bloq.flow.effects import (
     RunBlocking,
     RunShared,
     Send,
+    SharedCall,
+    SharedOutcome,
     Sleep,
     Trust,
 )
 from airflow_provider_bloq.flow.events import Observer, log_event
 from airflow_provider_bloq.flow.network import Network, no_answer, wrong_certificate
 from airflow_provider_bloq.flow.session import BloqSession, PinMismatch, failure_event, response_event
-from airflow_provider_bloq.flow.shared_call import SharedCall, SharedOutcome
 
 __all__ = [
     "SyncDriver",

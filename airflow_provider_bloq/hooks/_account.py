@@ -18,19 +18,13 @@ from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.auth.shared_provider import SharedStore, SharedTokenProvider
 from airflow_provider_bloq.auth.shared_store import LEASE_SECONDS
 from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider, TokenProvider
-from airflow_provider_bloq.connect.client import (
-    REST_CHAINS,
-    RPC_CHAINS,
-    require_network,
-    require_rest_chain,
-)
+from airflow_provider_bloq.connect.client import REST_CHAINS, RPC_CHAINS, require_network, require_rest_chain
 from airflow_provider_bloq.connection.fields import Environment
 from airflow_provider_bloq.connection.reading import ConnectionKeySource
 from airflow_provider_bloq.connection.settings import BloqSettings
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.flow.network import Network
-from airflow_provider_bloq.flow.rate_limit import RateLimiter, shared_rate_limiters
-from airflow_provider_bloq.flow.retry import RetryPolicy
+from airflow_provider_bloq.flow.retry import RateLimiter, RetryPolicy, shared_rate_limiters
 from airflow_provider_bloq.rpc.certificates import normalise_fingerprint
 from airflow_provider_bloq.rpc.endpoint import (
     ConnectEndpointResolver,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
 from airflow_provider_bloq.validation import CONNECT
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_bloq.connection.settings import BloqSettings
     from airflow_provider_bloq.flow.effects import Flow
     from airflow_provider_bloq.flow.events import Observer
-    from airflow_provider_bloq.flow.rate_limit import RateLimiter
+    from airflow_provider_bloq.flow.retry import RateLimiter
     from airflow_provider_bloq.flow.sync_driver import SyncDriver
     from airflow_provider_bloq.hooks._account import Account
     from airflow_provider_bloq.hooks._rpc import HookRpcClient
@@ -162,7 +162,7 @@ class BloqHook(BaseHook):
     @cached_property
     def auth(self) -> AuthBase:
         """An ``auth`` for ``requests`` with the access token; see also ``hooks.auth.BloqAuth``."""
-        from airflow_provider_bloq.flow.requests_auth import BearerRequestsAuth
+        from airflow_provider_bloq.flow.session import BearerRequestsAuth
 
         return self._rate_limited(BearerRequestsAuth(lambda: self.bearer, self.run))
 
@@ -184,7 +184,7 @@ class BloqHook(BaseHook):
 
     @cached_property
     def _driver(self) -> SyncDriver:
-        from airflow_provider_bloq.connection.masking import mask
+        from airflow_provider_bloq.connection.reading import mask
         from airflow_provider_bloq.flow.sync_driver import SyncDriver
         from airflow_provider_bloq.hooks._account import network_of
 
@@ -198,7 +198,7 @@ class BloqHook(BaseHook):
 
     @cached_property
     def _account(self) -> Account:
-        from airflow_provider_bloq.connection.masking import mask
+        from airflow_provider_bloq.connection.reading import mask
         from airflow_provider_bloq.flow.retry import RetryPolicy
         from airflow_provider_bloq.hooks._account import Account
 
@@ -211,7 +211,7 @@ class BloqHook(BaseHook):
     def _rate_limited(self, auth: AuthBase) -> AuthBase:
         if self._rate_limiter is None:
             return auth
-        from airflow_provider_bloq.flow.requests_auth import RateLimitedAuth
+        from airflow_provider_bloq.flow.session import RateLimitedAuth
 
         return RateLimitedAuth(auth, self._rate_limiter, self.run)
 

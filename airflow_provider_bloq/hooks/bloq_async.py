@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
+from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
 from airflow_provider_bloq.validation import CONNECT
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ class BloqAsyncHook:
 
     async def __aenter__(self) -> Self:
         from airflow_provider_bloq.auth.cache import shared_providers
-        from airflow_provider_bloq.connection.masking import amask, mask
-        from airflow_provider_bloq.connection.reading import aread_settings
+        from airflow_provider_bloq.connection.reading import amask, aread_settings, mask
         from airflow_provider_bloq.flow.async_driver import AsyncDriver
         from airflow_provider_bloq.flow.retry import RetryPolicy
         from airflow_provider_bloq.flow.threads import in_thread

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, conf
 
 from airflow_provider_bloq.exceptions import BloqError
-from airflow_provider_bloq.hooks._compat import MissingFeature, warn_once
-from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.retries import DEFAULT_POLICY, policy_argument, warn_without_retry_policies
+from airflow_provider_bloq.hooks.retries import (
+    DEFAULT_POLICY,
+    MissingFeature,
+    policy_argument,
+    raise_as_fail_exception,
+    warn_once,
+    warn_without_retry_policies,
+)
 from airflow_provider_bloq.operators.links import LINKS
 from airflow_provider_bloq.validation import seconds_of
 
@@ -102,7 +107,7 @@ class CancellingOperator(BloqOperator):
             self.log.warning("Not undone within %.0f s; check what is left.", self.kill_budget)
 
     def _cancel(self) -> None:
-        from airflow_provider_bloq.connection.masking import mask
+        from airflow_provider_bloq.connection.reading import mask
         from airflow_provider_bloq.flow.retry import NO_RETRIES
         from airflow_provider_bloq.flow.sync_driver import SyncDriver
         from airflow_provider_bloq.hooks._account import network_of

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_bloq.exceptions import BloqError, BloqNotFound, BloqNotStarted, BloqWaitTimeout
-from airflow_provider_bloq.hooks._compat import MissingFeature, warn_once
-from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.hooks.retries import MissingFeature, raise_as_fail_exception, warn_once
 from airflow_provider_bloq.operators._base import BloqOperator, WaitingOperator
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTas
 
 from airflow_provider_bloq.exceptions import BloqAmbiguousCreate, BloqError, BloqNotStarted
 from airflow_provider_bloq.flow.effects import Flow, run_blocking
-from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
 from airflow_provider_bloq.nodes.creation import (
     CreateRecord,
     NoCreateJournal,

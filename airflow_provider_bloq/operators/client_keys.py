@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
 from airflow_provider_bloq.operators._base import BloqOperator
 from airflow_provider_bloq.validation import seconds_of
 
@@ -127,7 +127,7 @@ class BloqRotateClientKeysOperator(BloqOperator):
 
     def _rotation(self, context: Any, journal: RotationJournal) -> RotationContext:
         from airflow_provider_bloq.accounts.rotation import RotationContext, RotationOptions
-        from airflow_provider_bloq.connection.masking import mask
+        from airflow_provider_bloq.connection.reading import mask
         from airflow_provider_bloq.flow.retry import RetryPolicy
         from airflow_provider_bloq.vault.rotation import AccountLocation, RotationVault
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
 from airflow_provider_bloq.operators._base import BloqOperator
 from airflow_provider_bloq.operators._results import BloqStoringOperator, check_filter, load_filter
 from airflow_provider_bloq.validation import number_of

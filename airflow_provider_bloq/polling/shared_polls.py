@@ -40,7 +40,7 @@ MAX_SETTINGS_AGE = 600.0
 #: What opening a hook imports. On the event loop that would block everyone else for a tenth of a second.
 _IMPORTED_BY_HOOK = (
     "airflow.providers.common.compat.connection",
-    "airflow_provider_bloq.connection.masking",
+    "airflow_provider_bloq.connection.reading",
     "airflow_provider_bloq.flow.async_driver",
     "airflow_provider_bloq.hooks._account",
     "airflow_provider_bloq.hooks._telemetry",

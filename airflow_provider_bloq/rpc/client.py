@@ -17,11 +17,10 @@ from airflow_provider_bloq.exceptions import (
     BloqRpcError,
     BloqUnavailable,
 )
-from airflow_provider_bloq.flow import responses
+from airflow_provider_bloq.flow import service
 from airflow_provider_bloq.flow.effects import Flow, Request, Response, RunsAsync, RunsBlocking, operation
-from airflow_provider_bloq.flow.responses import error_of, redact_response
 from airflow_provider_bloq.flow.retry import RetryPolicy, sent_with_retries
-from airflow_provider_bloq.flow.service import json_request
+from airflow_provider_bloq.flow.service import error_of, json_request, redact_response
 from airflow_provider_bloq.rpc.endpoint import EndpointResolver, RpcEndpoint
 from airflow_provider_bloq.validation import require_whole_number
 
@@ -291,7 +290,7 @@ def parse_answers(request: Request, response: Response, methods: dict[int, str])
 def _answers_in(body: bytes) -> list[dict[str, Any]]:
     """Return the response objects of a body; an empty list if it holds anything else."""
     try:
-        parsed: Any = responses.parse_json(body)
+        parsed: Any = service.parse_json(body)
     except ValueError:
         return []
     items = parsed if isinstance(parsed, list) else [parsed]

@@ -12,11 +12,7 @@ import pytest
 from airflow_provider_bloq.assets import bloq
 from airflow_provider_bloq.assets.bloq import sanitize_uri
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.triggers.chain_events import (
-    BloqAddressTrigger,
-    BloqBlockTrigger,
-    BloqLogsTrigger,
-)
+from airflow_provider_bloq.triggers.chain_events import BloqAddressTrigger, BloqBlockTrigger, BloqLogsTrigger
 
 ADDRESS = "0x" + "ab" * 20
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from airflow_provider_bloq.auth.credentials import Secret
-from airflow_provider_bloq.auth.token import AccessToken, TokenReply, lifetime_of
+from airflow_provider_bloq.auth.token_provider import AccessToken, TokenReply, lifetime_of
 from airflow_provider_bloq.flow.effects import Response
 from tests.support.scripted_bloq import MINUTE, ScriptedBloq, signed_token
 

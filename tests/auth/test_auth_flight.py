@@ -10,11 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from airflow_provider_bloq.auth.token import AccessToken
-from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
+from airflow_provider_bloq.auth.token_provider import AccessToken, ClientKeysTokenProvider
 from airflow_provider_bloq.exceptions import BloqUnavailable
-from airflow_provider_bloq.flow.effects import AwaitShared, Flow, RunShared
-from airflow_provider_bloq.flow.shared_call import SharedOutcome, SingleFlight
+from airflow_provider_bloq.flow.effects import AwaitShared, Flow, RunShared, SharedOutcome, SingleFlight
 from tests.support.drivers import awaiting_driver, blocking_driver
 from tests.support.gated_endpoint import LONGEST, GatedEndpoint, HandClock
 from tests.support.other_loop import OtherLoop

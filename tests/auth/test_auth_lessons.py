@@ -19,8 +19,7 @@ from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
 from airflow_provider_bloq.auth.cache import ProviderCache, credential_key
 from airflow_provider_bloq.auth.credentials import KeyReading, Secret
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.token import AccessToken, TokenReply
-from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
+from airflow_provider_bloq.auth.token_provider import AccessToken, ClientKeysTokenProvider, TokenReply
 from airflow_provider_bloq.exceptions import BloqError, BloqUnavailable
 from airflow_provider_bloq.flow.async_driver import AsyncDriver
 from airflow_provider_bloq.flow.effects import Request, Response

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
-from airflow_provider_bloq.flow.effects import Flow, RunShared
-from airflow_provider_bloq.flow.shared_call import SingleFlight
+from airflow_provider_bloq.flow.effects import Flow, RunShared, SingleFlight
 from tests.support.drivers import awaiting_driver, blocking_driver
 from tests.support.gated_endpoint import LONGEST, GatedEndpoint
 from tests.support.other_loop import OtherLoop

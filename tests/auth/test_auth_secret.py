@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
-from airflow_provider_bloq.auth.token import AccessToken, TokenReply
+from airflow_provider_bloq.auth.token_provider import AccessToken, TokenReply
 
 HUSH = "hush-hush"
 

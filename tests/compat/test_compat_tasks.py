@@ -12,7 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
 
-from airflow_provider_bloq.hooks import _compat
+from airflow_provider_bloq.hooks import retries
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.nodes.conditions import NodeState
 from airflow_provider_bloq.operators.nodes import BloqCreateNodeOperator
@@ -48,7 +48,7 @@ def test_a_dag_runs_to_its_end_and_what_this_airflow_lacks_is_told_once(
 def test_a_task_defers_and_goes_on_and_tells_once_that_its_trigger_hears_of_no_kill(
     bloq_connection: LocalTeam, caplog: pytest.LogCaptureFixture, nothing_told: None
 ) -> None:
-    with DAG("deferring"), caplog.at_level(logging.WARNING, _compat.__name__):
+    with DAG("deferring"), caplog.at_level(logging.WARNING, retries.__name__):
         for task_id in ("first", "second"):
             created = create_deferred(bloq_connection.bloq.service_id("btc"), task_id)
             assert BloqHook().nodes.get(created["id"]).state == "started"
@@ -79,7 +79,7 @@ def test_a_sensor_in_reschedule_mode_tells_once_that_nothing_is_remembered(
     bloq_connection: LocalTeam, caplog: pytest.LogCaptureFixture, nothing_told: None
 ) -> None:
     node = BloqHook().nodes.create(bloq_connection.bloq.service_id("btc"))
-    with DAG("rescheduled"), caplog.at_level(logging.WARNING, _compat.__name__):
+    with DAG("rescheduled"), caplog.at_level(logging.WARNING, retries.__name__):
         for task_id in ("first", "second"):
             BloqNodeSensor(task_id=task_id, node=node.id, mode="reschedule").poke(context_of())
     assert len([record for record in caplog.messages if "in reschedule mode" in record]) == 1
@@ -88,7 +88,7 @@ def test_a_sensor_in_reschedule_mode_tells_once_that_nothing_is_remembered(
 @pytest.fixture
 def nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the process be one that has not told of anything yet."""
-    monkeypatch.setattr(_compat, "_warned", set())
+    monkeypatch.setattr(retries, "_warned", set())
 
 
 def context_of() -> dict[str, Any]:

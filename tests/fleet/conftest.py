@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.cache import shared_providers
-from airflow_provider_bloq.flow.rate_limit import shared_rate_limiters
+from airflow_provider_bloq.flow.retry import shared_rate_limiters
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
 from airflow_provider_bloq.testing.openbao import LocalVault
 from tests.support.real_fleet import RealFleet

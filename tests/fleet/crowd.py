@@ -19,8 +19,7 @@ from typing import TextIO
 
 from airflow_provider_bloq.auth.shared_provider import SharedStore, SharedTokenProvider
 from airflow_provider_bloq.auth.shared_store import Lease
-from airflow_provider_bloq.connection.masking import mask
-from airflow_provider_bloq.connection.reading import read_settings
+from airflow_provider_bloq.connection.reading import mask, read_settings
 from airflow_provider_bloq.flow.retry import RetryPolicy
 from airflow_provider_bloq.hooks._account import Account
 from airflow_provider_bloq.hooks.bloq import BloqHook

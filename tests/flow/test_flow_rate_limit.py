@@ -12,13 +12,14 @@ import pytest
 from airflow_provider_bloq.exceptions import BloqRateLimited
 from airflow_provider_bloq.flow.effects import Flow, Request, Response, send
 from airflow_provider_bloq.flow.events import Event
-from airflow_provider_bloq.flow.rate_limit import (
+from airflow_provider_bloq.flow.retry import (
     LONGEST_HOLD,
     RateLimiter,
     RateLimiters,
+    RetryPolicy,
+    sent_with_retries,
     shared_rate_limiters,
 )
-from airflow_provider_bloq.flow.retry import RetryPolicy, sent_with_retries
 from airflow_provider_bloq.hooks.auth import BloqAuth
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook

@@ -21,7 +21,7 @@ from airflow_provider_bloq.exceptions import (
     BloqResultTooLarge,
     BloqRpcError,
 )
-from airflow_provider_bloq.hooks import _compat, retries
+from airflow_provider_bloq.hooks import retries
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from airflow_provider_bloq.operators.jsonrpc import BloqFanOutOperator, outcomes_of_all
@@ -378,7 +378,7 @@ def test_where_the_core_has_no_retry_policies_a_task_with_retries_says_so(
 ) -> None:
     operator = fan_out(serve_node(square_all), [3], retries=2)
     monkeypatch.setattr(retries, "CORE_HAS_POLICIES", False)
-    monkeypatch.setattr(_compat, "_warned", set())
+    monkeypatch.setattr(retries, "_warned", set())
     operator.execute(context)
     operator.execute(context)
     assert caplog.text.count("has no retry policies") == 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
-from airflow_provider_bloq.auth.token import TokenReply
+from airflow_provider_bloq.auth.token_provider import TokenReply
 from airflow_provider_bloq.flow.effects import Flow, LoadKeys
 from tests.support.scripted_bloq import signed_token
 

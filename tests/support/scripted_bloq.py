@@ -23,10 +23,10 @@ from airflow_provider_bloq.flow.effects import (
     RunBlocking,
     RunShared,
     Send,
+    SharedOutcome,
     Sleep,
 )
 from airflow_provider_bloq.flow.events import Observer, log_event
-from airflow_provider_bloq.flow.shared_call import SharedOutcome
 
 __all__ = ["ACCOUNTS", "MINUTE", "NODES", "RotatingKeys", "ScriptedBloq", "signed_token"]
 

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
 from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
-from airflow_provider_bloq.auth.token import TokenReply
-from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider, GrantRefused
+from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider, GrantRefused, TokenReply
 from airflow_provider_bloq.flow.effects import Flow
 from airflow_provider_bloq.flow.network import Network
-from airflow_provider_bloq.flow.requests_auth import BearerRequestsAuth
-from airflow_provider_bloq.flow.session import BloqSession
+from airflow_provider_bloq.flow.session import BearerRequestsAuth, BloqSession
 from tests.support.drivers import blocking_driver
 from tests.support.raw_server import RawConnection, SeenRequest
 

@@ -22,10 +22,10 @@ from airflow_provider_bloq.flow.effects import (
     Response,
     RunShared,
     Send,
+    SharedOutcome,
     Sleep,
 )
 from airflow_provider_bloq.flow.retry import RetryPolicy
-from airflow_provider_bloq.flow.shared_call import SharedOutcome
 from tests.support.scripted_bloq import ACCOUNTS, NODES, RotatingKeys, ScriptedBloq
 from tests.support.shared_slots import FakeStore
 
