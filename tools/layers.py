@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 #: The layers, lowest first; a module belongs to the first pattern that it matches. Each may import itself and those
 #: before it. A folder whose parts stand at different heights is named by file.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__init__", "exceptions", "get_provider_info", "validation"),
+    ("__init__", "exceptions", "get_provider_info", "arguments"),
     ("auth/credentials", "auth/origin"),
     (
         "flow/backoff",

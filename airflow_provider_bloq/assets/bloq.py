@@ -9,8 +9,8 @@ from urllib.parse import SplitResult
 
 from airflow.sdk import Asset, AssetWatcher
 
+from airflow_provider_bloq.arguments import CONNECT
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.validation import CONNECT
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.nodes.models import Cluster, Node

@@ -16,12 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, KeySource, Secret
-from airflow_provider_bloq.exceptions import (
-    BloqApiError,
-    BloqClientKeysRejected,
-    BloqError,
-    BloqRateLimited,
-)
+from airflow_provider_bloq.exceptions import BloqApiError, BloqClientKeysRejected, BloqError, BloqRateLimited
 from airflow_provider_bloq.flow.effects import Flow, SingleFlight, emit, load_keys
 from airflow_provider_bloq.flow.events import Event, duration
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_bloq.arguments import require_choice, require_whole_number
 from airflow_provider_bloq.chains.queries import (
     ChainFamily,
     ask,
@@ -21,7 +22,6 @@ from airflow_provider_bloq.chains.queries import (
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqRpcError
 from airflow_provider_bloq.flow.effects import Flow
 from airflow_provider_bloq.rpc.client import RpcApi, RpcCall
-from airflow_provider_bloq.validation import require_choice, require_whole_number
 
 __all__ = [
     "BITCOIN_INFO",

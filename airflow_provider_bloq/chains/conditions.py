@@ -9,6 +9,13 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias
 
+from airflow_provider_bloq.arguments import (
+    CONNECT,
+    connect_chain_of,
+    node_id_of,
+    require_seconds,
+    require_whole_number,
+)
 from airflow_provider_bloq.auth.credentials import shows_path_key
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.chains.blocks import Head, SyncState, read_head, read_sync
@@ -35,13 +42,6 @@ from airflow_provider_bloq.polling.conditions import (
 )
 from airflow_provider_bloq.rpc.certificates import normalise_fingerprint
 from airflow_provider_bloq.rpc.client import RpcApi
-from airflow_provider_bloq.validation import (
-    CONNECT,
-    connect_chain_of,
-    node_id_of,
-    require_seconds,
-    require_whole_number,
-)
 
 __all__ = [
     "BlockReached",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from airflow_provider_bloq.arguments import require_choice
 from airflow_provider_bloq.chains.blocks import BlockHeader
 from airflow_provider_bloq.chains.logs import LogFilter, evm_address, read_logs
 from airflow_provider_bloq.chains.queries import (
@@ -21,7 +22,6 @@ from airflow_provider_bloq.chains.queries import (
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqReorg, BloqRpcError, BloqUnavailable
 from airflow_provider_bloq.flow.effects import Flow
 from airflow_provider_bloq.rpc.client import RpcApi, RpcCall
-from airflow_provider_bloq.validation import require_choice
 
 __all__ = [
     "DIRECTIONS",

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from airflow_provider_bloq.arguments import CONNECT, number_of, require_choice, require_whole_number
 from airflow_provider_bloq.connect.addresses import NETWORKS, require_address
 from airflow_provider_bloq.connect.models import (
     Address,
@@ -41,7 +42,6 @@ from airflow_provider_bloq.exceptions import (
 )
 from airflow_provider_bloq.flow.effects import Flow, Request, RunsAsync, RunsBlocking, operation
 from airflow_provider_bloq.flow.service import Endpoint, Service
-from airflow_provider_bloq.validation import CONNECT, number_of, require_choice, require_whole_number
 
 __all__ = [
     "MAX_PER_REQUEST",

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
+from airflow_provider_bloq.arguments import require_seconds, require_whole_number
 from airflow_provider_bloq.chains.blocks import Head
 from airflow_provider_bloq.chains.conditions import judge_block
 from airflow_provider_bloq.connect.addresses import address_key, require_address, same_address
@@ -33,7 +34,6 @@ from airflow_provider_bloq.polling.conditions import (
     Verdict,
     Waiting,
 )
-from airflow_provider_bloq.validation import require_seconds, require_whole_number
 
 __all__ = [
     "AddressOutputs",

@@ -35,9 +35,16 @@ from airflow_provider_bloq.flow.effects import (
     Unpinned,
 )
 from airflow_provider_bloq.flow.events import Observer, log_event
-from airflow_provider_bloq.flow.network import USER_AGENT, Network, ca_context, no_answer, wrong_certificate
+from airflow_provider_bloq.flow.network import (
+    USER_AGENT,
+    Network,
+    ca_context,
+    failure_event,
+    no_answer,
+    response_event,
+    wrong_certificate,
+)
 from airflow_provider_bloq.flow.service import error_of
-from airflow_provider_bloq.flow.session import failure_event, response_event
 from airflow_provider_bloq.flow.threads import in_thread
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Network settings of a connection, and the errors for requests without a response; shared by both drivers."""
+"""Network settings of a connection, and what both drivers report about a request: events and errors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,25 @@ from pathlib import Path
 import certifi
 
 from airflow_provider_bloq import __version__
-from airflow_provider_bloq.exceptions import BloqCertificateError, BloqUnavailable
-from airflow_provider_bloq.flow.effects import Request
+from airflow_provider_bloq.exceptions import (
+    BloqApiError,
+    BloqCertificateError,
+    BloqUnavailable,
+)
+from airflow_provider_bloq.flow.effects import (
+    Request,
+    Response,
+)
+from airflow_provider_bloq.flow.events import Event, call_event
+from airflow_provider_bloq.flow.retry import http_date
 
 __all__ = [
     "USER_AGENT",
     "Network",
     "ca_context",
+    "failure_event",
     "no_answer",
+    "response_event",
     "wrong_certificate",
 ]
 
@@ -110,3 +121,20 @@ def ca_context(ca_bundle: str | None) -> ssl.SSLContext:
     except OSError as error:
         # Python's error does not name the file.
         raise OSError(f"the CA bundle {bundle} cannot be used: {error}") from None
+
+
+def response_event(request: Request, response: Response) -> Event:
+    """Return the event for a request that was answered, with whatever status."""
+    date = http_date(response.headers.get("date", ""))
+    return call_event(
+        request.method, _without_query(request.url), response.elapsed, status=response.status, date=date
+    )
+
+
+def failure_event(request: Request, error: BloqApiError, elapsed: float) -> Event:
+    """Return the event for a request that failed after ``elapsed`` seconds."""
+    return call_event(request.method, _without_query(request.url), elapsed, failure=type(error).__name__)
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]

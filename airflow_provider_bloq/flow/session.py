@@ -21,7 +21,7 @@ from urllib3.connectionpool import HTTPSConnectionPool
 
 from airflow_provider_bloq.auth.bearer import MAX_REPLACEMENTS, BearerAuth, resend_refused, token_survived
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.exceptions import BloqApiError, BloqTokenRejected
+from airflow_provider_bloq.exceptions import BloqTokenRejected
 from airflow_provider_bloq.flow.effects import (
     BlockingRunner,
     Flow,
@@ -33,7 +33,7 @@ from airflow_provider_bloq.flow.effects import (
     emit,
     run_blocking,
 )
-from airflow_provider_bloq.flow.events import Event, Observer, call_event
+from airflow_provider_bloq.flow.events import Observer, call_event
 from airflow_provider_bloq.flow.network import USER_AGENT, Network
 from airflow_provider_bloq.flow.retry import RateLimiter, http_date
 
@@ -46,22 +46,7 @@ __all__ = [
     "PinnedAdapter",
     "RateLimitedAuth",
     "UncheckedAdapter",
-    "failure_event",
-    "response_event",
 ]
-
-
-def response_event(request: Request, response: Response) -> Event:
-    """Return the event for a request that was answered, with whatever status."""
-    date = http_date(response.headers.get("date", ""))
-    return call_event(
-        request.method, _without_query(request.url), response.elapsed, status=response.status, date=date
-    )
-
-
-def failure_event(request: Request, error: BloqApiError, elapsed: float) -> Event:
-    """Return the event for a request that failed after ``elapsed`` seconds."""
-    return call_event(request.method, _without_query(request.url), elapsed, failure=type(error).__name__)
 
 
 class ObservedAdapter(BaseAdapter):
@@ -102,10 +87,6 @@ class ObservedAdapter(BaseAdapter):
         self._observe(
             call_event(request.method or "", str(_origin_of(request.url) or ""), elapsed, **outcome)
         )
-
-
-def _without_query(url: str) -> str:
-    return url.partition("?")[0]
 
 
 class PinMismatch(urllib3.exceptions.SSLError):

@@ -33,8 +33,14 @@ from airflow_provider_bloq.flow.effects import (
     Trust,
 )
 from airflow_provider_bloq.flow.events import Observer, log_event
-from airflow_provider_bloq.flow.network import Network, no_answer, wrong_certificate
-from airflow_provider_bloq.flow.session import BloqSession, PinMismatch, failure_event, response_event
+from airflow_provider_bloq.flow.network import (
+    Network,
+    failure_event,
+    no_answer,
+    response_event,
+    wrong_certificate,
+)
+from airflow_provider_bloq.flow.session import BloqSession, PinMismatch
 
 __all__ = [
     "SyncDriver",

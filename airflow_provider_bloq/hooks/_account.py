@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from airflow_provider_bloq.accounts.client import AccountsTokenEndpoint
+from airflow_provider_bloq.arguments import connect_chain_of, node_id_of
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
 from airflow_provider_bloq.auth.cache import credential_key
 from airflow_provider_bloq.auth.credentials import KeySource, Secret
@@ -33,7 +34,6 @@ from airflow_provider_bloq.rpc.endpoint import (
     NodeTlsSettings,
     PathKeySource,
 )
-from airflow_provider_bloq.validation import connect_chain_of, node_id_of
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.connect.stream import StreamEndpoint

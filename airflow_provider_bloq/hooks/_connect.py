@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from airflow_provider_bloq.arguments import require_whole_number
 from airflow_provider_bloq.connect.addresses import require_address
 from airflow_provider_bloq.connect.client import AsyncConnectClient
 from airflow_provider_bloq.connect.payments import PaymentFeed, ReportedPayments
 from airflow_provider_bloq.connect.stream import ChainUpdates, ReconnectingStream
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
-from airflow_provider_bloq.validation import require_whole_number
 
 __all__ = ["HookConnectClient"]
 

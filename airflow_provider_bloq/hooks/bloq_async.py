@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from airflow_provider_bloq.arguments import CONNECT
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
-from airflow_provider_bloq.validation import CONNECT
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.connection.settings import BloqSettings

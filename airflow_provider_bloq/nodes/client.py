@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+from airflow_provider_bloq.arguments import require_choice, require_whole_number
 from airflow_provider_bloq.exceptions import (
     BloqApiError,
     BloqConfigurationError,
@@ -18,7 +19,6 @@ from airflow_provider_bloq.flow.effects import Flow, RunsAsync, RunsBlocking, ma
 from airflow_provider_bloq.flow.service import Endpoint, Service
 from airflow_provider_bloq.nodes.creation import Creation, Order
 from airflow_provider_bloq.nodes.models import STOPPED, Cluster, Deployment, Node, Offer
-from airflow_provider_bloq.validation import require_choice, require_whole_number
 
 __all__ = [
     "MAX_CAPACITY",

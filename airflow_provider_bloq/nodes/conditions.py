@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from airflow_provider_bloq.arguments import require_whole_number
 from airflow_provider_bloq.exceptions import BloqNotFound, BloqNotStarted, BloqUpdateNotDone
 from airflow_provider_bloq.flow.effects import Flow
 from airflow_provider_bloq.nodes.client import MAX_CAPACITY, MIN_CAPACITY, ClustersApi, NodesApi
@@ -21,7 +22,6 @@ from airflow_provider_bloq.polling.conditions import (
     Verdict,
     Waiting,
 )
-from airflow_provider_bloq.validation import require_whole_number
 
 __all__ = [
     "ClusterHealth",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, conf
 
+from airflow_provider_bloq.arguments import seconds_of
 from airflow_provider_bloq.exceptions import BloqError
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.retries import (
@@ -25,7 +26,6 @@ from airflow_provider_bloq.hooks.retries import (
     warn_without_retry_policies,
 )
 from airflow_provider_bloq.operators.links import LINKS
-from airflow_provider_bloq.validation import seconds_of
 
 if TYPE_CHECKING:
     from airflow.sdk import RetryPolicy

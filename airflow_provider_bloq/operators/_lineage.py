@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_bloq import __version__
-from airflow_provider_bloq.validation import connect_chain_of
+from airflow_provider_bloq.arguments import connect_chain_of
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath

@@ -240,7 +240,7 @@ class BloqStoringOperator(BloqOperator):
         if result_path is None:
             self.operator_extra_links = LINKS
         if result_limit is not None:
-            from airflow_provider_bloq.validation import require_whole_number
+            from airflow_provider_bloq.arguments import require_whole_number
 
             require_whole_number("result_limit", result_limit, least=0)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 
+from airflow_provider_bloq.arguments import seconds_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
 from airflow_provider_bloq.operators._base import BloqOperator
-from airflow_provider_bloq.validation import seconds_of
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.accounts.rotation import GracePeriod, RotationContext

@@ -127,8 +127,8 @@ class BloqUpdateClusterOperator(WaitingOperator):
         return abort_update(ClustersApi(**service), cluster_id, only_to=service_id)
 
     def _wanted(self) -> tuple[str, ClusterUpdate]:
+        from airflow_provider_bloq.arguments import node_id_of, untemplated
         from airflow_provider_bloq.nodes.client import ClusterUpdate
-        from airflow_provider_bloq.validation import node_id_of, untemplated
 
         with raise_as_fail_exception():
             wanted = ClusterUpdate(untemplated(self.capacity), self.service_id, self.alias)
@@ -184,8 +184,8 @@ class BloqCreateClusterOperator(BloqCreateOperator):
         return self.hook.clusters if service is None else ClustersApi(**service)
 
     def order(self) -> dict[str, Any]:
+        from airflow_provider_bloq.arguments import untemplated
         from airflow_provider_bloq.nodes.client import ClustersApi
-        from airflow_provider_bloq.validation import untemplated
 
         capacity = untemplated(self.capacity)
         return ClustersApi.order(self.service_id, self.auth_type, capacity=capacity, alias=self.alias)
@@ -216,7 +216,7 @@ class _ClusterOperator(BloqOperator):
 
     @property
     def cluster_id(self) -> str:
-        from airflow_provider_bloq.validation import node_id_of
+        from airflow_provider_bloq.arguments import node_id_of
 
         with raise_as_fail_exception():
             return node_id_of(self.cluster, "cluster")

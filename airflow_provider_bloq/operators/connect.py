@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_bloq.arguments import number_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
 from airflow_provider_bloq.operators._base import BloqOperator
 from airflow_provider_bloq.operators._results import BloqStoringOperator, check_filter, load_filter
-from airflow_provider_bloq.validation import number_of
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -239,9 +239,9 @@ class BloqAddressHistoryOperator(BloqConnectBaseOperator):
 
         :raises BloqResultTooLarge: The rows exceed ``result_limit``, and there is no ``result_path``.
         """
+        from airflow_provider_bloq.arguments import require_whole_number
         from airflow_provider_bloq.connect.addresses import require_address
         from airflow_provider_bloq.connect.history import read_history
-        from airflow_provider_bloq.validation import require_whole_number
 
         with raise_as_fail_exception():
             client = self.client

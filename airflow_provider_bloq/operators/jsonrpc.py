@@ -81,7 +81,7 @@ class BloqRpcOperator(BloqStoringOperator):
 
     @property
     def _rpc_options(self) -> dict[str, Any]:
-        from airflow_provider_bloq.validation import untemplated
+        from airflow_provider_bloq.arguments import untemplated
 
         port = untemplated(self.port)
         return {"tls_fingerprint": self.tls_fingerprint, "port": port, "path": self.path}
@@ -338,7 +338,7 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
         self._check_fan_out()
 
     def _check_fan_out(self) -> None:
-        from airflow_provider_bloq.validation import require_choice, require_whole_number
+        from airflow_provider_bloq.arguments import require_choice, require_whole_number
 
         given = [name for name in ("method", "params_list", "calls") if getattr(self, name) is not None]
         if given not in (["calls"], ["method", "params_list"]):

@@ -153,7 +153,7 @@ class BloqNodeLogsOperator(BloqStoringOperator):
 
         :raises BloqResultTooLarge: The log exceeds ``result_limit``, and there is no ``result_path``.
         """
-        from airflow_provider_bloq.validation import untemplated
+        from airflow_provider_bloq.arguments import untemplated
 
         with raise_as_fail_exception():
             destination = self._destination(context)
@@ -162,7 +162,7 @@ class BloqNodeLogsOperator(BloqStoringOperator):
 
 
 def _node_id(node: str | Mapping[str, Any]) -> str:
-    from airflow_provider_bloq.validation import node_id_of
+    from airflow_provider_bloq.arguments import node_id_of
 
     with raise_as_fail_exception():
         return node_id_of(node)

@@ -19,7 +19,7 @@ from airflow_provider_bloq.chains.blocks import (
 )
 from airflow_provider_bloq.chains.conditions import RpcRead, SubjectTarget
 from airflow_provider_bloq.chains.cursor import Advance, ChainCursor, Reorg, next_step
-from airflow_provider_bloq.chains.events import EventBuilder, EventPayload, first_batch, reorg_event
+from airflow_provider_bloq.chains.event_builders import EventBuilder, EventPayload, first_batch, reorg_event
 from airflow_provider_bloq.chains.queries import ChainFamily, SharedReads
 from airflow_provider_bloq.chains.sources import ChainSource, NodeSource
 from airflow_provider_bloq.connect.client import ConnectApi

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from airflow_provider_bloq.arguments import require_whole_number
 from airflow_provider_bloq.auth.bearer import BearerAuth, resend_refused
 from airflow_provider_bloq.exceptions import (
     BloqAuthError,
@@ -22,7 +23,6 @@ from airflow_provider_bloq.flow.effects import Flow, Request, Response, RunsAsyn
 from airflow_provider_bloq.flow.retry import RetryPolicy, sent_with_retries
 from airflow_provider_bloq.flow.service import error_of, json_request, redact_response
 from airflow_provider_bloq.rpc.endpoint import EndpointResolver, RpcEndpoint
-from airflow_provider_bloq.validation import require_whole_number
 
 __all__ = [
     "AsyncRpcClient",

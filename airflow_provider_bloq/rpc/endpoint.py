@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from airflow_provider_bloq.arguments import require_whole_number
 from airflow_provider_bloq.auth.bearer import TrustedOrigins
 from airflow_provider_bloq.auth.credentials import REDACTED, Secret
 from airflow_provider_bloq.auth.origin import Origin
@@ -28,7 +29,6 @@ from airflow_provider_bloq.flow.retry import NO_RETRIES, RetryPolicy, sent_with_
 from airflow_provider_bloq.nodes.client import ClustersApi, NodesApi
 from airflow_provider_bloq.nodes.models import STOPPED, Cluster, Deployment, Node, NodeAuth
 from airflow_provider_bloq.rpc.certificates import NodeTlsMode
-from airflow_provider_bloq.validation import require_whole_number
 
 __all__ = [
     "ConnectEndpointResolver",

@@ -21,6 +21,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_bloq.arguments import number_of, require_whole_number, untemplated
 from airflow_provider_bloq.exceptions import BloqError, BloqWaitTimeout
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.retries import (
@@ -32,7 +33,6 @@ from airflow_provider_bloq.hooks.retries import (
     warn_without_retry_policies,
 )
 from airflow_provider_bloq.operators.links import LINKS
-from airflow_provider_bloq.validation import number_of, require_whole_number, untemplated
 
 if TYPE_CHECKING:
     from airflow.sdk import RetryPolicy

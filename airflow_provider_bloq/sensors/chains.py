@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_bloq.arguments import number_of, seconds_of
 from airflow_provider_bloq.sensors._base import BloqRpcSensor
-from airflow_provider_bloq.validation import number_of, seconds_of
 
 if TYPE_CHECKING:
     from datetime import timedelta

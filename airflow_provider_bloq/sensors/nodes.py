@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_bloq.arguments import number_of, seconds_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.sensors._base import BloqRpcSensor, BloqSensor
-from airflow_provider_bloq.validation import number_of, seconds_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -42,8 +42,8 @@ class BloqNodeSensor(BloqSensor):
         self.state = state
 
     def condition(self) -> Condition:
+        from airflow_provider_bloq.arguments import node_id_of
         from airflow_provider_bloq.nodes.conditions import NodeState
-        from airflow_provider_bloq.validation import node_id_of
 
         return NodeState(node_id_of(self.node), self.state)
 
@@ -133,9 +133,9 @@ class BloqClusterSensor(BloqSensor):
         self.capacity = capacity
 
     def condition(self) -> Condition:
+        from airflow_provider_bloq.arguments import node_id_of
         from airflow_provider_bloq.nodes.conditions import ClusterHealth, ClusterState, ClusterUpdated
         from airflow_provider_bloq.nodes.models import STARTED
-        from airflow_provider_bloq.validation import node_id_of
 
         cluster_id = node_id_of(self.cluster, "cluster")
         updated = self.updated or self.service_id is not None or self.capacity is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
 if TYPE_CHECKING:
-    from airflow_provider_bloq.chains.events import EventPayload
+    from airflow_provider_bloq.chains.event_builders import EventPayload
     from airflow_provider_bloq.triggers.chain_events import BloqEventTrigger
 
 __all__ = ["WatcherStream"]

@@ -14,18 +14,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from airflow_provider_bloq.arguments import require_whole_number
 from airflow_provider_bloq.chains.blocks import Finality
 from airflow_provider_bloq.chains.conditions import RpcSubject
-from airflow_provider_bloq.chains.events import BlockEventBuilder, LogEventBuilder, TransferEventBuilder
+from airflow_provider_bloq.chains.event_builders import (
+    BlockEventBuilder,
+    LogEventBuilder,
+    TransferEventBuilder,
+)
 from airflow_provider_bloq.chains.logs import LogFilter
 from airflow_provider_bloq.chains.transfers import TransferFilter
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.validation import require_whole_number
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
 
-    from airflow_provider_bloq.chains.events import EventBuilder
+    from airflow_provider_bloq.chains.event_builders import EventBuilder
     from airflow_provider_bloq.nodes.models import Cluster, Node
     from airflow_provider_bloq.polling.conditions import Target
     from airflow_provider_bloq.polling.watcher import Watcher

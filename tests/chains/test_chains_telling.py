@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.chains.blocks import Finality
-from airflow_provider_bloq.chains.events import EVENTS_AT_ONCE, BlockEventBuilder, first_batch
+from airflow_provider_bloq.chains.event_builders import EVENTS_AT_ONCE, BlockEventBuilder, first_batch
 from airflow_provider_bloq.chains.logs import LogFilter
 from airflow_provider_bloq.chains.sources import ChainSource
 from airflow_provider_bloq.chains.transfers import TransferFilter

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bloq.arguments import seconds_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.validation import seconds_of
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from airflow_provider_bloq.chains.blocks import BlockHeader
-from airflow_provider_bloq.chains.events import BlockEventBuilder
+from airflow_provider_bloq.chains.event_builders import BlockEventBuilder
 from airflow_provider_bloq.chains.sources import ChainSource
 from airflow_provider_bloq.exceptions import BloqNotFound, BloqUnavailable
 from airflow_provider_bloq.flow.effects import Flow

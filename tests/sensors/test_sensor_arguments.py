@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_bloq.arguments import number_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks.retries import DEFAULT_POLICY
 from airflow_provider_bloq.polling.serialization import condition_from_json, condition_to_json
@@ -15,7 +16,6 @@ from airflow_provider_bloq.sensors._base import BloqSensor
 from airflow_provider_bloq.sensors.chains import BloqBlockSensor, BloqTransactionSensor
 from airflow_provider_bloq.sensors.connect import BloqConnectTransactionSensor
 from airflow_provider_bloq.sensors.nodes import BloqClusterSensor, BloqNodeSensor, BloqNodeSyncedSensor
-from airflow_provider_bloq.validation import number_of
 
 PIN = "ab" * 32
 HASH = "0x" + "5c" * 32

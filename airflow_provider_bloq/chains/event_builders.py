@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeAlias
 
+from airflow_provider_bloq.arguments import require_whole_number
 from airflow_provider_bloq.chains.blocks import BlockHeader
 from airflow_provider_bloq.chains.cursor import Reorg
 from airflow_provider_bloq.chains.logs import LogFilter
 from airflow_provider_bloq.chains.sources import ChainSource
 from airflow_provider_bloq.chains.transfers import TransferFilter
 from airflow_provider_bloq.flow.effects import Flow
-from airflow_provider_bloq.validation import require_whole_number
 
 __all__ = [
     "EVENTS_AT_ONCE",
