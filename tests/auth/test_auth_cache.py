@@ -13,6 +13,8 @@ from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
 from airflow_provider_bloq.flow.retry import RetryPolicy
 from tests.support.scripted_bloq import ACCOUNTS, MINUTE, RotatingKeys, ScriptedBloq
 
+pytestmark = pytest.mark.logic
+
 
 @pytest.fixture
 def cache() -> ProviderCache:

@@ -13,6 +13,8 @@ from airflow_provider_bloq.auth.token_provider import AccessToken, TokenReply, l
 from airflow_provider_bloq.flow.effects import Response
 from tests.support.scripted_bloq import MINUTE, ScriptedBloq, signed_token
 
+pytestmark = pytest.mark.logic
+
 Call = Callable[..., Response]
 HOUR = 3600.0
 

@@ -17,6 +17,8 @@ from tests.support.drivers import awaiting_driver, blocking_driver
 from tests.support.gated_endpoint import LONGEST, GatedEndpoint, HandClock
 from tests.support.other_loop import OtherLoop
 
+pytestmark = pytest.mark.logic
+
 
 def _secrets(tokens: list[AccessToken]) -> set[str]:
     return {token.secret.reveal() for token in tokens}

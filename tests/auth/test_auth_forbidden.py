@@ -12,6 +12,8 @@ from airflow_provider_bloq.exceptions import BloqTokenRejected, BloqUnavailable
 from airflow_provider_bloq.flow.effects import Response
 from tests.support.scripted_bloq import ScriptedBloq
 
+pytestmark = pytest.mark.logic
+
 Call = Callable[..., Response]
 
 PAGE = Response(403, {"content-type": "text/html"}, b"<html>denied</html>")

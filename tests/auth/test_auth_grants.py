@@ -16,6 +16,8 @@ from airflow_provider_bloq.exceptions import (
 from airflow_provider_bloq.flow.effects import Response
 from tests.support.scripted_bloq import MINUTE, RotatingKeys, ScriptedBloq
 
+pytestmark = pytest.mark.logic
+
 Call = Callable[..., Response]
 
 

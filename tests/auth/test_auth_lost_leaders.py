@@ -13,6 +13,8 @@ from tests.support.drivers import awaiting_driver, blocking_driver
 from tests.support.gated_endpoint import LONGEST, GatedEndpoint
 from tests.support.other_loop import OtherLoop
 
+pytestmark = pytest.mark.logic
+
 
 async def test_a_cancelled_leader_takes_the_token_from_nobody(
     endpoint: GatedEndpoint, expired: ClientKeysTokenProvider

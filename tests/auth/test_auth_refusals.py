@@ -15,6 +15,8 @@ from airflow_provider_bloq.exceptions import BloqTokenRejected
 from airflow_provider_bloq.flow.effects import Flow, Request, Response, send
 from tests.support.scripted_bloq import MINUTE, NODES, RotatingKeys, ScriptedBloq
 
+pytestmark = pytest.mark.logic
+
 Call = Callable[..., Response]
 
 

@@ -16,6 +16,8 @@ import pytest
 from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
 from airflow_provider_bloq.auth.token_provider import AccessToken, TokenReply
 
+pytestmark = pytest.mark.logic
+
 HUSH = "hush-hush"
 
 

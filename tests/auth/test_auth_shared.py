@@ -23,6 +23,8 @@ from tests.support.scripted_bloq import ACCOUNTS, MINUTE, RotatingKeys, Scripted
 from tests.support.shared_calls import PATIENCE, Join, calling
 from tests.support.shared_slots import FakeStore
 
+pytestmark = pytest.mark.logic
+
 
 def test_the_first_member_mints_for_all(bloq: ScriptedBloq, store: FakeStore, join: Join) -> None:
     sources = [RotatingKeys() for _ in range(20)]

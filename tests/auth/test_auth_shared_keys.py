@@ -15,6 +15,8 @@ from tests.support.scripted_bloq import MINUTE, RotatingKeys, ScriptedBloq
 from tests.support.shared_calls import Join, calling
 from tests.support.shared_slots import FakeStore
 
+pytestmark = pytest.mark.logic
+
 
 def inline_keys(name: str) -> KeyReading:
     return KeyReading(ClientKeys(f"id-{name}", Secret(f"secret-{name}")))

@@ -15,6 +15,8 @@ from tests.support.scripted_bloq import NODES, RotatingKeys, ScriptedBloq
 from tests.support.shared_calls import PATIENCE, Join, calling
 from tests.support.shared_slots import FakeStore
 
+pytestmark = pytest.mark.logic
+
 NODE = "https://node.example"
 PAGE = Response(403, {"content-type": "text/html"}, b"<html>denied</html>")
 

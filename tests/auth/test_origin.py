@@ -11,6 +11,8 @@ from yarl import URL
 
 from airflow_provider_bloq.auth.origin import Origin
 
+pytestmark = pytest.mark.logic
+
 PLAIN = {
     "https://accounts.bloq.cloud": ("https", "accounts.bloq.cloud", 443),
     "https://accounts.bloq.cloud/": ("https", "accounts.bloq.cloud", 443),

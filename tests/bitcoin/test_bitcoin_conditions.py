@@ -80,7 +80,7 @@ def test_the_family_is_known_from_the_node(btc: RpcSubject) -> None:
 
 
 def test_the_head(bitcoin: Bitcoind, bloq: BothWays, btc: RpcSubject) -> None:
-    head = bloq.run(ChainHead(btc).observer(AccountReader(bloq))(frozenset()))
+    head = bloq.run(ChainHead(btc).poll_with(AccountReader(bloq))(frozenset()))
     best = bitcoin.rpc("getblockheader", bitcoin.rpc("getbestblockhash"))
     assert asdict(head) == {"height": best["height"], "hash": best["hash"], "time": best["time"]}
 

@@ -8,6 +8,8 @@ import pytest
 
 from airflow_provider_bloq.testing.bitcoind_download import DebianArchive, debian_archive
 
+pytestmark = pytest.mark.logic
+
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from airflow_provider_bloq.chains.cursor import WINDOW, Advance, ChainCursor, Reorg, next_step
 from tests.chains.chain_model import ChainModel, Follower, ended
 
+pytestmark = pytest.mark.logic
+
 
 def step(
     chain: ChainModel, cursor: ChainCursor, *, confirmations: int = 1, last: int | None = None

@@ -14,6 +14,8 @@ from airflow_provider_bloq.chains.transfers import TransferFilter
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from tests.chains.chain_model import ChainModel, ended
 
+pytestmark = pytest.mark.logic
+
 NOWHERE: ChainSource = None  # type: ignore[assignment]
 ADDRESS = "0x" + "ab" * 20
 

@@ -104,7 +104,12 @@ def test_an_interrupted_command_ends_with_130(call: Call, connect: Connect) -> N
         os.kill(os.getpid(), signal.SIGINT)
         connection.stall()
 
-    with RawServer(interrupt) as server:
-        connect({"nodes_url": server.url})
-        output = call("nodes", "list")
+    # A shell starts what runs in its background with this signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with RawServer(interrupt) as server:
+            connect({"nodes_url": server.url})
+            output = call("nodes", "list")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (output.code, output.out) == (130, "")

@@ -15,6 +15,8 @@ from airflow_provider_bloq.exceptions import (
 from airflow_provider_bloq.nodes.models import Cluster, Deployment, Node
 from airflow_provider_bloq.rpc.endpoint import rpc_port, rpc_url, rpc_version
 
+pytestmark = pytest.mark.logic
+
 
 def node(ip: str | None, chain: str = "eth", network: str = "mainnet", **more: Any) -> Node:
     return Node.from_json({"id": "node-1", "chain": chain, "network": network, "ip": ip, **more})

@@ -20,6 +20,8 @@ from airflow_provider_bloq.nodes.creation import (
 )
 from airflow_provider_bloq.nodes.models import Node
 
+pytestmark = pytest.mark.logic
+
 NOW = 1_700_000_000.0
 SENT = PendingCreate(
     order={"serviceId": "service-1", "authType": "jwt"},

@@ -14,6 +14,8 @@ from airflow_provider_bloq.auth.credentials import Secret
 from airflow_provider_bloq.exceptions import BloqUnavailable
 from airflow_provider_bloq.nodes.models import Cluster, Deployment, Node, NodeAuth, Offer
 
+pytestmark = pytest.mark.logic
+
 SECRETS = (
     "the-user",
     "the-pass",

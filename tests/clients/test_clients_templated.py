@@ -10,6 +10,8 @@ import pytest
 from airflow_provider_bloq.arguments import seconds_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
+pytestmark = pytest.mark.logic
+
 
 @pytest.mark.parametrize(
     ("value", "seconds"),

@@ -19,6 +19,8 @@ from airflow_provider_bloq.polling import serialization
 from airflow_provider_bloq.polling.conditions import Condition
 from airflow_provider_bloq.polling.serialization import condition_from_json, condition_to_json
 
+pytestmark = pytest.mark.logic
+
 SUBJECT = RpcSubject("node-1", "ab" * 32, 8545, "/rpc", "evm")
 HASH = f"0x{'ab' * 32}"
 ADDRESS = "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"

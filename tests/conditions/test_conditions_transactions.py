@@ -18,6 +18,8 @@ from airflow_provider_bloq.exceptions import (
 from airflow_provider_bloq.polling.conditions import Waiting
 from tests.conditions.looking import failure_of, reason_of, result_of
 
+pytestmark = pytest.mark.logic
+
 HASH = f"0x{'ab' * 32}"
 SUBJECT = RpcSubject("node-1", family="evm")
 USES = (("0xsender", 7),)

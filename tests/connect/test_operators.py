@@ -96,11 +96,11 @@ def test_a_filter_may_be_templated(bloq: LocalBloq, bitcoin: Bitcoind, context: 
 
 def test_a_wrong_filter_is_refused_when_it_is_known(connect: Connect, context: dict[str, Any]) -> None:
     connect("http://127.0.0.1:9", "http://127.0.0.1:9")
-    with pytest.raises(BloqConfigurationError, match="no JMESPath expression"):
+    with pytest.raises(BloqConfigurationError, match="not a JMESPath expression"):
         asking("info", response_filter="[")
     with DAG("filters", schedule=None, render_template_as_native_obj=True):
         operator = asking("info", response_filter="{{ what }}")
-    for wrong, told in ((7, "of type int"), ("[", "no JMESPath expression")):
+    for wrong, told in ((7, "of type int"), ("[", "not a JMESPath expression")):
         operator.response_filter = "{{ what }}"
         operator.render_template_fields({"what": wrong})  # type: ignore[arg-type]
         with pytest.raises(BloqConfigurationError, match=told):

@@ -10,6 +10,8 @@ from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from tests.hooks.conftest import Connect
 
+pytestmark = pytest.mark.logic
+
 ACCOUNTS = "https://accounts.example"
 
 

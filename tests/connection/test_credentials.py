@@ -10,6 +10,8 @@ from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
 from airflow_provider_bloq.connection.settings import BloqSettings, SharedLocation, VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
+pytestmark = pytest.mark.logic
+
 NO_KEYS = {"login": None, "password": None}
 SHARES = {"sharing": "vault", "shared_vault_path": "bloq/shared"}
 

@@ -10,6 +10,8 @@ from airflow_provider_bloq.auth.credentials import CONNECT_DOMAINS
 from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.connection.fields import Environment
 
+pytestmark = pytest.mark.logic
+
 
 def test_the_environment_sets_all_urls(parse: Any) -> None:
     for environment, *urls in (

@@ -8,6 +8,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 import airflow_provider_bloq
@@ -15,6 +16,8 @@ from airflow_provider_bloq import exceptions
 from airflow_provider_bloq.exceptions import BloqError
 from airflow_provider_bloq.flow.backoff import BackoffSettings, advice_on
 from airflow_provider_bloq.hooks import retries
+
+pytestmark = pytest.mark.logic
 
 PAGE = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
 ROWS = [

@@ -13,6 +13,8 @@ from airflow_provider_bloq.exceptions import BloqSharedTokenStale
 from tests.support.scripted_bloq import MINUTE
 from tests.support.simulated_fleet import PATIENCE, Process, SimulatedFleet
 
+pytestmark = pytest.mark.logic
+
 TASKS = 1_000
 HOUR = 60 * MINUTE
 

@@ -15,6 +15,8 @@ from airflow_provider_bloq.exceptions import (
 )
 from airflow_provider_bloq.flow.lost_creates import epoch_seconds, may_have_created, may_have_made
 
+pytestmark = pytest.mark.logic
+
 URL = "https://example.com/users/me/nodes"
 SENT_AT = 1_000_000.0
 

@@ -10,6 +10,8 @@ from airflow_provider_bloq.connection.reading import read_settings
 from airflow_provider_bloq.flow.retry import RetryPolicy
 from airflow_provider_bloq.hooks._account import Account
 
+pytestmark = pytest.mark.logic
+
 KEYS_IN_VAULT = {"vault_conn_id": "vault_keys", "vault_path": "bloq/keys"}
 SHARED = {"sharing": "vault", "shared_vault_path": "bloq/shared"}
 

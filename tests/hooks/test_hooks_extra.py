@@ -12,6 +12,8 @@ from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
 from tests.support.drivers import DRIVERS, DriverKind
 
+pytestmark = pytest.mark.logic
+
 
 async def opened() -> None:
     async with BloqAsyncHook():

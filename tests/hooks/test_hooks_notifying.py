@@ -23,6 +23,8 @@ from airflow_provider_bloq.exceptions import (
 from airflow_provider_bloq.hooks.notifications import summary_of
 from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
 
+pytestmark = pytest.mark.logic
+
 
 def twin_of(error: BloqError) -> BloqError:
     """Return the kind of an error that operators raise in its place."""

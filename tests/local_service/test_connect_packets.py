@@ -14,6 +14,8 @@ from airflow_provider_bloq.testing.local.connect.packets import (
     write_payload,
 )
 
+pytestmark = pytest.mark.logic
+
 
 def test_socket_packets() -> None:
     for text, packet in (

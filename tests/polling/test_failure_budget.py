@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import pytest
+
 from airflow_provider_bloq.exceptions import (
     BloqCertificateError,
     BloqClientKeysRejected,
@@ -19,6 +21,8 @@ from airflow_provider_bloq.exceptions import (
 from airflow_provider_bloq.nodes.conditions import NodeList
 from airflow_provider_bloq.polling.conditions import Condition, Failed, Memory, Met, Target, Verdict, Waiting
 from airflow_provider_bloq.polling.poll import FailureBudget, is_transient, pause_after
+
+pytestmark = pytest.mark.logic
 
 AWAY = BloqUnavailable("away")
 

@@ -12,6 +12,8 @@ from airflow_provider_bloq.flow.events import Event, held_back
 from airflow_provider_bloq.polling.on_worker import before_deadline
 from tests.support.scripted_bloq import ScriptedBloq
 
+pytestmark = pytest.mark.logic
+
 
 def pausing(seconds: float, *, closed: Callable[[], object] = bool, event: Event | None = None) -> Flow[str]:
     """A look of two requests with a pause in between."""

@@ -15,6 +15,8 @@ from airflow_provider_bloq.exceptions import BloqNotFound, BloqRateLimited, Bloq
 from airflow_provider_bloq.polling.poll import MIN_INTERVAL, Poll, PushListener, Subscription
 from tests.support.virtual_time import in_virtual_time
 
+pytestmark = pytest.mark.logic
+
 
 @dataclass
 class World:

@@ -41,6 +41,8 @@ from airflow_provider_bloq.polling.serialization import (
     timeout_event,
 )
 
+pytestmark = pytest.mark.logic
+
 ERRORS = [
     BloqError("something"),
     BloqConfigurationError([FieldProblem("a", "is wrong", "Mend it."), FieldProblem("b", "too", "As well.")]),

@@ -8,6 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import pytest
+
 from airflow_provider_bloq.chains.blocks import BlockHeader
 from airflow_provider_bloq.chains.event_builders import BlockEventBuilder
 from airflow_provider_bloq.chains.sources import ChainSource
@@ -20,6 +22,8 @@ from airflow_provider_bloq.rpc.client import RpcApi
 from tests.polling.test_shared_polls import World
 from tests.support.drivers import awaiting_driver
 from tests.support.virtual_time import in_virtual_time
+
+pytestmark = pytest.mark.logic
 
 
 def block(height: int) -> BlockHeader:

@@ -9,6 +9,8 @@ from airflow.providers.common.messaging.triggers.msg_queue import MessageQueueTr
 from airflow_provider_bloq.queues.bloq import BloqAddressQueue, BloqBlockQueue, BloqLogsQueue
 from airflow_provider_bloq.triggers.chain_events import BloqAddressTrigger, BloqBlockTrigger, BloqLogsTrigger
 
+pytestmark = pytest.mark.logic
+
 ADDRESS = "0x" + "ab" * 20
 
 

@@ -17,6 +17,8 @@ from airflow_provider_bloq.sensors.chains import BloqBlockSensor, BloqTransactio
 from airflow_provider_bloq.sensors.connect import BloqConnectTransactionSensor
 from airflow_provider_bloq.sensors.nodes import BloqClusterSensor, BloqNodeSensor, BloqNodeSyncedSensor
 
+pytestmark = pytest.mark.logic
+
 PIN = "ab" * 32
 HASH = "0x" + "5c" * 32
 #: As the create operator returns it.

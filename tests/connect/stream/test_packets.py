@@ -16,6 +16,8 @@ from airflow_provider_bloq.connect.stream_packets import (
     txid_in,
 )
 
+pytestmark = pytest.mark.logic
+
 TXID = "ab" * 32
 
 

@@ -11,6 +11,8 @@ from airflow_provider_bloq.connect.models import Transaction, TxOutput
 from airflow_provider_bloq.connect.payments import Payment, PaymentChanged, ReportedPayments, payments_in
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 
+pytestmark = pytest.mark.logic
+
 
 def payment(name: str, height: int | None = None, block: str = "", index: int = 0) -> Payment:
     return Payment(name, index, "ours", 5, height, None if height is None else block or f"block-{height}")

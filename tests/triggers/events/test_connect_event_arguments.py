@@ -21,6 +21,8 @@ from airflow_provider_bloq.triggers.chain_events import (
     BloqPaymentTrigger,
 )
 
+pytestmark = pytest.mark.logic
+
 LEGACY = "1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa"
 SEGWIT = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"
 CASH = "bitcoincash:qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a"

@@ -10,6 +10,8 @@ from airflow.triggers.base import BaseEventTrigger
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.triggers.chain_events import BloqAddressTrigger, BloqBlockTrigger, BloqLogsTrigger
 
+pytestmark = pytest.mark.logic
+
 NODE = {"id": "node-1", "chain": "eth", "auth": {"type": "jwt"}, "tls_fingerprint": "AB" * 32}
 ADDRESS = "0x" + "Cd" * 20
 TRIGGERS = [
