@@ -25,7 +25,7 @@ from tests.compat.conftest import AIRFLOW, Run
 pytestmark = pytest.mark.compat
 
 #: What is told in the log where Airflow is older than 3.3: each once in a process, though more tasks meet it.
-LACKS = ("has no retry policies", "has no state store for tasks: a retry")
+LACKS = ("has no retry policies", "has no task state store: a retry")
 
 
 def test_a_dag_runs_to_its_end_and_what_this_airflow_lacks_is_told_once(
@@ -52,7 +52,7 @@ def test_a_task_defers_and_goes_on_and_tells_once_that_its_trigger_hears_of_no_k
         for task_id in ("first", "second"):
             created = create_deferred(bloq_connection.bloq.service_id("btc"), task_id)
             assert BloqHook().nodes.get(created["id"]).state == "started"
-    told = [record for record in caplog.messages if "does not tell triggers" in record]
+    told = [record for record in caplog.messages if "does not notify triggers" in record]
     assert len(told) == (0 if AIRFLOW >= (3, 3) else 1)
 
 
