@@ -41,6 +41,7 @@ FURTHER = {
     "Conditions that are waited for": (
         "airflow_provider_bloq.nodes.conditions",
         "airflow_provider_bloq.chains.conditions",
+        "airflow_provider_bloq.chains.transactions",
         "airflow_provider_bloq.connect.conditions",
         "airflow_provider_bloq.polling.serialization",
     ),

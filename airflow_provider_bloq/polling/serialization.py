@@ -30,19 +30,19 @@ __all__ = [
     "timeout_event",
 ]
 
-#: The class of each kind of condition. A wait imports only its own.
+#: The module and class of each kind of condition. A wait imports only its own.
 _KINDS: Mapping[str, tuple[str, str]] = {
-    "block_reached": ("chains", "BlockReached"),
-    "node_synced": ("chains", "NodeSynced"),
-    "transaction_confirmed": ("chains", "TransactionConfirmed"),
-    "connect_balance_reached": ("connect", "ConnectBalanceReached"),
-    "connect_block_reached": ("connect", "ConnectBlockReached"),
-    "connect_payment_seen": ("connect", "ConnectPaymentSeen"),
-    "connect_transaction_confirmed": ("connect", "ConnectTransactionConfirmed"),
-    "cluster_health": ("nodes", "ClusterHealth"),
-    "cluster_state": ("nodes", "ClusterState"),
-    "cluster_updated": ("nodes", "ClusterUpdated"),
-    "node_state": ("nodes", "NodeState"),
+    "block_reached": ("chains.conditions", "BlockReached"),
+    "node_synced": ("chains.conditions", "NodeSynced"),
+    "transaction_confirmed": ("chains.transactions", "TransactionConfirmed"),
+    "connect_balance_reached": ("connect.conditions", "ConnectBalanceReached"),
+    "connect_block_reached": ("connect.conditions", "ConnectBlockReached"),
+    "connect_payment_seen": ("connect.conditions", "ConnectPaymentSeen"),
+    "connect_transaction_confirmed": ("connect.conditions", "ConnectTransactionConfirmed"),
+    "cluster_health": ("nodes.conditions", "ClusterHealth"),
+    "cluster_state": ("nodes.conditions", "ClusterState"),
+    "cluster_updated": ("nodes.conditions", "ClusterUpdated"),
+    "node_state": ("nodes.conditions", "NodeState"),
 }
 #: Fields of errors that are not plain JSON, and how they are read from it.
 _READ_FIELD: Mapping[str, Callable[[Any], Any]] = {
@@ -66,11 +66,12 @@ def condition_from_json(fields: dict[str, Any]) -> Condition:
     # A TypeError means that the fields are those of another version.
     with suppress(TypeError):
         if kind in _KINDS:
-            service, name = _KINDS[kind]
-            module = import_module(f"airflow_provider_bloq.{service}.conditions")
-            if service == "chains" and isinstance(values.get("subject"), dict):
-                values["subject"] = module.RpcSubject(**values["subject"])
-            condition: Condition = getattr(module, name)(**values)
+            module, name = _KINDS[kind]
+            if isinstance(values.get("subject"), dict):
+                from airflow_provider_bloq.chains.conditions import RpcSubject
+
+                values["subject"] = RpcSubject(**values["subject"])
+            condition: Condition = getattr(import_module(f"airflow_provider_bloq.{module}"), name)(**values)
             return condition
     raise BloqConfigurationError.of(
         "condition",

@@ -61,7 +61,7 @@ class BloqTransactionSensor(BloqRpcSensor):
 
     Returns a dict: ``tx_hash``, ``height``, ``block_hash`` and ``confirmations``.
 
-    Bitcoin's nodes need an index of transactions (``txindex=1``).
+    Bitcoin nodes need a transaction index (``txindex=1``).
 
     Also takes the arguments of :class:`~airflow_provider_bloq.sensors._base.BloqRpcSensor`.
 
@@ -92,7 +92,7 @@ class BloqTransactionSensor(BloqRpcSensor):
         self.unseen_for = unseen_for
 
     def condition(self) -> Condition:
-        from airflow_provider_bloq.chains.conditions import TransactionConfirmed
+        from airflow_provider_bloq.chains.transactions import TransactionConfirmed
 
         return TransactionConfirmed(
             self.subject,

@@ -9,14 +9,8 @@ from dataclasses import asdict
 
 import pytest
 
-from airflow_provider_bloq.chains.conditions import (
-    BlockReached,
-    ChainHead,
-    NodeSynced,
-    RpcSubject,
-    TransactionConfirmed,
-    Transactions,
-)
+from airflow_provider_bloq.chains.conditions import BlockReached, ChainHead, NodeSynced, RpcSubject
+from airflow_provider_bloq.chains.transactions import TransactionConfirmed, WatchedTransactions
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqTransactionDropped,
@@ -70,7 +64,7 @@ def wait(bloq: BothWays, btc: RpcSubject, clock: Clock) -> Wait:
 
     def waiting(tx_hash: str, confirmations: int = 1, unseen_for: float = 60.0) -> Looking:
         condition = TransactionConfirmed(btc, tx_hash, confirmations, unseen_for)
-        return Looking(bloq, condition, Transactions(btc, clock=clock))
+        return Looking(bloq, condition, WatchedTransactions(btc, clock=clock))
 
     return waiting
 
@@ -232,7 +226,7 @@ def test_a_payment_that_the_node_gives_up_on_is_dropped_after_a_time(
     error = failure_of(looking.look())
     assert isinstance(error, BloqTransactionDropped)
     assert error.tx_hash == sent
-    assert "not known any more" in str(error)
+    assert "no longer known" in str(error)
 
 
 def test_a_payment_that_is_sent_again_in_time_is_waited_for_again(

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.chains.conditions import RpcSubject, TransactionConfirmed
+from airflow_provider_bloq.chains.conditions import RpcSubject
+from airflow_provider_bloq.chains.transactions import TransactionConfirmed
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqRpcError,

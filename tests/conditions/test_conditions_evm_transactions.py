@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.chains.conditions import RpcSubject, TransactionConfirmed, Transactions
+from airflow_provider_bloq.chains.conditions import RpcSubject
+from airflow_provider_bloq.chains.transactions import TransactionConfirmed, WatchedTransactions
 from airflow_provider_bloq.exceptions import (
     BloqTransactionDropped,
     BloqTransactionReplaced,
@@ -44,7 +45,7 @@ def wait(bloq: BothWays, eth: RpcSubject, clock: Clock) -> Wait:
 
     def waiting(tx_hash: str, confirmations: int = 1, unseen_for: float = 60.0) -> Looking:
         condition = TransactionConfirmed(eth, tx_hash, confirmations, unseen_for)
-        return Looking(bloq, condition, Transactions(eth, clock=clock))
+        return Looking(bloq, condition, WatchedTransactions(eth, clock=clock))
 
     return waiting
 
@@ -158,7 +159,7 @@ def test_one_that_the_node_forgets_is_dropped_after_a_time(chain: EvmChain, wait
     error = failure_of(looking.look())
     assert isinstance(error, BloqTransactionDropped)
     assert error.tx_hash == sent
-    assert "not known any more" in str(error)
+    assert "no longer known" in str(error)
 
 
 def test_one_that_is_sent_again_in_time_is_waited_for_again(

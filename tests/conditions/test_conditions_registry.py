@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from airflow_provider_bloq.chains.conditions import BlockReached, NodeSynced, RpcSubject, TransactionConfirmed
+from airflow_provider_bloq.chains.conditions import BlockReached, NodeSynced, RpcSubject
+from airflow_provider_bloq.chains.transactions import TransactionConfirmed
 from airflow_provider_bloq.connect.conditions import (
     ConnectBalanceReached,
     ConnectBlockReached,

@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.chains.blocks import Head
-from airflow_provider_bloq.chains.conditions import RpcSubject, TransactionConfirmed, TransactionInterest
-from airflow_provider_bloq.chains.transactions import Mined, TransactionStatus, TransactionStatuses
+from airflow_provider_bloq.chains.conditions import RpcSubject
+from airflow_provider_bloq.chains.transactions import (
+    Mined,
+    TransactionConfirmed,
+    TransactionInterest,
+    TransactionStatus,
+    TransactionStatuses,
+)
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqTransactionDropped,
@@ -22,20 +28,20 @@ pytestmark = pytest.mark.logic
 
 HASH = f"0x{'ab' * 32}"
 SUBJECT = RpcSubject("node-1", family="evm")
-USES = (("0xsender", 7),)
+INPUTS = (("0xsender", 7),)
 NOW = 1000.0
 
 
 def mined(confirmations: int, *, reverted: bool = False) -> TransactionStatus:
-    return TransactionStatus(mined=Mined(100, f"0x{'cd' * 32}", confirmations, reverted), uses=USES)
+    return TransactionStatus(mined=Mined(100, f"0x{'cd' * 32}", confirmations, reverted), inputs=INPUTS)
 
 
-def seen(standing: TransactionStatus, *, height: int = 100, now: float = NOW) -> TransactionStatuses:
-    return TransactionStatuses(now, Head(height, f"0x{'ef' * 32}", 0.0), {HASH: standing})
+def seen(status: TransactionStatus, *, height: int = 100, now: float = NOW) -> TransactionStatuses:
+    return TransactionStatuses(now, Head(height, f"0x{'ef' * 32}", 0.0), {HASH: status})
 
 
 def memory(**past: Any) -> dict[str, Any]:
-    return {"uses": [["0xsender", 7]], "mined_at": None, "overtaken_at": None, "unknown_since": None} | past
+    return {"inputs": [["0xsender", 7]], "mined_at": None, "replaced_at": None, "unknown_since": None} | past
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 12])
@@ -55,28 +61,28 @@ def test_depth_decides(wanted: int, off: int, reverted: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overtaken_at", "height", "replaced"),
+    ("replaced_at", "height", "replaced"),
     [(None, 100, False), (99, 100, False), (98, 100, True), (97, 100, True), (101, 100, False)],
 )
 def test_a_replacement_counts_when_it_is_as_deep(
-    overtaken_at: int | None, height: int, replaced: bool
+    replaced_at: int | None, height: int, replaced: bool
 ) -> None:
     condition = TransactionConfirmed(SUBJECT, HASH, 3)
     verdict = condition.judge(
-        seen(TransactionStatus(uses=USES, overtaken=True), height=height), memory(overtaken_at=overtaken_at)
+        seen(TransactionStatus(inputs=INPUTS, replaced=True), height=height), memory(replaced_at=replaced_at)
     )
     if replaced:
         assert isinstance(failure_of(verdict), BloqTransactionReplaced)
     else:
-        first = height if overtaken_at is None else overtaken_at
+        first = height if replaced_at is None else replaced_at
         assert isinstance(verdict, Waiting)
-        assert verdict.memory == memory(overtaken_at=first)
+        assert verdict.memory == memory(replaced_at=first)
 
 
 def test_a_first_look_at_a_replacement_never_ends_the_wait() -> None:
-    # What is mined between two questions of one look is seen as overtaken.
+    # What is mined between two questions of one look is seen as replaced.
     condition = TransactionConfirmed(SUBJECT, HASH, 1)
-    first = condition.judge(seen(TransactionStatus(pending=True, uses=USES, overtaken=True)), memory())
+    first = condition.judge(seen(TransactionStatus(pending=True, inputs=INPUTS, replaced=True)), memory())
     assert isinstance(first, Waiting)
     assert result_of(condition.judge(seen(mined(1)), first.memory))["height"] == 100
 
@@ -85,13 +91,13 @@ def test_a_first_look_at_a_replacement_never_ends_the_wait() -> None:
 @pytest.mark.parametrize("was_seen", [False, True])
 def test_unknown_for_so_long_is_dropped(elapsed: float, was_seen: bool) -> None:
     condition = TransactionConfirmed(SUBJECT, HASH, unseen_for=60.0)
-    past = memory(unknown_since=NOW) if was_seen else memory(unknown_since=NOW, uses=[])
+    past = memory(unknown_since=NOW) if was_seen else memory(unknown_since=NOW, inputs=[])
     verdict = condition.judge(seen(TransactionStatus(), now=NOW + elapsed), past)
     if elapsed >= 60:
         error = failure_of(verdict)
         assert isinstance(error, BloqTransactionDropped)
         assert error.retryable
-        assert ("any more" in str(error)) is was_seen
+        assert ("no longer" in str(error)) is was_seen
     else:
         assert verdict == Waiting(f"{HASH} is not known to the node", past)
 
@@ -100,24 +106,27 @@ def test_the_first_unknown_look_begins_the_time_and_a_known_one_ends_it() -> Non
     condition = TransactionConfirmed(SUBJECT, HASH)
     unknown = condition.judge(seen(TransactionStatus()), None)
     assert isinstance(unknown, Waiting)
-    assert unknown.memory == memory(uses=[], unknown_since=NOW)
-    pending = condition.judge(seen(TransactionStatus(pending=True, uses=USES)), unknown.memory)
+    assert unknown.memory == memory(inputs=[], unknown_since=NOW)
+    pending = condition.judge(seen(TransactionStatus(pending=True, inputs=INPUTS)), unknown.memory)
     assert pending == Waiting(f"{HASH} is pending", memory())
 
 
-def test_no_longer_overtaken_begins_to_count_anew() -> None:
+def test_no_longer_replaced_starts_to_count_again() -> None:
     verdict = TransactionConfirmed(SUBJECT, HASH).judge(
-        seen(TransactionStatus(pending=True, uses=USES)), memory(overtaken_at=5)
+        seen(TransactionStatus(pending=True, inputs=INPUTS)), memory(replaced_at=5)
     )
     assert verdict == Waiting(f"{HASH} is pending", memory())
 
 
 @pytest.mark.parametrize(
-    ("standing", "state"),
-    [(TransactionStatus(pending=True, uses=USES), "pending"), (TransactionStatus(), "not known to the node")],
+    ("status", "state"),
+    [
+        (TransactionStatus(pending=True, inputs=INPUTS), "pending"),
+        (TransactionStatus(), "not known to the node"),
+    ],
 )
-def test_a_reorg_is_told(standing: TransactionStatus, state: str) -> None:
-    verdict = TransactionConfirmed(SUBJECT, HASH, 3).judge(seen(standing), memory(mined_at=99))
+def test_a_reorg_is_told(status: TransactionStatus, state: str) -> None:
+    verdict = TransactionConfirmed(SUBJECT, HASH, 3).judge(seen(status), memory(mined_at=99))
     assert reason_of(verdict) == f"{HASH} is {state}, since a reorg took it out of block 99"
 
 
@@ -133,7 +142,7 @@ def test_a_look_that_did_not_ask_for_it_changes_nothing() -> None:
 def test_the_interest_has_one_spelling_and_what_is_remembered() -> None:
     condition = TransactionConfirmed(SUBJECT, f" {HASH.upper().replace('0X', '0x')}\n")
     assert condition.interest == TransactionInterest(HASH)
-    assert condition.interest_after(memory()) == TransactionInterest(HASH, USES)
+    assert condition.interest_after(memory()) == TransactionInterest(HASH, INPUTS)
     assert condition.interest_after(None) == condition.interest
 
 
