@@ -111,7 +111,7 @@ def node_id_of(node: Mapping[str, Any] | str, field: str = "node") -> str:
         raise BloqConfigurationError.of(
             field,
             "it is the text of a dict",
-            "Hand on the output of the task itself (create.output), or its id: \"{{ ti.xcom_pull('create')['id'] }}\".",
+            "Pass the output of the task itself (create.output), or its id: \"{{ ti.xcom_pull('create')['id'] }}\".",
         )
     return node_id.strip()
 

@@ -147,7 +147,7 @@ class RotationContext:
         yield from (yield from self.account()).delete(client_id)
 
     def is_accepted(self, keys: ClientKeys) -> Flow[bool]:
-        """Tell whether Accounts mints a token for this pair now."""
+        """Return whether Accounts mints a token for this pair now."""
         try:
             yield from self._tokens.mint(keys, retry=True)
         except GrantRefused as refusal:
@@ -158,7 +158,7 @@ class RotationContext:
         return True
 
     def becomes_accepted(self, keys: ClientKeys) -> Flow[bool]:
-        """Tell whether Accounts mints for this pair within a few seconds, which a new pair may need."""
+        """Return whether Accounts mints for this pair within a few seconds, which a new pair may need."""
         for attempt in count(1):
             if (yield from self.is_accepted(keys)):
                 return True
@@ -292,7 +292,7 @@ def plan(context: RotationContext) -> Flow[dict[str, Any]]:
 
 
 def _is_over(entry: RotationEntry, generation: int) -> bool:
-    """Tell whether a clear asks for a new rotation, after one that is done or disputed."""
+    """Return whether a clear asks for a new rotation, after one that is done or disputed."""
     return entry.phase in (RotationPhase.DONE, RotationPhase.DISPUTED) and entry.generation != generation
 
 

@@ -47,7 +47,7 @@ def resend_refused(
 ) -> Flow[tuple[R, int]]:
     """Send a request again with another credential until it is accepted or there is none left.
 
-    All that send a credential answer its refusal by this. What refuses a credential has not acted on the request,
+    Every client that sends a credential uses this. A server that refuses one has not acted on the request,
     so a POST may be sent again.
 
     :param request: What was sent, or what it was sent with.
@@ -186,7 +186,7 @@ class BearerAuth:
             )
             raise BloqTokenRejected(
                 f"{request.method} {request.url.partition('?')[0]} refuses ({response.status}) {which}. If other calls "
-                "work, this one is not allowed to this account."
+                "work, this account may not make this one."
             )
         if replacements:
             yield from emit(token_survived(replacements))
@@ -223,7 +223,7 @@ def is_auth_refusal(status: int, body: bytes) -> bool:
 
 #: Codes of a 403 body that are about the token, unlike ``LimitExceeded`` or ``Forbidden``.
 _ABOUT_CREDENTIALS = re.compile(r"token|credential|jwt|unauthori[sz]ed|unauthenticated", re.IGNORECASE)
-#: Words by which a body with a business code still refuses the token, such as "jwt expired". They must be said of the
+#: Words by which a body with a business code still refuses the token, such as "jwt expired". They must refer to the
 #: token, unlike in "invalid token address".
 _TOKEN_IS_NO_GOOD = re.compile(
     r"\b(?:jwt|token)(?: (?:is|has|been|was|audience|issuer|subject))*"

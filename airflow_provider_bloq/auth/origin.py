@@ -51,7 +51,7 @@ class Origin:
         _refuse_hidden_characters(url)
         match = _URL.match(url)
         if match is None:
-            raise ValueError("it is no absolute URL such as https://host/path")
+            raise ValueError("it is not an absolute URL such as https://host/path")
         scheme = match["scheme"].lower()
         if scheme not in _DEFAULT_PORTS:
             raise ValueError("its scheme is neither http nor https")
@@ -101,7 +101,7 @@ def _ipv6(text: str) -> str:
     try:
         address = IPv6Address(text)
     except ValueError:
-        raise ValueError("its host is no valid IPv6 address") from None
+        raise ValueError("its host is not a valid IPv6 address") from None
     if address.ipv4_mapped is not None:
         raise ValueError("its host is an IPv4 address written as IPv6; write the IPv4 address")
     return address.compressed
@@ -116,7 +116,7 @@ def _name_or_ipv4(text: str) -> str:
         except ValueError:
             raise ValueError("its host is a number but no IPv4 address of four plain parts") from None
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError("its host is no valid name")
+        raise ValueError("its host is not a valid name")
     return name
 
 
@@ -136,7 +136,7 @@ def _ascii_name(text: str) -> str:
         encoded = name.encode("idna")
         unchanged = encoded.decode("idna") == name
     except UnicodeError:
-        raise ValueError("its host is no valid international name") from None
+        raise ValueError("its host is not a valid international name") from None
     if not unchanged:
         raise ValueError("its host holds characters that IDNA replaces; write it in its ASCII form (xn--)")
     return encoded.decode("ascii")

@@ -79,7 +79,7 @@ def _unreachable(failure: BloqVaultUnavailable, max_wait: float) -> BloqVaultUna
     :param max_wait: How long it was tried, in seconds.
     """
     return BloqVaultUnavailable(
-        f"{failure}. No access token could be had through it for {max_wait:.0f} s: see that Vault is up and"
+        f"{failure}. No access token could be got through it for {max_wait:.0f} s: see that Vault is up and"
         " unsealed and can be reached from here; then the task can be tried again as it is."
     )
 
@@ -92,7 +92,7 @@ def _stale(seen: SharedTokenState, where: str, max_wait: float) -> BloqSharedTok
     else:
         end = "was refused" if seen.age < seen.lifetime else f"lived {seen.lifetime:.0f} s"
         problem = (
-            f"{where} holds no access token that is good: version {seen.version}, minted from client ID"
+            f"{where} holds no valid access token: version {seen.version}, minted from client ID"
             f" {seen.client_id}, is {seen.age:.0f} s old and {end}"
         )
         broker = f"the BloqTokenBrokerOperator of client ID {seen.client_id}"
@@ -139,7 +139,7 @@ def _may_use(
         "shared_vault_path",
         f"the token in {where} was minted from client ID {(seen.client_id or '')[:80]!r}, the connection has the keys"
         f" of {reading.keys.client_id!r}",
-        "Give each pair of client keys a shared_vault_path of its own",
+        "Give each pair of client keys its own shared_vault_path",
     )
 
 
@@ -321,7 +321,7 @@ class SharedTokenProvider(TokenProvider):
             yield from emit(
                 Event(
                     "token.shared_renewal_failed",
-                    f"The shared access token could not be renewed ({error}); it still lives.",
+                    f"The shared access token could not be renewed ({error}); it is still valid.",
                     logging.WARNING,
                 )
             )
@@ -357,7 +357,7 @@ class SharedTokenProvider(TokenProvider):
         yield from emit(
             Event(
                 "token.missed",
-                f"No access token came to {self._slot.description} within {self._max_wait:.0f} s;"
+                f"No access token arrived at {self._slot.description} within {self._max_wait:.0f} s;"
                 " getting one for this process.",
                 logging.WARNING,
             )

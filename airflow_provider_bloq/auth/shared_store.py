@@ -117,7 +117,7 @@ class SharedToken:
         if token is None:
             raise BloqConfigurationError.of(
                 "shared_vault_path",
-                f"{where} holds a secret that is no shared access token",
+                f"{where} holds a secret that is not a shared access token",
                 "Choose a path that nothing else uses; Vault's audit log shows who wrote there",
             )
         return token
@@ -130,9 +130,9 @@ class SharedToken:
         if self.accounts_url != accounts_url:
             raise BloqConfigurationError.of(
                 "shared_vault_path",
-                f"the token in {where} was minted at {self.accounts_url[:200]!r}, the connection names"
+                f"the token in {where} was minted at {self.accounts_url[:200]!r}, but the connection names"
                 f" {accounts_url!r}",
-                "Give each environment a shared_vault_path of its own, or correct the host",
+                "Give each environment its own shared_vault_path, or correct the host",
             )
 
 
@@ -224,8 +224,8 @@ class Lease:
         if not isinstance(holder, str) or isinstance(seconds, bool) or not isinstance(seconds, int | float):
             raise BloqConfigurationError.of(
                 "shared_vault_path",
-                f"{self._slot.description} holds a secret that is no lease",
-                "Choose a shared_vault_path below which nothing else lies",
+                f"{self._slot.description} holds a secret that is not a lease",
+                "Choose a shared_vault_path with nothing else below it",
             )
         if holder == self._holder:
             return True

@@ -301,7 +301,7 @@ def _read_vault_path(field: str, text: str, problems: Problems) -> str:
 
 def _reject_own_id(field: str, vault_conn_id: str, conn_id: str, problems: Problems) -> None:
     if vault_conn_id == conn_id:
-        problems.add(field, "it names this very connection", "Enter the id of a connection of type vault")
+        problems.add(field, "it names this connection itself", "Enter the id of a connection of type vault")
 
 
 def _read_sharing(

@@ -470,4 +470,4 @@ def _reject_chain_as_domain(origin: Origin, remedy: str) -> None:
     """Allow ``{chain}`` below a domain but not as the domain: a chain name must not choose who gets the token."""
     domain = ".".join(origin.host.split(".")[-2:])
     if _CHAIN_LABEL in domain and not origin.is_loopback:
-        raise _InvalidUrl(f"{_CHAIN} is in the place of the domain itself", remedy)
+        raise _InvalidUrl(f"{_CHAIN} takes the place of the domain itself", remedy)

@@ -56,7 +56,7 @@ class BackoffSettings:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if not is_number or not 0 < value < float("inf"):
                 raise BloqConfigurationError.of(
-                    name, f"{value!r} is no time to wait", "Give seconds, more than 0.", "retry policy"
+                    name, f"{value!r} is not a time to wait", "Give seconds, more than 0.", "retry policy"
                 )
 
     def pause(self, failures: int, jitter: float) -> float:
@@ -132,7 +132,7 @@ def advice_on(
 def _reason_to_fail(error: BloqError) -> str:
     match error:
         case BloqQuotaExceeded():
-            return "The account is at a limit of its plan: delete a node that is not needed, or have the plan enlarged."
+            return "The account is at a limit of its plan: delete a node that is not needed, or ask for a larger plan."
         case BloqClientKeysRejected():
             return "Accounts refuses the client keys: correct them where they are kept."
         case BloqConfigurationError():

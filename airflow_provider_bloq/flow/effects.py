@@ -237,7 +237,7 @@ class FlowSteps(Generic[T]):
 
     def __init__(self, flow: Flow[T]) -> None:
         self._flow = flow
-        #: What the latest effect is answered with.
+        #: The answer to the latest effect.
         self.answer: Any = None
         #: The error that the latest effect raises in the flow instead.
         self.failure: Exception | None = None

@@ -32,7 +32,7 @@ class Listed(Protocol):
 
 
 def may_have_created(error: BloqError, create_url: str) -> bool:
-    """Tell whether the service may have acted on a create that failed with this error.
+    """Return whether the service may have acted on a create that failed with this error.
 
     :param error: What the create raised. An error with another URL, such as that of a token endpoint, was raised
         before the create was sent.
@@ -48,7 +48,7 @@ def may_have_created(error: BloqError, create_url: str) -> bool:
 def may_have_made(
     item: Listed, *, known: Collection[str], sent_at: float, settle_seconds: float | None, skew: float
 ) -> bool:
-    """Tell whether an item on the list now may be the result of a create without an answer.
+    """Return whether an item on the list now may be the result of a create without an answer.
 
     An item without a readable time of creation may be.
 

@@ -272,7 +272,9 @@ class Endpoint:
         """
         for name, value in parts.items():
             if not isinstance(value, str) or value.strip() in ("", ".", ".."):
-                raise BloqConfigurationError.of(name, f"{value!r} is no id", "Pass the id as Bloq gave it.")
+                raise BloqConfigurationError.of(
+                    name, f"{value!r} is no id", "Pass the id that Bloq returned."
+                )
         path = self.path.format(**{name: quote(value.strip(), safe="") for name, value in parts.items()})
         return base + path + (f"?{urlencode(query)}" if query else "")
 

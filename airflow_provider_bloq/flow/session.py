@@ -252,7 +252,7 @@ def _adapter(trust: Trust) -> HTTPAdapter:
     )
 
 
-#: Bytes of the body of a refusal that are read at most.
+#: How many bytes of the body of a refusal are read at most.
 LONGEST_REFUSAL = 64 * 1024
 
 

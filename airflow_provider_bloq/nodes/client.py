@@ -181,7 +181,7 @@ class NodesApi(DeploymentsApi[Node]):
         :param auth_type: How the node authenticates callers: ``jwt`` (the access token) or ``basic`` (user and
             password).
         :param exclusive_creates: Set it only if nobody else creates nodes of this service at the same time:
-            where the answer is lost, a lone new node is then taken for the one created here.
+            if the answer is lost, a lone new node is then taken for the one created here.
         :raises BloqQuotaExceeded: The account has reached the limit of its plan.
         :raises BloqNotFound: There is no such service.
         :raises BloqAmbiguousCreate: The answer was lost, and the outcome is unknown.

@@ -35,11 +35,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class NodeList(Target):
-    """All nodes of the account: one list serves everybody who waits for any of them."""
+    """All nodes of the account: one list serves all waits."""
 
     def poll_with(self, reader: Reader) -> PollFunction:
-        """See :meth:`Target.poll_with`; gives the nodes by their ids."""
-
         def observe(_: frozenset[Hashable]) -> Flow[dict[str, Node]]:
             return {node.id: node for node in (yield from NodesApi.list.flow(reader.nodes))}
 
@@ -51,7 +49,7 @@ class NodeState(Condition):
     """A node is in a certain state.
 
     :param node_id: Its id.
-    :param state: The state; ``started`` and ``stopped`` are in evidence.
+    :param state: The state; ``started`` and ``stopped`` are known.
     """
 
     kind: ClassVar[str] = "node_state"
@@ -61,11 +59,9 @@ class NodeState(Condition):
 
     @property
     def target(self) -> Target:
-        """See :attr:`Condition.target`."""
         return NodeList()
 
     def judge(self, seen: dict[str, Node], memory: Memory | None) -> Verdict:
-        """See :meth:`Condition.judge`; the result is the node without its credentials."""
         node = seen.get(self.node_id)
         if node is None:
             return Failed(BloqNotFound(f"{self.node_id} is not in the list of this account's nodes."))
@@ -73,20 +69,16 @@ class NodeState(Condition):
             return Met(node.public())
         if node.state == STOPPED:
             return Failed(
-                BloqNotStarted(
-                    f"{node.id} was stopped, so that it will not be {self.state!r} any more.", node_id=node.id
-                )
+                BloqNotStarted(f"{node.id} was stopped and will never be {self.state!r}.", node_id=node.id)
             )
         return Waiting(f"{node.id} is {node.state!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterList(Target):
-    """All clusters of the account: one list serves everybody who waits for any of them."""
+    """All clusters of the account: one list serves all waits."""
 
     def poll_with(self, reader: Reader) -> PollFunction:
-        """See :meth:`Target.poll_with`; gives the clusters by their ids."""
-
         def observe(_: frozenset[Hashable]) -> Flow[dict[str, Cluster]]:
             clusters = yield from ClustersApi.list.flow(reader.clusters)
             return {cluster.id: cluster for cluster in clusters}
@@ -99,7 +91,7 @@ class ClusterState(Condition):
     """A cluster is in a certain state.
 
     :param cluster_id: Its id.
-    :param state: The state; ``started`` and ``stopped`` are in evidence.
+    :param state: The state; ``started`` and ``stopped`` are known.
     """
 
     kind: ClassVar[str] = "cluster_state"
@@ -109,11 +101,9 @@ class ClusterState(Condition):
 
     @property
     def target(self) -> Target:
-        """See :attr:`Condition.target`."""
         return ClusterList()
 
     def judge(self, seen: dict[str, Cluster], memory: Memory | None) -> Verdict:
-        """See :meth:`Condition.judge`; the result is the cluster without its credentials."""
         cluster = seen.get(self.cluster_id)
         if cluster is not None and cluster.state == self.state:
             return Met(cluster.public())
@@ -123,11 +113,11 @@ class ClusterState(Condition):
 
 @dataclass(frozen=True, slots=True)
 class ClusterHealth(Condition):
-    """So many members of a cluster are healthy, and it is started.
+    """A cluster is started and enough of its members are healthy.
 
     :param cluster_id: Its id.
     :param at_least: How many. More than its capacity are healthy only after an update that adds members.
-    :raises BloqConfigurationError: The number cannot be.
+    :raises BloqConfigurationError: The number is invalid.
     """
 
     kind: ClassVar[str] = "cluster_health"
@@ -140,11 +130,9 @@ class ClusterHealth(Condition):
 
     @property
     def target(self) -> Target:
-        """See :attr:`Condition.target`."""
         return ClusterList()
 
     def judge(self, seen: dict[str, Cluster], memory: Memory | None) -> Verdict:
-        """See :meth:`Condition.judge`; the result is the cluster without its credentials."""
         cluster = _still_there(self.cluster_id, seen)
         if isinstance(cluster, Failed):
             return cluster
@@ -163,13 +151,13 @@ class ClusterUpdated(Condition):
 
     The API shows an update by ``updatingService`` while it runs. If that goes away and the service is still
     another, the update was aborted or has failed. Name the service or the capacity that was asked for: without
-    them it is enough that no update is to be seen, as is the case where it has not begun yet.
+    them it is enough that no update is visible, even if it has not begun yet.
 
     :param cluster_id: Its id.
     :param service_id: The service that it moves to; by default that of the update that is seen.
     :param capacity: Number of members that it is to have. A mere change of members is not shown while it runs,
         so that it is waited for until it is there.
-    :raises BloqConfigurationError: The capacity cannot be.
+    :raises BloqConfigurationError: The capacity is invalid.
     """
 
     kind: ClassVar[str] = "cluster_updated"
@@ -184,11 +172,9 @@ class ClusterUpdated(Condition):
 
     @property
     def target(self) -> Target:
-        """See :attr:`Condition.target`."""
         return ClusterList()
 
     def judge(self, seen: dict[str, Cluster], memory: Memory | None) -> Verdict:
-        """See :meth:`Condition.judge`; the result is the cluster without its credentials."""
         cluster = _still_there(self.cluster_id, seen)
         if isinstance(cluster, Failed):
             return cluster
@@ -202,14 +188,14 @@ class ClusterUpdated(Condition):
         if not missing:
             return Met(cluster.public())
         lacks = f"{cluster.id} has {' and '.join(missing)}"
-        # One look may come before the update is to be seen.
+        # One look may come before the update is visible.
         if moved_to is not None or (memory.get("unseen") and cluster.service != service_id):
             return Failed(
                 BloqUpdateNotDone(
-                    f"The update is over, but {lacks}: it was aborted, or has failed.", cluster_id=cluster.id
+                    f"The update is over, but {lacks}: it was aborted or failed.", cluster_id=cluster.id
                 )
             )
-        return Waiting(f"{lacks}, and no update is to be seen", {"unseen": True})
+        return Waiting(f"{lacks}, and no update is visible", {"unseen": True})
 
     def _missing(self, cluster: Cluster, service_id: str | None) -> Iterator[str]:
         if cluster.service != service_id:
@@ -224,5 +210,5 @@ def _still_there(cluster_id: str, seen: dict[str, Cluster]) -> Cluster | Failed:
     if cluster is None:
         return Failed(BloqNotFound(f"{cluster_id} is not in the list of this account's clusters."))
     if cluster.state == STOPPED:
-        return Failed(BloqNotStarted(f"{cluster_id} was stopped, which is its end.", node_id=cluster_id))
+        return Failed(BloqNotStarted(f"{cluster_id} was stopped for good.", node_id=cluster_id))
     return cluster

@@ -75,7 +75,7 @@ class PendingCreate:
     reported: bool = False
 
     def may_have_made(self, deployment: Deployment) -> bool:
-        """Tell whether a deployment may be the result of this create."""
+        """Return whether a deployment may be the result of this create."""
         return (
             deployment.state != STOPPED
             and deployment.service in (None, self.order["serviceId"])
@@ -317,7 +317,7 @@ class Creation(Generic[M]):
     def _search(
         self, pending: PendingCreate, lost: BloqApiError | None = None
     ) -> Flow[tuple[M | None, float]]:
-        """Look for the result of a create. Return it, or None, and the time of the look.
+        """Look for the result of a create. Return it, or None, and the time of the search.
 
         :raises BloqAmbiguousCreate: There are candidates, and it is unknown whether one of them is the result.
         """

@@ -117,7 +117,7 @@ def rpc_url(deployment: Deployment, *, local: bool, port: int | None = None, pat
         origin = Origin.of(f"https://{host}:{port}")
     except ValueError as odd:
         raise BloqUnsafeAddress(f"The address of {deployment.id} is refused: {odd}.") from None
-    # Bloq's documentation writes the port always, even if it is the default of the scheme.
+    # Bloq's documentation always writes the port, even if it is the default of the scheme.
     name = f"[{origin.host}]" if ":" in origin.host else origin.host
     return f"https://{name}:{origin.port}{_path(path or _PATHS.get(deployment.chain, '/'))}"
 

@@ -269,7 +269,7 @@ class VaultLogin:
         return self._client
 
 
-#: Those whose logins a forked child has to drop.
+#: The clients whose logins a forked child drops.
 _in_use: WeakSet[VaultClient] = WeakSet()
 
 
@@ -325,7 +325,7 @@ class VaultClient:
         """Make a request with the login that is kept, or with a new one.
 
         After a failure nothing is kept, so the next call reads the connection again. A call that a signal handler
-        makes during another one uses a login of its own, since the other's may be half done.
+        makes during another one uses a separate login, since the other may be half done.
 
         :param request: Makes the request with an :class:`hvac.Client` and the settings of the connection. It may
             be called twice.
