@@ -1,4 +1,4 @@
-"""Assets with ``bloq://`` URIs: what happens on a chain, as something that schedules DAGs."""
+"""Assets with ``bloq://`` URIs: blocks, transfers and logs of a chain, on which DAGs can be scheduled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 _NAME = r"[a-z0-9][a-z0-9-]{0,62}"
 _LABEL = r"[a-z0-9][a-z0-9._-]{0,62}"
-#: What follows the network, and whether it has a label.
+#: The part after the network, and whether a label follows it.
 _KINDS = {"blocks": False, "addresses": True, "logs": True}
 _FORMS = (
     "Write bloq://<chain>/<network>/blocks, bloq://<chain>/<network>/addresses/<label>, or "
@@ -42,10 +42,10 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     if "@" in uri.netloc or ":" in uri.netloc or uri.query or uri.fragment:
         raise _malformed("it has a user, password, port, query or fragment")
     chain = uri.netloc.lower()
-    network, *thing = uri.path.strip("/").lower().split("/")
+    network, *rest = uri.path.strip("/").lower().split("/")
     if not re.fullmatch(_NAME, chain) or not re.fullmatch(_NAME, network):
         raise _malformed("it does not begin with the names of a chain and a network")
-    match thing:
+    match rest:
         case [kind] if _KINDS.get(kind) is False:
             path = kind
         case [kind, label] if _KINDS.get(kind) is True and re.fullmatch(_LABEL, label):
@@ -67,7 +67,7 @@ def blocks(
     node: Node | Cluster | Mapping[str, Any] | str | None = None,
     connect: bool = False,
     name: str | None = None,
-    **watching: Any,
+    **arguments: Any,
 ) -> Asset:
     """Return the asset ``bloq://<chain>/<network>/blocks``: the final blocks of a chain.
 
@@ -82,13 +82,13 @@ def blocks(
     :param connect: Whether to watch the chain through Connect instead: ``btc`` and ``bch`` through its REST API,
         others through its JSON-RPC.
     :param name: Name of the asset; None for its URI.
-    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.chain_events.BloqBlockTrigger` or
+    :param arguments: Further arguments of :class:`~airflow_provider_bloq.triggers.chain_events.BloqBlockTrigger` or
         :class:`~airflow_provider_bloq.triggers.chain_events.BloqConnectBlockTrigger`, such as ``bloq_conn_id``,
         ``confirmations``, ``finality``, ``every``, ``max_range`` and ``start``.
     :raises BloqConfigurationError: An argument is invalid.
     """
     triggers = ("BloqBlockTrigger", "BloqConnectBlockTrigger")
-    return _asset((chain, network, "blocks"), name, triggers, node, connect, watching)
+    return _asset((chain, network, "blocks"), name, triggers, node, connect, arguments)
 
 
 def addresses(
@@ -100,7 +100,7 @@ def addresses(
     node: Node | Cluster | Mapping[str, Any] | str | None = None,
     connect: bool = False,
     name: str | None = None,
-    **watching: Any,
+    **arguments: Any,
 ) -> Asset:
     """Return the asset ``bloq://<chain>/<network>/addresses/<label>``: transfers to or from addresses.
 
@@ -112,13 +112,19 @@ def addresses(
     :param node: The node or cluster to watch; see :func:`blocks`.
     :param connect: Whether to watch through Connect instead; see :func:`blocks`.
     :param name: Name of the asset; None for its URI.
-    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.chain_events.BloqAddressTrigger` or
+    :param arguments: Further arguments of :class:`~airflow_provider_bloq.triggers.chain_events.BloqAddressTrigger` or
         :class:`~airflow_provider_bloq.triggers.chain_events.BloqPaymentTrigger`.
     :raises BloqConfigurationError: An argument is invalid.
     """
     triggers = ("BloqAddressTrigger", "BloqPaymentTrigger")
-    arguments = {"addresses": addresses, **watching}
-    return _asset((chain, network, "addresses", label), name, triggers, node, connect, arguments)
+    return _asset(
+        (chain, network, "addresses", label),
+        name,
+        triggers,
+        node,
+        connect,
+        {"addresses": addresses, **arguments},
+    )
 
 
 def logs(
@@ -129,7 +135,7 @@ def logs(
     node: Node | Cluster | Mapping[str, Any] | str | None = None,
     connect: bool = False,
     name: str | None = None,
-    **watching: Any,
+    **arguments: Any,
 ) -> Asset:
     """Return the asset ``bloq://<chain>/<network>/logs/<label>``: logs of contracts.
 
@@ -139,12 +145,12 @@ def logs(
     :param node: The node or cluster to watch; see :func:`blocks`.
     :param connect: Whether to watch through Connect's JSON-RPC instead.
     :param name: Name of the asset; None for its URI.
-    :param watching: Further arguments of :class:`~airflow_provider_bloq.triggers.chain_events.BloqLogsTrigger`, such as
-        ``addresses`` and ``topics``.
+    :param arguments: Further arguments of :class:`~airflow_provider_bloq.triggers.chain_events.BloqLogsTrigger`, such
+        as ``addresses`` and ``topics``.
     :raises BloqConfigurationError: An argument is invalid.
     """
     triggers = ("BloqLogsTrigger", None)
-    return _asset((chain, network, "logs", label), name, triggers, node, connect, watching)
+    return _asset((chain, network, "logs", label), name, triggers, node, connect, arguments)
 
 
 def _asset(

@@ -62,7 +62,7 @@ _CASH_CHECKSUM = 8
 _CASH_HASH_SIZES = (20, 24, 28, 32, 40, 48, 56, 64)
 #: CashAddr types that announce support for tokens (CHIP-2022-02), and the type of the same address without it.
 _TOKEN_AWARE = {2: 0, 3: 1}
-#: A process deals with few addresses, and meets each in every transaction of every poll.
+#: A process handles few addresses, but sees each in every transaction of every poll.
 _CACHED = 4096
 
 

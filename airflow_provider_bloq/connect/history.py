@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 #: Blocks to read again after a reorg. No reorg of Bitcoin was deeper.
 REREAD_BLOCKS = 100
-#: Attempts to read a list that changes meanwhile.
+#: Attempts to read a list that changes while it is read.
 _ATTEMPTS = 5
 
 
@@ -123,7 +123,7 @@ def read_history(
     :param api: Connect.
     :param addresses: The addresses, without duplicates.
     :param from_height: Height of the first block if there is no cursor. After a reorg no earlier block is read.
-    :param cursor: Where the last run ended.
+    :param cursor: The last block that the previous run read.
     :param confirmations: How many a block must have to be read, at least 1, counted from the newest block that
         Connect has indexed. Its node may have newer ones.
     :raises BloqReorg: A reorg changed the range while it was read.
@@ -132,13 +132,13 @@ def read_history(
     """
     tip = yield from indexed_height(api)
     last = tip - confirmations + 1
-    # Read before the cursor is checked, so that the second look below finds a reorg in between.
+    # Read before the cursor is checked, so that the second check below detects a reorg in between.
     end = (yield from hash_at(api, last)) if last >= 0 else None
     reorganised = False
     if cursor is not None:
         known = (yield from hash_at(api, cursor.height)) if cursor.height <= tip else None
         if known is None:
-            # To go back would delete correct rows that cannot be read again yet. An empty range with the same
+            # Going back would delete correct rows that cannot be read again yet. An empty range with the same
             # cursor changes nothing.
             return History([], cursor.height + 1, cursor, reorganised=False, is_behind=True)
         reorganised = known != cursor.block_hash

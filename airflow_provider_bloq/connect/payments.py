@@ -89,7 +89,7 @@ PaymentEvent: TypeAlias = Payment | PaymentChanged
 class ReportedPayments:
     """The payments already reported, as far back as they may still change.
 
-    :param from_height: Height of the first block that counts. Nothing below is kept.
+    :param from_height: Height of the first block to count. Payments below are not kept.
     :param parent_hash: Hash of the block below ``from_height``; None if nothing was reported up to there.
     :param payments: The payments.
     """
@@ -124,7 +124,7 @@ class ReportedPayments:
         return len(self._payments)
 
     def changes(self, payments: Iterable[Payment]) -> list[PaymentEvent]:
-        """Return what has to be reported, given the current state of payments.
+        """Return the events to report, given the current state of payments.
 
         :param payments: The payments, each once and in the order to report them in.
         """
@@ -139,7 +139,7 @@ class ReportedPayments:
         return list(dict.fromkeys(txid for txid, index in self._payments if (txid, index) not in present))
 
     def changes_without(self, txid: str) -> list[PaymentEvent]:
-        """Return what has to be reported of a transaction that is neither in the chain nor in the mempool."""
+        """Return the events to report for a transaction that is neither in the chain nor in the mempool."""
         return [PaymentChanged(known, None) for known in self._payments.values() if known.txid == txid]
 
     def add(self, event: PaymentEvent) -> None:

@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 STABLE_AFTER = 10.0
 #: The first pause after a failure is half a second to one; it doubles, up to five minutes.
 RECONNECT_BACKOFF = BackoffSettings(first=1.0, cap=300.0)
-#: Seconds between attempts if somebody has to fix the cause, such as a missing stream.
+#: Seconds between attempts if a person has to fix the cause, such as a missing stream.
 LONG_PAUSE = 900.0
 
 
@@ -62,7 +62,7 @@ class ChainUpdates:
     An update is only a reason to poll over REST. While the stream is down, every wait lasts until its timeout.
     Use it in ``async with``; it opens one connection.
 
-    :param stream: Where it listens.
+    :param stream: The stream to listen to.
     :param addresses: Addresses whose transactions are updates as well.
     """
 
@@ -115,7 +115,7 @@ class StreamListener(Protocol):
 class ReconnectingStream:
     """Keeps listeners connected.
 
-    :param endpoint: Where the stream is.
+    :param endpoint: The endpoint of the stream.
     :param bearer: Provides tokens and the origins that may receive them.
     :param run: Drives flows.
     :param backoff: Pauses after failures.
@@ -249,7 +249,7 @@ class StreamEnded(BloqUnavailable):
 class StreamEndpoint:
     """Opens connections to the stream of a chain.
 
-    :param driver: Opens WebSockets by the same rules as all requests.
+    :param driver: Opens WebSockets by the same rules as any request.
     :param url: URL of the stream, without a query.
     :param host: Host header, if the URL does not name the chain.
     :param timeout: Maximum time in seconds to open the connection, and to join.

@@ -43,7 +43,7 @@ class _BloqDecoratedOperator(DecoratedOperator, PythonOperator):
     :param op_args: Positional arguments.
     :param op_kwargs: Arguments by name.
     :param bloq_conn_id: Id of the connection.
-    :param retry_policy: Which errors are worth another try, and when; None for none.
+    :param retry_policy: Which errors are retried, and when; None for none.
     """
 
     custom_operator_name = "@task.bloq"

@@ -179,7 +179,7 @@ class _Checks:
         self._account = account
         self._clocks = clocks
         self._node_id = node
-        self._minter = account.ladder() if account.source is not None else None
+        self._minter = account.client_keys_provider() if account.source is not None else None
         self._provider: TokenProvider | None = self._minter
         self._nodes: Iterable[Node] = ()
         self._events: list[Event] = []
@@ -250,7 +250,7 @@ class _Checks:
 
     def _shared_token(self) -> Flow[_Result]:
         """Read the shared token without waiting for anybody to renew it."""
-        reader = self._account.shared(None, max_wait=0.0)
+        reader = self._account.shared_provider(None, max_wait=0.0)
         try:
             yield from reader.token()
         except BloqSharedTokenStale as stale:

@@ -1,4 +1,4 @@
-"""What a hook builds from a connection's settings: the token provider, and the endpoints of nodes and of Connect."""
+"""Build token providers and the endpoints of nodes and of Connect from a connection's settings."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ class Account:
             identity += self.store.token.identity
         return credential_key(self.settings.accounts_url, identity)
 
-    def ladder(self) -> ClientKeysTokenProvider:
-        """Return a new provider of tokens from the client keys.
+    def client_keys_provider(self) -> ClientKeysTokenProvider:
+        """Return a new token provider that mints with the client keys.
 
         :raises BloqConfigurationError: The connection has no client keys.
         """
@@ -140,18 +140,21 @@ class Account:
         return ClientKeysTokenProvider(endpoint, self.source)
 
     def provider(self) -> TokenProvider:
-        """Return a new provider of the connection's tokens."""
+        """Return a new token provider for the connection."""
         if self.store is None:
-            return self.ladder()
+            return self.client_keys_provider()
         # Long enough to replace a lease holder that died.
         max_wait = self.settings.timeout + self._lease_seconds
-        return self.shared(self.ladder() if self.source is not None else None, max_wait=max_wait)
+        minter = self.client_keys_provider() if self.source is not None else None
+        return self.shared_provider(minter, max_wait=max_wait)
 
-    def shared(self, minter: ClientKeysTokenProvider | None, *, max_wait: float) -> SharedTokenProvider:
-        """Return a new provider of the shared token.
+    def shared_provider(
+        self, minter: ClientKeysTokenProvider | None, *, max_wait: float
+    ) -> SharedTokenProvider:
+        """Return a new provider for the shared token.
 
-        :param minter: How a member renews it; None for a connection that only reads.
-        :param max_wait: How many seconds to wait for a token that is needed.
+        :param minter: Renews the token; None for a connection that only reads it.
+        :param max_wait: Most seconds to wait for a token that is needed.
         :raises BloqConfigurationError: The connection shares no token.
         """
         if self.store is None:
@@ -177,7 +180,7 @@ class Account:
         return max(LEASE_SECONDS, self.settings.timeout)
 
     def bearer(self, provider: TokenProvider) -> BearerAuth:
-        """Return what signs requests to the connection's origins, and to origins learned later."""
+        """Return the signer of requests to the connection's origins and to origins learned later."""
         settings = self.settings
         connect = {settings.connect_url.replace(_CHAIN_IN_URL, chain) for chain in REST_CHAINS}
         urls = (settings.accounts_url, settings.nodes_url, *connect)
@@ -199,7 +202,7 @@ def endpoint_resolver(
     tls_fingerprint: str | Iterable[str] | None = None,
     **options: Any,
 ) -> EndpointResolver:
-    """Return what finds the JSON-RPC of a node, cluster or URL, or of a chain in Connect.
+    """Return the resolver of the JSON-RPC endpoint of a node, cluster or URL, or of a chain in Connect.
 
     :param subject: A node or cluster, its id, the result of an operator, a URL, or ``connect:<chain>``.
     :param account: The connection.
@@ -257,7 +260,7 @@ class ConnectionPathKeys:
     """The path keys of a connection: first those of its extra, then those beside its client keys in Vault.
 
     :param settings: The connection's settings.
-    :param vault: Those in Vault; None if the client keys are not in Vault.
+    :param vault: The path keys in Vault; None if the client keys are not in Vault.
     """
 
     def __init__(self, settings: BloqSettings, vault: PathKeySource | None) -> None:
@@ -280,13 +283,13 @@ class ConnectionPathKeys:
 
 
 def _is_path_keyed(settings: BloqSettings, url: str) -> bool:
-    """Whether a URL is a JSON-RPC of Connect with a key in its path, by the connection or by Bloq's own hosts."""
+    """Whether a URL is a JSON-RPC endpoint of Connect, at its configured or public host, with a key in its path."""
     try:
         origin = Origin.of(url)
     except ValueError:
         return False
     segments = unquote(urlsplit(url).path).split("/")
-    # What follows "v1" is the key. Other URLs have "v1" as well, but nothing behind it.
+    # The key follows "v1". Other URLs also contain "v1", but nothing after it.
     if "v1" not in segments or not any(segments[segments.index("v1") + 1 :]):
         return False
     bases = {settings.connect_url, *(each.presets.connect_url for each in Environment)}
@@ -306,7 +309,7 @@ def _is_at(origin: Origin, base: str) -> bool:
 
 
 def rest_arguments(settings: BloqSettings, chain: str, network: str | None) -> dict[str, Any]:
-    """Return the arguments of a client for a chain's REST API in Connect.
+    """Return the arguments of the client for a chain's REST API in Connect.
 
     :param settings: The connection's settings.
     :param chain: ``btc`` or ``bch``.
@@ -316,10 +319,10 @@ def rest_arguments(settings: BloqSettings, chain: str, network: str | None) -> d
     """
     name = require_rest_chain(chain)
     local = settings.environment is Environment.LOCAL
-    usual = "regtest" if local else "mainnet"
+    default = "regtest" if local else "mainnet"
     return {
         "chain": name,
-        "network": usual if network is None else require_network(network),
+        "network": default if network is None else require_network(network),
         "url": f"{_url_of(settings, name)}/api/v1",
         "host": _host_of(settings, name) if local else None,
     }

@@ -26,8 +26,9 @@ POLL_INTERVAL = 60.0
 
 
 class HookConnectClient(AsyncConnectClient):
-    """The async client for Connect's REST API, see :class:`~airflow_provider_bloq.connect.client.ConnectApi`, and its
-    stream.
+    """The async client for Connect's REST API and its stream.
+
+    See :class:`~airflow_provider_bloq.connect.client.ConnectApi` for the REST API.
 
     The stream uses Socket.IO 2 on Engine.IO 3, as Bloq does, not Engine.IO 4. If it cannot be reached, updates and
     payments are still polled over REST.
@@ -70,15 +71,15 @@ class HookConnectClient(AsyncConnectClient):
 
         A :class:`~airflow_provider_bloq.connect.payments.Payment` is reported when it is first seen, usually in the
         mempool; a :class:`~airflow_provider_bloq.connect.payments.PaymentChanged` when it is mined, when a reorg
-        removes its block, and when it is gone. None is missed while the stream is down: payments are polled over REST
-        after each connection, each block and each interval.
+        removes its block, and when it is gone. No payment is missed while the stream is down: payments are polled over
+        REST after each connection, each block and each interval.
 
         The iterator raises :class:`~airflow_provider_bloq.exceptions.BloqReorg` if a reorg is deeper than ``depth``.
-        Start over with a lower height then.
+        In that case start over from a lower height.
 
         :param addresses: The addresses.
         :param since: The ``cursor`` of an earlier iterator, to continue after its last event; or the height of the
-            first block that counts; None for the next block. The mempool always counts.
+            first block to count; None for the next block. The mempool always counts.
         :param depth: Number of blocks on top at which a payment is final. Payments above are remembered.
         :param interval: Seconds after which payments are polled even if the stream announces nothing.
         :raises BloqConfigurationError: One of these is invalid.

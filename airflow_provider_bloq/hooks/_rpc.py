@@ -1,6 +1,6 @@
-"""The JSON-RPC client of ``BloqHook``, which also hands out a session for other libraries.
+"""The JSON-RPC client of ``BloqHook``, which also provides a session for other libraries.
 
-Apart from ``hooks.bloq`` because it loads ``requests``, which must not happen while DAGs are parsed.
+A separate module because it loads ``requests``, which must not happen while DAGs are parsed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class HookRpcClient(RpcClient):
     """Calls the JSON-RPC of one node or cluster; see :class:`~airflow_provider_bloq.rpc.client.RpcApi`.
 
     :param network: The connection's settings for requests.
-    :param auth: Returns what signs requests: with the access token, or with a node's own credentials.
+    :param auth: Returns the signer of requests, with the access token or with a node's own credentials.
     :param observe: Receives the events of the requests that other libraries send.
     """
 

@@ -55,7 +55,7 @@ class ServiceNames:
     def name(self, url: str) -> str:
         """Return the name of the service of a URL or origin.
 
-        The longest base URL that matches wins. For an origin that services share, the first of them.
+        The longest base URL that matches wins. For an origin that several services share, the first one wins.
         """
         matching = [name for name, base in self.bases.items() if _begins_with(base, url)]
         if matching:

@@ -20,7 +20,7 @@ __all__ = [
 class BloqAuth(AuthBase):
     """An ``auth`` for ``requests`` that signs requests to Bloq and handles a 401.
 
-    For ``requests.get(url, auth=BloqAuth("bloq_default"))`` and for ``HttpOperator(auth_type=BloqAuth, ...)``. The
+    Use it as ``requests.get(url, auth=BloqAuth("bloq_default"))`` and ``HttpOperator(auth_type=BloqAuth, ...)``. The
     latter passes the login and password of its HTTP connection: put the id of the ``bloq`` connection into the login.
 
     :param bloq_conn_id: Id of a connection of the type ``bloq``. Nothing is read until a request is made.

@@ -97,8 +97,8 @@ class BloqHook(BaseHook):
         :param tls_fingerprint: SHA-256 fingerprint of the node's certificate (or several), as
             ``BloqCreateNodeOperator`` returns it. Not needed for clusters, nor if the connection's
             ``node_fingerprints`` has it.
-        :param port: The port, if not the chain's usual one.
-        :param path: The path, if not the chain's usual one.
+        :param port: The port, if it is not the chain's default.
+        :param path: The path, if it is not the chain's default.
         """
         from airflow_provider_bloq.hooks._account import endpoint_resolver, network_of
         from airflow_provider_bloq.hooks._rpc import HookRpcClient

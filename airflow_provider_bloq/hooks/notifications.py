@@ -12,16 +12,16 @@ __all__ = [
 
 
 def summary_of(error: object) -> dict[str, Any]:
-    """Return what is known of the error that a task failed with, as plain JSON.
+    """Return the error that a task failed with, as plain JSON.
 
-    Airflow masks secrets in logs only. Here they are masked as well, also in the texts of other errors.
+    Airflow masks secrets in logs only, so they are masked here as well, even in the messages of other errors.
 
     In a template, with ``DAG(user_defined_macros={"summary_of": summary_of})``::
 
         {{ summary_of(exception).error }}: {{ summary_of(exception).message }}
 
     :param error: ``context.get("exception")``. Missing if the worker was lost, and in callbacks of a whole DAG.
-    :return: ``error``, the name of its class; ``message``; ``retryable``, None for errors of other origin; and
+    :return: ``error``, the name of its class; ``message``; ``retryable``, None for errors from elsewhere; and
         ``fields``, a dict: see :meth:`~airflow_provider_bloq.exceptions.BloqError.summary`.
     """
     from airflow.providers.common.compat.sdk import redact

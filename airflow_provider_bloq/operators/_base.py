@@ -1,4 +1,4 @@
-"""Base classes of the operators: with a connection, with something to undo on kill, with a wait."""
+"""Base classes of the operators: those with a connection, those that undo their work on a kill, those that wait."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ class BloqOperator(BaseOperator):
 
 
 class CancellingOperator(BloqOperator):
-    """An operator that can undo what it has begun when the task is killed.
+    """An operator that can undo its work when the task is killed.
 
     Airflow kills a task that is marked or cleared while it runs, and one past its ``execution_timeout``.
 
-    :param cancel_on_kill: Whether to undo it. By default it is left alone.
+    :param cancel_on_kill: Whether to undo it.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -90,13 +90,13 @@ class CancellingOperator(BloqOperator):
 
     @abstractmethod
     def cancellation(self, service: dict[str, Any]) -> Flow[Any] | None:
-        """Return the flow that undoes it; None if nothing was begun.
+        """Return the flow that undoes the work; None if there is nothing to undo.
 
         :param service: The arguments of an API such as ``NodesApi``.
         """
 
     def on_kill(self) -> None:
-        """Undo what was begun if ``cancel_on_kill`` is set."""
+        """Undo the work if ``cancel_on_kill`` is set."""
         if not self.cancel_on_kill:
             return
         # The interrupted code may hold a lock. A thread that waits for it can be abandoned, this one cannot.
@@ -123,17 +123,17 @@ class CancellingOperator(BloqOperator):
             self.log.warning("Not undone: %s", error)
 
 
-#: Seconds after the deadline when Airflow ends the wait if no triggerer runs the trigger.
-_TRIGGER_GRACE = 120.0
+#: Seconds after the deadline until Airflow ends a deferred wait whose trigger has fired no event.
+TRIGGER_GRACE = 120.0
 
 
 class WaitingOperator(CancellingOperator):
-    """An operator that begins something and waits until it is done.
+    """An operator that starts a change and waits until it is done.
 
     :param poll_interval: Time between two polls: seconds or a timedelta, at least 0.1 s.
     :param timeout: How long to wait in each try: seconds or a timedelta. ``execution_timeout`` shortens it.
     :param deferrable: Whether to wait in the triggerer.
-    :param cancel_on_kill: Whether to undo what this task has begun if the task is killed.
+    :param cancel_on_kill: Whether to undo the change if the task is killed.
     :param bloq_conn_id: Id of the connection.
     :raises BloqConfigurationError: A duration is invalid.
     """
@@ -147,7 +147,7 @@ class WaitingOperator(CancellingOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        # Checked here, before anything is begun. Stored as seconds, since a trigger's arguments are JSON.
+        # Checked here, before the change is started. Stored as seconds, since a trigger's arguments are JSON.
         with raise_as_fail_exception():
             where = f"task {self.task_id!r}"
             self.poll_interval = seconds_of("poll_interval", poll_interval, where)
@@ -172,7 +172,7 @@ class WaitingOperator(CancellingOperator):
         """Wait until a condition is met; if deferrable, defer to ``execute_complete``.
 
         :param deadline: When the wait ends, in epoch seconds.
-        :param cancel: Whether there is something that the trigger should undo if the task is killed.
+        :param cancel: Whether there is a change to undo if the task is killed.
         :param resume: Arguments for ``execute_complete``.
         :raises BloqError: The condition can no longer be met.
         :raises BloqWaitTimeout: The deadline has passed.
@@ -216,7 +216,7 @@ class WaitingOperator(CancellingOperator):
             trigger=trigger,
             method_name="execute_complete",
             kwargs={**resume, "deadline": deadline},
-            timeout=timedelta(seconds=max(0.0, deadline - self.clock()) + _TRIGGER_GRACE),
+            timeout=timedelta(seconds=max(0.0, deadline - self.clock()) + TRIGGER_GRACE),
         )
 
 

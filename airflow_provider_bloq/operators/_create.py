@@ -26,7 +26,7 @@ class BloqCreateOperator(WaitingOperator):
     """Create a node or cluster, wait until it has started, and return it. Retries leave exactly one.
 
     Before the request, the task records in its state store (Airflow 3.3) which nodes there are; after the response,
-    what was created, whose id also goes to the XCom ``bloq_created``. A retry uses what the record names. If the
+    it records the new one, whose id also goes to the XCom ``bloq_created``. A retry uses the recorded one. If the
     record names nothing, since the response was lost, the retry looks for the result of the request:
 
     - nothing new, and the service must have acted by now: it creates;
@@ -84,7 +84,7 @@ class BloqCreateOperator(WaitingOperator):
 
     @abstractmethod
     def api(self, service: dict[str, Any] | None = None) -> DeploymentsApi[Any]:
-        """Return the hook's client, or the API for another driver if its arguments are given."""
+        """Return the hook's client, or the API for another driver if ``service`` holds its arguments."""
 
     @abstractmethod
     def order(self) -> dict[str, Any]:
@@ -210,19 +210,19 @@ class BloqCreateOperator(WaitingOperator):
             self._give_up(context, id, error)
         return self.hook.run(self.api().one(id))
 
-    def _give_up(self, context: Any, id: str, why: BloqError) -> NoReturn:  # noqa: A002
-        late = isinstance(why, BloqWaitTimeout)
-        if late:
+    def _give_up(self, context: Any, id: str, cause: BloqError) -> NoReturn:  # noqa: A002
+        timed_out = isinstance(cause, BloqWaitTimeout)
+        if timed_out:
             self.out_of_execution_time()
         error = BloqNotStarted(
-            f"{id} has not started{' in time' if late else ''}: {why}. Check its state, and delete it if you do not "
-            "need it.",
+            f"{id} has not started{' in time' if timed_out else ''}: {cause}. "
+            "Check its state, and delete it if you do not need it.",
             node_id=id,
         )
         # With cancel_on_kill, the next try of a cleared task may see the deletion by the kill.
-        may_pass = late or why.retryable or self.cancel_on_kill
-        error.retryable = may_pass and self._store(context) is not None
-        raise error from why
+        may_succeed_later = timed_out or cause.retryable or self.cancel_on_kill
+        error.retryable = may_succeed_later and self._store(context) is not None
+        raise error from cause
 
     @contextmanager
     def _no_retry_without_journal(self, journal: CreateJournal) -> Iterator[None]:

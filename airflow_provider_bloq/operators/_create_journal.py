@@ -1,6 +1,6 @@
 """How a create task remembers what it has created: in Airflow, or only until the try ends.
 
-Apart from the operators because it loads the client for nodes, which parsing a DAG must not.
+A separate module because it loads the client for nodes, which must not happen while DAGs are parsed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 JOURNAL_KEY = "bloq_create"
 #: XCom with the id of what was created, pushed long before the task returns.
 CREATED_KEY = "bloq_created"
-#: Raised by tasks that go on or are skipped; no failures.
+#: Exceptions that are not failures: the task defers or is skipped.
 _SIGNALS = (TaskDeferred, AirflowSkipException)
 
 
@@ -96,7 +96,7 @@ def _class_of(task: Any) -> type:
 class VolatileCreateState(NoCreateJournal):
     """What one try knows about its create; lost when the try ends.
 
-    The id also goes to XCom. That is where it is found after Airflow ended a trigger, since it then drops the
+    The id also goes to XCom. It is read from there if Airflow ended the trigger, since Airflow then drops the
     arguments of the resumed task.
 
     :param context: The context of the running task.
@@ -135,7 +135,7 @@ class VolatileCreateState(NoCreateJournal):
 
         Airflow also retries after what is not an ``Exception``: its own timeout, ``SystemExit``, ``KeyboardInterrupt``.
 
-        :param on_timeout: What Airflow does on ``execution_timeout``; it does not see the timeout here.
+        :param on_timeout: Called on ``execution_timeout``, which Airflow does not see in this case.
         :raises BloqNotStarted: Something was created. Also an ``AirflowFailException``.
         :raises BloqAmbiguousCreate: Something may have been created. Also an ``AirflowFailException``.
         """

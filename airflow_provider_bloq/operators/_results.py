@@ -1,7 +1,7 @@
 """Results of operators: filters for them, and files on object storage for large ones.
 
 A filter is a JMESPath expression, or a function as ``package.module:function``. It is given as text, since Airflow
-stores and shows a task's arguments. No JMESPath expression looks like the latter, so the two are told apart.
+stores and shows a task's arguments. No JMESPath expression looks like the latter, so the two cannot be confused.
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ def _expression(text: str, where: str) -> Filter:
     def search(result: Any) -> Any:
         try:
             return expression.search(result)
-        except JMESPathError as misfit:
+        except JMESPathError as mismatch:
             raise BloqConfigurationError.of(
                 "response_filter",
-                f"{text!r} does not fit the result ({_first_line(misfit)})",
+                f"{text!r} does not fit the result ({_first_line(mismatch)})",
                 "Correct it, or give a function that handles all kinds of results.",
                 where,
             ) from None

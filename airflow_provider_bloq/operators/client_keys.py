@@ -29,7 +29,7 @@ _JOURNAL_RETENTION = timedelta(days=90)
 
 
 class BloqRotateClientKeysOperator(BloqOperator):
-    """Replace the client keys of a ``bloq`` connection, which are in Vault, by new ones.
+    """Replace the client keys of a ``bloq`` connection, which are in Vault, with new ones.
 
     Logs in to Accounts, creates a pair of client keys, mints a token to test it, writes it to Vault by check-and-set
     with only the two fields changed, waits a grace period in which both pairs work, deletes the old pair, and
@@ -190,7 +190,7 @@ class _NoJournal:
 class BloqTokenBrokerOperator(BloqOperator):
     """Renew the shared access token before it expires, so that the tasks of a fleet only read it.
 
-    Needs a connection with ``sharing: vault`` and client keys, a member. The tasks use one without keys, a reader.
+    Needs a member: a connection with ``sharing: vault`` and client keys. The tasks use a reader, one without keys.
     Schedule it more often than the token expires, and make ``valid_for`` longer than the time between two runs, so
     that one failed run does no harm.
 

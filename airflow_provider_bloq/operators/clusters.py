@@ -28,7 +28,7 @@ __all__ = [
 
 
 class BloqUpdateClusterOperator(WaitingOperator):
-    """Change the capacity, service or alias of a cluster, and wait until that is done.
+    """Change the capacity, service or alias of a cluster, and wait until the change is done.
 
     Reads the cluster first and requests only what still differs, so a retry continues where the last try ended. If an
     update disappears without effect (it was aborted or has failed), the task fails with ``BloqUpdateNotDone``.
@@ -90,7 +90,7 @@ class BloqUpdateClusterOperator(WaitingOperator):
         self.log.info("%s: requested %s", cluster_id, change)
         if change.service_id is not None:
             self._begun = (cluster_id, change.service_id)
-        return self._done(cluster_id, wanted, self.clock() + self.max_wait, begun=self._begun is not None)
+        return self._finish(cluster_id, wanted, self.clock() + self.max_wait, begun=self._begun is not None)
 
     def execute_complete(self, context: Any, event: Any, deadline: float, begun: bool) -> dict[str, Any]:
         """Continue after the trigger.
@@ -111,9 +111,9 @@ class BloqUpdateClusterOperator(WaitingOperator):
             raise
         except BloqError as failure:
             # Waiters that share a poll may get a list that is slightly older than the change.
-            if not self._on_its_way(cluster_id, wanted):
+            if not self._is_under_way(cluster_id, wanted):
                 raise failure
-            return self._done(cluster_id, wanted, deadline, begun=begun)
+            return self._finish(cluster_id, wanted, deadline, begun=begun)
         self._begun = None
         return result
 
@@ -139,13 +139,13 @@ class BloqUpdateClusterOperator(WaitingOperator):
 
         return ClusterUpdated(cluster_id, wanted.service_id, wanted.capacity)
 
-    def _on_its_way(self, cluster_id: str, wanted: ClusterUpdate) -> bool:
+    def _is_under_way(self, cluster_id: str, wanted: ClusterUpdate) -> bool:
         from airflow_provider_bloq.nodes.client import remaining_changes
 
         change = remaining_changes(self.hook.clusters.get(cluster_id), wanted)
         return change.capacity is None
 
-    def _done(
+    def _finish(
         self, cluster_id: str, wanted: ClusterUpdate, deadline: float, *, begun: bool
     ) -> dict[str, Any]:
         if self.wait_for_completion and (wanted.service_id, wanted.capacity) != (None, None):

@@ -285,7 +285,7 @@ class BloqAddressHistoryOperator(BloqConnectBaseOperator):
             try:
                 given = json.loads(given) if given.strip() not in ("", "None") else None
             except ValueError:
-                raise self._no_cursor() from None
+                raise self._invalid_cursor() from None
         if isinstance(given, Mapping) and "cursor" in given:
             given = given["cursor"]
         match given:
@@ -293,9 +293,9 @@ class BloqAddressHistoryOperator(BloqConnectBaseOperator):
                 return None
             case {"height": int(height), "block_hash": str(block_hash)}:
                 return HistoryCursor(height, block_hash)
-        raise self._no_cursor()
+        raise self._invalid_cursor()
 
-    def _no_cursor(self) -> BloqConfigurationError:
+    def _invalid_cursor(self) -> BloqConfigurationError:
         return BloqConfigurationError.of(
             "cursor",
             "this operator has not returned it",
@@ -318,7 +318,8 @@ class BloqSendTransactionOperator(BloqOperator):
 
     :param chain: ``btc`` or ``bch``.
     :param raw_transaction: The transaction in hex, such as the output of the task that signs it.
-    :param raw_transaction_path: Instead, the URL of a file with it in hex, on object storage.
+    :param raw_transaction_path: URL of a file on object storage with the transaction in hex, instead of
+        ``raw_transaction``.
     :param raw_transaction_conn_id: Connection of that storage, unless the URL names it.
     :param network: ``mainnet``, ``testnet`` or ``regtest``; by default as for Connect's REST API.
     :param bloq_conn_id: Id of the connection.
@@ -372,7 +373,7 @@ class BloqSendTransactionOperator(BloqOperator):
         return {"txid": done.txid, "sent": done.sent}
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """Return what was written to. OpenLineage's provider calls this."""
+        """Return the chain that was written to. OpenLineage's provider calls this."""
         from airflow_provider_bloq.operators._lineage import chain_dataset, operator_lineage
 
         client = self.hook.connect(self.chain, self.network)
@@ -391,7 +392,7 @@ class BloqSendTransactionOperator(BloqOperator):
         try:
             content: bytes = file.fs.cat_file(file.path)
             return content.decode("ascii")
-        # No other OSError: the connection to the store may be down, which a retry may help.
+        # No other OSError: the store may be unreachable, in which case a retry may help.
         except (*_NO_SUCH_FILE, UnicodeDecodeError) as unreadable:
             raise self._unusable(
                 f"it cannot be read ({type(unreadable).__name__})",

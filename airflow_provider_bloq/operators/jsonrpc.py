@@ -38,8 +38,8 @@ class BloqRpcOperator(BloqStoringOperator):
         ``rpc_origins``.
     :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, needed if ``node`` is only an id that is
         not in the connection's ``node_fingerprints``.
-    :param port: The port, if not the chain's usual one.
-    :param path: The path, if not the chain's usual one.
+    :param port: The port, if it is not the chain's default.
+    :param path: The path, if it is not the chain's default.
     :param idempotent: Whether calls may be repeated if the response is lost. By default only methods that are known
         to be read-only.
     :param response_filter: Filter for the result of each call: a JMESPath expression, or a function of one argument
@@ -89,7 +89,7 @@ class BloqRpcOperator(BloqStoringOperator):
     def _filter(self) -> Filter:
         return load_filter(self.response_filter, self.task_id)
 
-    def _note_methods(self, calls: Sequence[RpcCall]) -> None:
+    def _record_methods(self, calls: Sequence[RpcCall]) -> None:
         from airflow_provider_bloq.operators._lineage import distinct
 
         self.called_methods = distinct(call.method for call in calls)
@@ -149,8 +149,8 @@ class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_ListParamsMeta):
     :param result_limit: Largest result, in bytes of JSON, that is returned directly (1 MiB).
     :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, needed if ``node`` is only an id that is
         not in the connection's ``node_fingerprints``.
-    :param port: The port, if not the chain's usual one.
-    :param path: The path, if not the chain's usual one.
+    :param port: The port, if it is not the chain's default.
+    :param path: The path, if it is not the chain's default.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -202,7 +202,7 @@ class BloqJsonRpcOperator(BloqRpcOperator, metaclass=_ListParamsMeta):
         calls = [single] if self.batch is None else self.batch
         rpc = self.hook.rpc(self.node, **self._rpc_options)
         outcomes = rpc.batch(calls, return_errors=True, idempotent=self.idempotent)
-        self._note_methods([RpcCall.of(call) for call in calls])
+        self._record_methods([RpcCall.of(call) for call in calls])
         results = [self._result(outcome, pick) for outcome in outcomes]
         return results[0] if self.batch is None else results
 
@@ -229,7 +229,7 @@ async def outcomes_of_all(
     :param batch_size: Most calls in one request.
     :param concurrency: Most requests at a time.
     :param idempotent: Whether calls may be repeated if the response is lost; None to decide by their methods.
-    :param pick: Filter for each result.
+    :param pick: The filter for each result.
     :param report: Called about ten times with the number of calls done and in total.
     :raises Exception: A request or ``pick`` failed. Nothing more is sent then.
     """
@@ -241,7 +241,7 @@ async def outcomes_of_all(
         for start in starts:
             batch = calls[start : start + batch_size]
             answers = await rpc.batch(batch, limit=batch_size, return_errors=True, idempotent=idempotent)
-            outcomes[start : start + len(batch)] = [_picked(answer, pick) for answer in answers]
+            outcomes[start : start + len(batch)] = [_filtered(answer, pick) for answer in answers]
             progress.add(len(batch))
 
     try:
@@ -254,7 +254,7 @@ async def outcomes_of_all(
     return outcomes
 
 
-def _picked(answer: Any, pick: Callable[[Any], Any]) -> Any:
+def _filtered(answer: Any, pick: Callable[[Any], Any]) -> Any:
     return answer if isinstance(answer, BloqRpcError) else pick(answer)
 
 
@@ -291,8 +291,9 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
 
     :param method: Method of all calls, such as ``eth_getBalance``.
     :param params_list: The parameters of each call: a list of lists, or of dicts by name.
-    :param calls: Instead of both, the calls: each a method, ``[method, params]``, or a dict of the two.
-    :param batch_size: Calls in one request. Fewer if the node does not accept so many.
+    :param calls: The calls, instead of ``method`` and ``params_list``: each a method, ``[method, params]``, or a dict
+        of the two.
+    :param batch_size: Calls in one request. Reduced if the node does not accept that many.
     :param concurrency: Requests at a time.
     :param on_error: What to do if the node returns errors for calls: ``raise`` fails the task after all calls are
         made, with the number of errors and the first of them; ``list`` returns them with the results.
@@ -309,8 +310,8 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
     :param result_limit: Largest result, in bytes of JSON, that is returned directly (1 MiB).
     :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, needed if ``node`` is only an id that is
         not in the connection's ``node_fingerprints``.
-    :param port: The port, if not the chain's usual one.
-    :param path: The path, if not the chain's usual one.
+    :param port: The port, if it is not the chain's default.
+    :param path: The path, if it is not the chain's default.
     :param bloq_conn_id: Id of the connection.
     """
 
@@ -365,7 +366,7 @@ class BloqFanOutOperator(BloqRpcOperator, BaseAsyncOperator):
             # Errors in the arguments are raised before the node is called. In a thread, since reading connections
             # and the results of other tasks blocks.
             calls, pick, destination = await asyncio.to_thread(self._prepared, context)
-            self._note_methods(calls)
+            self._record_methods(calls)
             async with BloqAsyncHook(self.bloq_conn_id) as hook:
                 rpc = hook.rpc(self.node, **self._rpc_options)
                 # Once, rather than in each of the first requests.

@@ -29,7 +29,7 @@ __all__ = [
 
 #: What a condition remembers from one poll to the next. JSON, since it may be stored in between.
 Memory: TypeAlias = dict[str, Any]
-#: Polls a target once, for the interests of everyone who waits; returns what the target's conditions judge.
+#: Polls a target once, for the interests of all waiters, and returns what the target's conditions judge.
 PollFunction: TypeAlias = "Callable[[frozenset[Hashable]], Flow[Any]]"
 
 
@@ -102,7 +102,7 @@ Verdict: TypeAlias = Waiting | Met | Failed
 
 
 class Condition(ABC):
-    """What is waited for. It only judges what a poll returned.
+    """What a task waits for. It only judges the results of polls.
 
     Subclasses are frozen dataclasses whose fields are JSON: :mod:`.serialization` writes and reads them.
     """

@@ -25,14 +25,14 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Tolerates every transient failure until the deadline, since what was begun goes on meanwhile.
+#: Tolerates every transient failure until the deadline, since Bloq carries out the change meanwhile.
 UNLIMITED_FAILURES = 1_000_000
 #: The key in the task state store.
 STATE_KEY = "bloq_sensor"
 
 
 class ConditionPoller:
-    """Polls one condition, and remembers in the task state store what the next process must know.
+    """Polls one condition, and keeps what the next process needs in the task state store.
 
     :param hook: The hook of the connection.
     :param condition: What is waited for.
@@ -83,7 +83,7 @@ class ConditionPoller:
         return verdict
 
     def forget(self) -> None:
-        """Delete what was remembered: the wait is over."""
+        """Delete the stored state: the wait is over."""
         self._state.clear()
 
     def _verdict(self) -> Verdict:
@@ -92,7 +92,7 @@ class ConditionPoller:
                 self._poll_once = self._budget.condition.target.poll_with(self._hook)
             return self._hook.run(_judged_poll(self._budget, self._poll_once, self._deadline, self._clock))
         except BloqError as error:
-            # Making the client failed.
+            # The client could not be created.
             return self._budget.failed(error)
 
 
@@ -192,7 +192,7 @@ def before_deadline(flow: Flow[T], deadline: float, clock: Callable[[], float] =
     with FlowSteps(flow) as steps:
         for effect in steps:
             if isinstance(effect, Sleep) and clock() + effect.seconds > deadline:
-                raise _no_time_for(effect.seconds, previous)
+                raise _out_of_time(effect.seconds, previous)
             previous = effect
             try:
                 steps.answer = yield effect
@@ -201,7 +201,7 @@ def before_deadline(flow: Flow[T], deadline: float, clock: Callable[[], float] =
         return steps.result
 
 
-def _no_time_for(seconds: float, previous: Effect | None) -> BloqRateLimited | BloqUnavailable:
+def _out_of_time(seconds: float, previous: Effect | None) -> BloqRateLimited | BloqUnavailable:
     match previous:
         case Emit(Event(name="held_back", fields={"by_service": True})):
             return BloqRateLimited(

@@ -132,7 +132,7 @@ class WaiterQueue:
         await woken
 
     async def wake(self) -> None:
-        """Wake everyone who waits now, in order of arrival."""
+        """Wake all current waiters in order of arrival."""
         waiters, self._waiters = self._waiters, []
         for number, woken in enumerate(waiters, start=1):
             # A cancelled waiter leaves its future behind.
@@ -160,7 +160,7 @@ class PollResult:
     error: BaseException | None = None
 
     def covers(self, interest: Hashable | None) -> bool:
-        """Return whether it concerns a waiter with this interest. A failure concerns everyone."""
+        """Return whether it concerns a waiter with this interest. A failure concerns all waiters."""
         return self.error is not None or interest is None or interest in self.interests
 
 
@@ -201,7 +201,7 @@ class Poll:
     It runs from the first :meth:`subscribe` until the last subscriber leaves or an error is not transient.
 
     :param poll_once: Polls once, for these interests.
-    :param when_ready: Awaited before the first poll, so that everyone about to subscribe is included.
+    :param when_ready: Awaited before the first poll, so that all waiters about to subscribe are included.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class Poll:
         self._task: asyncio.Task[None] | None = None
         #: The latest result.
         self.latest: PollResult | None = None
-        #: Where subscribers wait for the next result.
+        #: Wakes the subscribers at each result.
         self.results = WaiterQueue()
         #: Whether there will be no further poll.
         self.is_over = False
@@ -326,7 +326,7 @@ class Poll:
 
 
 class SupportsPush(ABC):
-    """A target whose service pushes updates. They only tell when to poll."""
+    """A target whose service pushes updates. They only say when to poll."""
 
     __slots__ = ()
 
@@ -339,7 +339,7 @@ class SupportsPush(ABC):
 
 
 class PushListener:
-    """Has a poll run at each update, until :meth:`stop`.
+    """Requests a poll at each update, until :meth:`stop`.
 
     :param updates: The updates.
     :param poll: The poll.

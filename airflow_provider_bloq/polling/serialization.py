@@ -1,4 +1,4 @@
-"""What passes between the worker and the triggerer as JSON: conditions, and the event that ends a wait."""
+"""The JSON that the worker and the triggerer exchange: conditions, and the event that ends a wait."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def timeout_event(reason: str) -> dict[str, Any]:
 
 
 def result_of(event: Any) -> Any:
-    """Return the result of a wait from the event that ``execute_complete`` was given.
+    """Return the result of a wait from the event passed to ``execute_complete``.
 
     :raises BloqError: The error that ended the wait, with its class and fields; also an
         ``AirflowFailException`` if a retry cannot help.

@@ -1,4 +1,4 @@
-"""The polls of one event loop: all who wait for the same target through the same account share one."""
+"""The polls of one event loop: waiters for the same target through the same account share one poll."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 
 #: Seconds after which new waiters read a connection again, since it may have been changed. Others keep theirs.
 MAX_SETTINGS_AGE = 600.0
-#: What opening a hook imports. On the event loop that would block everyone else for a tenth of a second.
+#: What opening a hook imports. On the event loop this would block all other work for a tenth of a second.
 _IMPORTED_BY_HOOK = (
     "airflow.providers.common.compat.connection",
     "airflow_provider_bloq.connection.reading",
@@ -112,7 +112,7 @@ class Polls:
     def join(self, owner: _SharedHook, hook: BloqAsyncHook, target: Target) -> _SharedPoll:
         """Return the poll of a target; if there is none, this hook runs it.
 
-        :param owner: What keeps the hook open.
+        :param owner: Keeps the hook open.
         :param hook: The hook.
         :param target: What to poll.
         """
@@ -121,7 +121,7 @@ class Polls:
         if shared is None or shared.poll.is_over:
             poll_once = target.poll_with(hook)
             poll = Poll(
-                lambda interests: hook.run(_counted(poll_once(interests), poll)), owner.until_all_know
+                lambda interests: hook.run(_counted(poll_once(interests), poll)), owner.until_all_woken
             )
             updates = target.updates(hook) if isinstance(target, SupportsPush) else None
             listener = PushListener(updates, poll) if updates is not None else None
@@ -165,7 +165,7 @@ class PollHandle:
         self._subscription: Subscription | None = None
 
     async def result(self) -> Any:
-        """Wait for the next result; the first may be a recent one that others have got already.
+        """Wait for the next result; the first may be a recent one that others have already received.
 
         After a failure it can be called again at once: the poll itself pauses.
 
@@ -184,7 +184,7 @@ class PollHandle:
             raise
 
     def poll_soon(self) -> None:
-        """Have the next poll run without waiting for the interval."""
+        """Request the next poll without waiting for the interval."""
         if self._shared is not None:
             self._shared.poll.poll_soon()
 
@@ -221,7 +221,7 @@ class _SharedHook:
         self._attempt: asyncio.Future[BloqAsyncHook] | None = None
         self._task: asyncio.Task[None] | None = None
         self._waiters = WaiterQueue()
-        self._all_know = asyncio.Event()
+        self._all_woken = asyncio.Event()
         self._failures = 0
         self._pause = 0.0
         self._opened_at: float | None = None
@@ -235,7 +235,7 @@ class _SharedHook:
         return asyncio.get_running_loop().time() - self._opened_at <= MAX_SETTINGS_AGE
 
     def discard(self) -> None:
-        """Have new waiters read the connection again, since it may have been wrong."""
+        """Make new waiters read the connection again, since it may have been wrong."""
         self._is_discarded = True
 
     async def opened(self) -> BloqAsyncHook:
@@ -256,9 +256,9 @@ class _SharedHook:
             raise error.with_traceback(None)
         return attempt.result()
 
-    async def until_all_know(self) -> None:
-        """Wait until it is open and everyone who waited for that has been woken."""
-        await self._all_know.wait()
+    async def until_all_woken(self) -> None:
+        """Wait until it is open and all who waited for that have been woken."""
+        await self._all_woken.wait()
 
     async def _open(self, attempt: asyncio.Future[BloqAsyncHook], pause: float) -> None:
         await asyncio.sleep(pause)
@@ -280,7 +280,7 @@ class _SharedHook:
             attempt.set_result(hook)
         await self._waiters.wake()
         if attempt.exception() is None:
-            self._all_know.set()
+            self._all_woken.set()
 
     async def close(self) -> None:
         """Close it, or stop opening it."""
@@ -292,13 +292,13 @@ class _SharedHook:
             await self._attempt.result().__aexit__(None, None, None)
 
 
-#: What identifies a poll: the account and the target.
+#: Identifies a poll by account and target.
 _PollKey: TypeAlias = "tuple[Hashable, Target]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _SharedPoll:
-    """A running poll, the hook it polls through, and the listener that hastens it."""
+    """A running poll, the hook it polls through, and the listener that requests polls early."""
 
     key: _PollKey
     owner: _SharedHook
@@ -307,7 +307,7 @@ class _SharedPoll:
 
 
 def _account_of(hook: BloqAsyncHook) -> Hashable:
-    """Return what is equal for hooks that can share polls: the credential, and every setting of a request."""
+    """Return a key that is equal for hooks that can share polls: the credential, and every setting of a request."""
     return hook.credential_key, replace(hook.settings, conn_id="", client_keys=None, vault=None)
 
 

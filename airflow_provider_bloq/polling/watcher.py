@@ -1,4 +1,4 @@
-"""Watchers: follow a chain's final blocks, build events of them, and keep a checkpoint of what was delivered."""
+"""Watchers: follow a chain's final blocks, build events from them, and keep a checkpoint of delivered events."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ChainSnapshot:
 
     :param final: The last final block; None if there is none yet, or the chain has just changed.
     :param client: The client that polled, which also runs further flows.
-    :param source: Reads blocks, and shares what it read with other watchers until the next poll.
+    :param source: Reads blocks, and shares them with other watchers until the next poll.
     """
 
     final: BlockHeader | None
@@ -266,7 +266,7 @@ class Watcher:
         if step is None:
             return None
         if not isinstance(step, Advance) or not _leads_to(step, sent):
-            # These blocks were replaced. The cursor after them finds that out and reports the reorg.
+            # These blocks were replaced. The next step from the cursor after them detects and reports the reorg.
             return (), after, after
         if step.cursor.height < sent.height:
             # The node does not have all of these blocks yet.
@@ -364,7 +364,7 @@ class CheckpointStore:
     Without a store the checkpoint is lost when the triggerer ends, and the watcher begins at its ``start`` again.
 
     :param store: The trigger's ``asset_state_store``; None if Airflow has none.
-    :param key: Tells this watcher from others of the same asset.
+    :param key: Distinguishes this watcher from others of the same asset.
     """
 
     def __init__(self, store: Any, key: str) -> None:

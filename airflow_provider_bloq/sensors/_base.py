@@ -46,7 +46,7 @@ __all__ = [
     "BloqSensor",
 ]
 
-#: Seconds after the deadline at which Airflow ends the trigger, in case no triggerer runs.
+#: Seconds after the deadline until Airflow ends a deferred wait whose trigger has fired no event.
 TRIGGER_GRACE = 60.0
 
 
@@ -62,18 +62,18 @@ class BloqSensor(BaseSensorOperator):
     - ``deferrable=True`` pokes once on the worker, then waits in the triggerer, where all tasks that wait for
       the same target share each poll. ``mode``, ``exponential_backoff`` and ``silent_fail`` have no effect.
 
-    It fails with the condition's error if the condition can no longer hold, and with ``AirflowSensorTimeout``
+    It fails with the condition's error if the condition can no longer be met, and with ``AirflowSensorTimeout``
     after ``timeout``; if deferrable, after the shorter of ``timeout`` and ``execution_timeout``. A deferred wait
     polls once more at its deadline, even if the triggerer was down then.
 
-    A pause that a service asks for (Retry-After) is kept.
+    A pause that a service asks for (Retry-After) is respected.
 
     :param bloq_conn_id: Id of the connection.
-    :param deferrable: Whether to wait in the triggerer; by default what Airflow's
-        ``[operators] default_deferrable`` says.
+    :param deferrable: Whether to wait in the triggerer; by default as in Airflow's
+        ``[operators] default_deferrable``.
     :param max_consecutive_failures: Failed pokes to tolerate in a row, such as during an outage; one more fails
         the task. The client has retried each of them already.
-    :param retry_policy: Which errors are worth another try of the task, and when. By default
+    :param retry_policy: Which errors are retried, and when. By default
         :class:`~airflow_provider_bloq.hooks.retries.BloqRetryPolicy`; None for none. Needs Airflow 3.3.
     :raises BloqConfigurationError: ``max_consecutive_failures`` is not a whole number.
     """
@@ -124,7 +124,7 @@ class BloqSensor(BaseSensorOperator):
         """Wait, and return the result of the condition."""
         self._poller = None
         if self.deferrable:
-            with self._skip_if_asked():
+            with self._skip_on_failure():
                 return self._poke_or_defer(context)
         try:
             return super().execute(context)
@@ -152,7 +152,7 @@ class BloqSensor(BaseSensorOperator):
         """Return the result of the condition, or raise its error, from the trigger's event."""
         from airflow_provider_bloq.polling.serialization import result_of
 
-        with self._skip_if_asked():
+        with self._skip_on_failure():
             try:
                 return result_of(event)
             except BloqWaitTimeout as timeout:
@@ -226,7 +226,7 @@ class BloqSensor(BaseSensorOperator):
         )
 
     @contextmanager
-    def _skip_if_asked(self) -> Iterator[None]:
+    def _skip_on_failure(self) -> Iterator[None]:
         """Apply ``soft_fail`` and ``never_fail`` to deferrable mode as the base class does to the other modes."""
         try:
             yield
@@ -244,7 +244,7 @@ class BloqSensor(BaseSensorOperator):
 class BloqRpcSensor(BloqSensor):
     """A sensor that polls the JSON-RPC of a node, cluster or URL.
 
-    :param node: What ``BloqCreateNodeOperator`` returned, the id of a node or cluster, ``connect:<chain>`` for
+    :param node: The result of ``BloqCreateNodeOperator``, the id of a node or cluster, ``connect:<chain>`` for
         Connect's JSON-RPC of a chain, or a URL. A URL must not contain a key, since it is in Airflow's database
         while the task is deferred.
     :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, if ``node`` is only an id and the

@@ -22,7 +22,7 @@ __all__ = [
 
 
 class BloqNodeSensor(BloqSensor):
-    """Wait until a node is in a certain state.
+    """Wait until a node is in a state.
 
     Returns the node as the API describes it, without its user and password. Fails with
     :class:`~airflow_provider_bloq.exceptions.BloqNotFound` if the account has no such node, and with
@@ -30,8 +30,8 @@ class BloqNodeSensor(BloqSensor):
 
     Also takes the arguments of :class:`~airflow_provider_bloq.sensors._base.BloqSensor`.
 
-    :param node: Its id, or what ``BloqCreateNodeOperator`` returned.
-    :param state: The state; known are ``started`` and ``stopped``.
+    :param node: Its id, or the result of ``BloqCreateNodeOperator``.
+    :param state: The state, such as ``started`` or ``stopped``.
     """
 
     template_fields: Sequence[str] = (*BloqSensor.template_fields, "node", "state")
@@ -95,8 +95,8 @@ class BloqClusterSensor(BloqSensor):
 
     Also takes the arguments of :class:`~airflow_provider_bloq.sensors._base.BloqSensor`.
 
-    :param cluster: Its id, or what ``BloqCreateClusterOperator`` returned.
-    :param state: The state; known are ``started``, the default, and ``stopped``.
+    :param cluster: Its id, or the result of ``BloqCreateClusterOperator``.
+    :param state: The state, such as ``started``, the default, or ``stopped``.
     :param at_least: Number of members that must be healthy.
     :param updated: Whether to wait for the end of an update. Without ``service_id`` or ``capacity`` the wait is
         also over if the update has not begun yet.

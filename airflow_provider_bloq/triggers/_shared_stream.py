@@ -29,9 +29,9 @@ class EventBatch:
 
 
 class HandshakeBatch(EventBatch):
-    """The first batch, without events: it tells the stream its trigger.
+    """The first batch, without events; it passes the trigger to the stream.
 
-    Airflow makes the stream from the trigger's arguments, and gives the state store only to the trigger.
+    Airflow makes the stream from the trigger's arguments, but passes the state store to the trigger only.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class WatcherStream(SharedStreamProducer):
     """Sends one batch at a time, the next when Airflow has stored the previous one."""
 
     async def open_stream(self) -> AsyncIterator[tuple[EventBatch, EventBatch]]:
-        """Yield each batch twice: as the event, and as what :meth:`advance` is given."""
+        """Yield each batch twice: as the event, and for :meth:`advance`."""
         handshake = HandshakeBatch()
         yield handshake, handshake
         watcher = await (await handshake.trigger).watcher()
@@ -58,7 +58,7 @@ class WatcherStream(SharedStreamProducer):
                 await batch.stored.wait()
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
-        """Note which batches are stored. Airflow ends the trigger of a batch that it cannot store."""
+        """Mark the batches that are stored. Airflow ends the trigger of a batch that it cannot store."""
         for sent, outcome in batch:
             if outcome.is_clean:
                 sent.stored.set()

@@ -82,12 +82,12 @@ class BloqEventTrigger(BaseEventTrigger):
     blocks follow. It is found up to 64 blocks below the last one; for a deeper one ``complete`` is false: blocks
     below ``first`` may have been replaced as well.
 
-    **Sharing.** In one triggerer all watchers of a chain share each poll, and what is read of the same blocks. Each
+    **Sharing.** In one triggerer all watchers of a chain share each poll and each block that is read. Each
     has its own Airflow stream, since Airflow does not report which trigger of a stream has stored an event. A
     watcher that was added later or has fallen behind catches up by itself, in batches.
 
     **Failures.** No failure of the node, of Bloq or of Airflow ends a watcher: it logs the failure, pauses, and
-    goes on where it was.
+    continues from where it was.
 
     Airflow 3.1 and 3.2 have no state store for assets and do not report when an event is stored. With them the
     checkpoint is kept in memory only; after a restart the watcher begins at its ``start`` again.
@@ -213,7 +213,7 @@ def _interval(seconds: float) -> float:
 
 
 class _BlockEvents(BloqEventTrigger):
-    """The arguments and events of triggers that fire on blocks; the other base class says how a chain is followed."""
+    """Adds the arguments and events of triggers that fire on blocks; the other base class follows the chain."""
 
     kind: ClassVar[str] = "blocks"
 
@@ -237,12 +237,12 @@ class BloqChainTrigger(BloqEventTrigger):
     ``start``, ``poll_interval`` and ``label``. With a label the checkpoint is kept when another node of the chain
     takes over.
 
-    :param node: A node or cluster of the chain, its id, what ``BloqCreateNodeOperator`` returned, a URL, or
+    :param node: A node or cluster of the chain, its id, the result of ``BloqCreateNodeOperator``, a URL, or
         ``connect:<chain>`` for Connect's JSON-RPC of the chain.
     :param confirmations: Confirmations that make a block final; the head has one. 12 if neither this nor
         ``finality`` is given.
-    :param finality: ``finalized`` or ``safe``: the last final block is the one that the node calls so. EVM chains
-        with proof of stake only.
+    :param finality: ``finalized`` or ``safe``: the node's block of that name is the last final one. Only EVM chains
+        with proof of stake have it.
     :param tls_fingerprint: SHA-256 fingerprint of the node's certificate, if ``node`` does not contain it.
     :param port: The port, if it is not the chain's default.
     :param path: The path, if it is not the chain's default.
@@ -348,7 +348,7 @@ class BloqAddressTrigger(BloqChainTrigger):
     On EVM chains transfers are the transactions that carry the chain's own coin and were not reverted, and the
     ``Transfer`` logs of ERC-20 tokens, with the contract as ``token``. What contracts pay out of the chain's coin
     within a transaction is not seen: only tracing nodes know it. On Bitcoin's chains transfers are outputs that pay
-    an address (``output`` is the number, ``from`` null) and inputs that spend what it had (``input``, ``to`` null).
+    an address (``output`` is the number, ``from`` null) and inputs that spend its outputs (``input``, ``to`` null).
 
     Amounts are decimal strings in the smallest unit: wei, satoshi, or the token's. Addresses are in lower case,
     except where their case has a meaning.
@@ -399,7 +399,7 @@ class BloqConnectTrigger(BloqEventTrigger):
     See :class:`BloqEventTrigger` for delivery, reorgs and failures, and for the arguments ``bloq_conn_id``,
     ``start``, ``poll_interval`` and ``label``.
 
-    To begin far back with ``start`` takes a request for each block; for the past of addresses
+    Starting far back with ``start`` takes one request per block; for the past payments of addresses,
     :class:`~airflow_provider_bloq.operators.connect.BloqAddressHistoryOperator` is faster.
 
     :param chain: ``btc`` or ``bch``.
@@ -456,7 +456,7 @@ class BloqConnectBlockTrigger(_BlockEvents, BloqConnectTrigger):
 class BloqPaymentTrigger(BloqConnectTrigger):
     """Fire on each final block with payments to or from certain addresses.
 
-    A payment is an output that pays one of the addresses, or an input that spends what one had. The events are
+    A payment is an output that pays one of the addresses, or an input that spends one of their outputs. The events are
     those of :class:`BloqAddressTrigger` for Bitcoin, but ``tx_index`` is null if Connect does not list the
     transactions of the block. See :class:`BloqConnectTrigger` for the other arguments.
 

@@ -80,7 +80,7 @@ class BloqWaitTrigger(BaseTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and arguments from which the triggerer makes the trigger."""
         kind = type(self)
-        # A triggerer of an earlier version, as during an upgrade, does not accept it.
+        # Left out if None: during an upgrade, a triggerer of an earlier version does not accept it.
         not_before = {} if self.not_before is None else {"not_before": self.not_before}
         return f"{kind.__module__}.{kind.__qualname__}", {
             "bloq_conn_id": self.bloq_conn_id,
@@ -106,7 +106,7 @@ class BloqWaitTrigger(BaseTrigger):
         budget = FailureBudget(condition, self.memory, max_failures=self.max_consecutive_failures)
         if not await self._until_allowed():
             return timeout_event(PAUSE_REQUESTED)
-        # After the deadline, a result that others got before is too old.
+        # After the deadline, an earlier result of another trigger is too old.
         interval = self.poll_interval if self._seconds_left() > 0 else 0.0
         async with shared_polls().subscribe(
             self.bloq_conn_id,

@@ -111,7 +111,7 @@ def after_a_death(number: int) -> list[str]:
         provider = SharedTokenProvider(
             store,
             account.settings.accounts_url,
-            minter=account.ladder(),
+            minter=account.client_keys_provider(),
             max_wait=LONGEST,
             lease_seconds=LONGEST,
         )

@@ -46,7 +46,7 @@ class SimulatedProcess:
     """A process of the fleet.
 
     :param supply: Gives its tokens.
-    :param minter: Its ladder; None in a reader.
+    :param minter: Mints its tokens; None in a reader.
     :param behind: Seconds that its monotonic clock has missed, as that of a machine that slept.
     """
 

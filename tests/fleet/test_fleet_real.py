@@ -43,7 +43,7 @@ def hook(role: str) -> BloqHook:
 def impatient(role: str) -> SharedTokenProvider:
     """Make the provider of a role that looks once and waits for nobody."""
     account = Account.of(read_settings(f"bloq_{role}"), mask, RetryPolicy())
-    return account.shared(account.ladder() if role == "member" else None, max_wait=0.0)
+    return account.shared_provider(account.client_keys_provider() if role == "member" else None, max_wait=0.0)
 
 
 def test_a_member_shares_and_a_reader_works_without_any_keys(fleet: RealFleet) -> None:

@@ -66,9 +66,9 @@ def test_a_failed_look_takes_nothing_from_the_memory() -> None:
 
 
 def test_so_many_failures_in_a_row_are_borne_and_one_more_is_not() -> None:
-    for patience in [0, 1, 5]:
-        budget = FailureBudget(Counted(100), max_failures=patience)
-        assert all(isinstance(budget.failed(AWAY), Waiting) for _ in range(patience))
+    for limit in [0, 1, 5]:
+        budget = FailureBudget(Counted(100), max_failures=limit)
+        assert all(isinstance(budget.failed(AWAY), Waiting) for _ in range(limit))
         assert budget.failed(AWAY) == Failed(AWAY)
 
 
