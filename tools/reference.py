@@ -19,6 +19,7 @@ FURTHER = {
         "airflow_provider_bloq.hooks.auth",
         "airflow_provider_bloq.connect.payments",
         "airflow_provider_bloq.hooks.retries",
+        "airflow_provider_bloq.hooks._failures",
         "airflow_provider_bloq.hooks.notifications",
     ),
     "Clients that a hook hands out": (

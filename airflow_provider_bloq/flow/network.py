@@ -11,15 +11,8 @@ from pathlib import Path
 import certifi
 
 from airflow_provider_bloq import __version__
-from airflow_provider_bloq.exceptions import (
-    BloqApiError,
-    BloqCertificateError,
-    BloqUnavailable,
-)
-from airflow_provider_bloq.flow.effects import (
-    Request,
-    Response,
-)
+from airflow_provider_bloq.exceptions import BloqApiError, BloqCertificateError, BloqUnavailable
+from airflow_provider_bloq.flow.effects import Request, Response
 from airflow_provider_bloq.flow.events import Event, call_event
 from airflow_provider_bloq.flow.retry import http_date
 

@@ -16,8 +16,8 @@ from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
 from airflow_provider_bloq.auth.cache import credential_key
 from airflow_provider_bloq.auth.credentials import KeySource, Secret
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.shared_provider import SharedStore, SharedTokenProvider
-from airflow_provider_bloq.auth.shared_store import LEASE_SECONDS
+from airflow_provider_bloq.auth.shared_token_provider import SharedStore, SharedTokenProvider
+from airflow_provider_bloq.auth.shared_token_store import LEASE_SECONDS
 from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider, TokenProvider
 from airflow_provider_bloq.connect.client import REST_CHAINS, RPC_CHAINS, require_network, require_rest_chain
 from airflow_provider_bloq.connection.fields import Environment
@@ -108,7 +108,7 @@ class Account:
         elif settings.client_keys is not None:
             vault_source = ConnectionKeySource(settings.conn_id, settings.client_keys)
         if shared is not None:
-            from airflow_provider_bloq.vault.token_store import VaultTokenStore
+            from airflow_provider_bloq.vault.shared_token_store import VaultTokenStore
 
             client = clients[shared.vault_conn_id]
             store = SharedStore(

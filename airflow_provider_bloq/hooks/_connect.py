@@ -14,7 +14,7 @@ from airflow_provider_bloq.connect.client import AsyncConnectClient
 from airflow_provider_bloq.connect.payments import PaymentFeed, ReportedPayments
 from airflow_provider_bloq.connect.stream import ChainUpdates, ReconnectingStream
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 
 __all__ = ["HookConnectClient"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_bloq.arguments import CONNECT
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 
 if TYPE_CHECKING:
     import requests

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow_provider_bloq.arguments import CONNECT
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.connection.settings import BloqSettings

@@ -17,7 +17,7 @@ from airflow_provider_bloq.exceptions import (
 )
 from airflow_provider_bloq.flow.effects import Flow, RunsAsync, RunsBlocking, mask, operation
 from airflow_provider_bloq.flow.service import Endpoint, Service
-from airflow_provider_bloq.nodes.creation import Creation, Order
+from airflow_provider_bloq.nodes.create_once import Creation, Order
 from airflow_provider_bloq.nodes.models import STOPPED, Cluster, Deployment, Node, Offer
 
 __all__ = [

@@ -16,12 +16,12 @@ from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, 
 
 from airflow_provider_bloq.arguments import seconds_of
 from airflow_provider_bloq.exceptions import BloqError
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.retries import (
     DEFAULT_POLICY,
     MissingFeature,
     policy_argument,
-    raise_as_fail_exception,
     warn_once,
     warn_without_retry_policies,
 )

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_bloq.exceptions import BloqError, BloqNotFound, BloqNotStarted, BloqWaitTimeout
-from airflow_provider_bloq.hooks.retries import MissingFeature, raise_as_fail_exception, warn_once
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.hooks.retries import MissingFeature, warn_once
 from airflow_provider_bloq.operators._base import BloqOperator, WaitingOperator
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.flow.effects import Flow
     from airflow_provider_bloq.nodes.client import DeploymentsApi
-    from airflow_provider_bloq.nodes.creation import CreateJournal, Creation
+    from airflow_provider_bloq.nodes.create_once import CreateJournal, Creation
     from airflow_provider_bloq.polling.conditions import Condition
 
 __all__ = [
@@ -171,7 +172,7 @@ class BloqCreateOperator(WaitingOperator):
         return DeploymentsApi.delete.flow(self.api(service), self._own)
 
     def _creation(self, context: Any, journal: CreateJournal) -> Creation[Any]:
-        from airflow_provider_bloq.nodes.creation import Creation
+        from airflow_provider_bloq.nodes.create_once import Creation
         from airflow_provider_bloq.operators._create_journal import generation_of
 
         with raise_as_fail_exception():

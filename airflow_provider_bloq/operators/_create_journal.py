@@ -13,8 +13,8 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTas
 
 from airflow_provider_bloq.exceptions import BloqAmbiguousCreate, BloqError, BloqNotStarted
 from airflow_provider_bloq.flow.effects import Flow, run_blocking
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
-from airflow_provider_bloq.nodes.creation import (
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.nodes.create_once import (
     CreateRecord,
     NoCreateJournal,
     PendingCreate,
@@ -51,7 +51,7 @@ def _claim(ti: Any, id: str) -> Flow[None]:  # noqa: A002 - the field's own name
 
 
 class TaskJournal:
-    """A :class:`~airflow_provider_bloq.nodes.creation.CreateJournal` in Airflow.
+    """A :class:`~airflow_provider_bloq.nodes.create_once.CreateJournal` in Airflow.
 
     Records go to the task state store, which outlives tries; claims go to XCom, which other tasks can read. Airflow
     deletes the claims of a task when a try begins; the try renews them once it has read the record.

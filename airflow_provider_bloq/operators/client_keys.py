@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_bloq.arguments import seconds_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.operators._base import BloqOperator
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class BloqTokenBrokerOperator(BloqOperator):
 
         :raises BloqConfigurationError: The connection shares no token, or has no client keys.
         """
-        from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
+        from airflow_provider_bloq.auth.shared_token_provider import SharedTokenProvider
 
         with raise_as_fail_exception():
             seconds = self._seconds()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_bloq.exceptions import BloqError, BloqWaitTimeout
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.operators._base import BloqOperator, WaitingOperator
 from airflow_provider_bloq.operators._create import BloqCreateOperator
 

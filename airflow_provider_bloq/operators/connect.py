@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_bloq.arguments import number_of
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.operators._base import BloqOperator
 from airflow_provider_bloq.operators._results import BloqStoringOperator, check_filter, load_filter
 

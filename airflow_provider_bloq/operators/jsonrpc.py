@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk.bases.operator import BaseOperatorMeta
 
 from airflow_provider_bloq.exceptions import BloqCallsFailed, BloqConfigurationError, BloqRpcError
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception, warn_without_retry_policies
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
+from airflow_provider_bloq.hooks.retries import warn_without_retry_policies
 from airflow_provider_bloq.operators._base import BaseAsyncOperator
 from airflow_provider_bloq.operators._results import BloqStoringOperator, Filter, check_filter, load_filter
 

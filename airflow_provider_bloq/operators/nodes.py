@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.operators._base import BloqOperator
 from airflow_provider_bloq.operators._create import BloqCreateOperator
 from airflow_provider_bloq.operators._results import BloqStoringOperator

@@ -16,7 +16,7 @@ from airflow_provider_bloq.exceptions import (
     BloqWaitTimeout,
     FieldProblem,
 )
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 
 if TYPE_CHECKING:
     from airflow_provider_bloq.polling.conditions import Condition

@@ -23,12 +23,12 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_bloq.arguments import number_of, require_whole_number, untemplated
 from airflow_provider_bloq.exceptions import BloqError, BloqWaitTimeout
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.retries import (
     DEFAULT_POLICY,
     MissingFeature,
     policy_argument,
-    raise_as_fail_exception,
     warn_once,
     warn_without_retry_policies,
 )

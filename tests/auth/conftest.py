@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_bloq.accounts.client import AccountsTokenEndpoint
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
+from airflow_provider_bloq.auth.shared_token_provider import SharedTokenProvider
 from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider
 from airflow_provider_bloq.flow.effects import Request, Response
 from airflow_provider_bloq.flow.retry import RetryPolicy

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
-from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
-from airflow_provider_bloq.auth.shared_store import CLOCK_TOLERANCE, LEASE_SECONDS, Lease
+from airflow_provider_bloq.auth.shared_token_provider import SharedTokenProvider
+from airflow_provider_bloq.auth.shared_token_store import CLOCK_TOLERANCE, LEASE_SECONDS, Lease
 from airflow_provider_bloq.auth.token_provider import EARLY_RETRY_PAUSE
 from airflow_provider_bloq.exceptions import (
     BloqClientKeysRejected,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from airflow_provider_bloq.auth.credentials import ClientKeys, KeyReading, Secret
-from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
+from airflow_provider_bloq.auth.shared_token_provider import SharedTokenProvider
 from airflow_provider_bloq.auth.token_provider import AccessToken
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.flow.effects import Flow, Response

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
+from airflow_provider_bloq.auth.shared_token_provider import SharedTokenProvider
 from airflow_provider_bloq.exceptions import BloqSharedTokenStale, BloqTokenRejected
 from airflow_provider_bloq.flow.effects import Flow, Request, Response, RunShared, send
 from tests.support.scripted_bloq import NODES, RotatingKeys, ScriptedBloq

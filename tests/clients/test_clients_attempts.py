@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_bloq.exceptions import BloqConfigurationError
-from airflow_provider_bloq.nodes.creation import (
+from airflow_provider_bloq.nodes.create_once import (
     SERVICE_SKEW,
     WORKER_SKEW,
     CompletedCreate,

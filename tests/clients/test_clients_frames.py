@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_bloq.accounts.client import AccountLogin, ClientKeysApi
 from airflow_provider_bloq.auth.credentials import ClientKeys, Secret
-from airflow_provider_bloq.auth.shared_store import Record, SharedToken
+from airflow_provider_bloq.auth.shared_token_store import Record, SharedToken
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqError, BloqUnavailable
 from airflow_provider_bloq.flow.retry import NO_RETRIES
 from airflow_provider_bloq.rpc.endpoint import ConnectEndpointResolver

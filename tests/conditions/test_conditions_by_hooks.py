@@ -21,9 +21,9 @@ from airflow_provider_bloq.exceptions import (
     BloqTransactionReverted,
     BloqUpdateNotDone,
 )
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
 from airflow_provider_bloq.hooks.bloq_async import BloqAsyncHook
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
 from airflow_provider_bloq.nodes.conditions import ClusterState, NodeState
 from airflow_provider_bloq.polling.conditions import Condition
 from airflow_provider_bloq.testing.local import LocalBloq

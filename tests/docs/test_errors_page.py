@@ -15,7 +15,7 @@ import airflow_provider_bloq
 from airflow_provider_bloq import exceptions
 from airflow_provider_bloq.exceptions import BloqError
 from airflow_provider_bloq.flow.backoff import BackoffSettings, advice_on
-from airflow_provider_bloq.hooks import retries
+from airflow_provider_bloq.hooks import _failures
 
 pytestmark = pytest.mark.logic
 
@@ -73,7 +73,7 @@ def test_the_decision_of_the_retry_policy_is_listed() -> None:
 
 
 def test_the_errors_that_airflow_never_retries_are_listed() -> None:
-    twins = {getattr(retries, name) for name in retries.__all__ if name.endswith("Failure")}
+    twins = {getattr(_failures, name) for name in _failures.__all__ if name.endswith("Failure")}
     final = {base.__name__ for twin in twins for base in twin.__bases__ if base is not AirflowFailException}
     assert {name for name, cells in ERRORS.items() if cells[3].startswith("yes")} == final
 

@@ -17,8 +17,8 @@ import traceback
 from collections.abc import Callable
 from typing import TextIO
 
-from airflow_provider_bloq.auth.shared_provider import SharedStore, SharedTokenProvider
-from airflow_provider_bloq.auth.shared_store import Lease
+from airflow_provider_bloq.auth.shared_token_provider import SharedStore, SharedTokenProvider
+from airflow_provider_bloq.auth.shared_token_store import Lease
 from airflow_provider_bloq.connection.reading import mask, read_settings
 from airflow_provider_bloq.flow.retry import RetryPolicy
 from airflow_provider_bloq.hooks._account import Account

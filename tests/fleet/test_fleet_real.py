@@ -12,8 +12,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_bloq.auth.cache import shared_providers
-from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
-from airflow_provider_bloq.auth.shared_store import Lease
+from airflow_provider_bloq.auth.shared_token_provider import SharedTokenProvider
+from airflow_provider_bloq.auth.shared_token_store import Lease
 from airflow_provider_bloq.connection.reading import mask, read_settings
 from airflow_provider_bloq.doctor.checks import check_connection
 from airflow_provider_bloq.exceptions import (

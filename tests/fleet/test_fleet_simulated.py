@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_bloq.auth.shared_provider import KeepFreshResult
-from airflow_provider_bloq.auth.shared_store import LEASE_SECONDS, Lease
+from airflow_provider_bloq.auth.shared_token_provider import KeepFreshResult
+from airflow_provider_bloq.auth.shared_token_store import LEASE_SECONDS, Lease
 from airflow_provider_bloq.auth.token_provider import TokenProvider
 from airflow_provider_bloq.exceptions import BloqSharedTokenStale
 from tests.support.scripted_bloq import MINUTE

@@ -35,8 +35,8 @@ from airflow_provider_bloq.exceptions import (
     BloqUpdateNotDone,
     FieldProblem,
 )
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
 from airflow_provider_bloq.testing.local import Fault, FaultKind, IssuedKeys, LocalBloq
 from tests.hooks.conftest import Connect
 

@@ -20,8 +20,8 @@ from airflow_provider_bloq.exceptions import (
     BloqRpcError,
     BloqTransactionRefused,
 )
+from airflow_provider_bloq.hooks._failures import raise_as_fail_exception
 from airflow_provider_bloq.hooks.notifications import summary_of
-from airflow_provider_bloq.hooks.retries import raise_as_fail_exception
 
 pytestmark = pytest.mark.logic
 

@@ -16,7 +16,7 @@ from airflow_provider_bloq.exceptions import (
     BloqUnavailable,
 )
 from airflow_provider_bloq.flow.effects import RunBlocking, Send
-from airflow_provider_bloq.nodes.creation import SERVICE_SKEW
+from airflow_provider_bloq.nodes.create_once import SERVICE_SKEW
 from airflow_provider_bloq.testing.local import Fault, FaultKind
 from tests.operators.creates import Account
 from tests.operators.lives import POINTS, FakeRun, Killed, Point

@@ -15,7 +15,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow_provider_bloq import exceptions
 from airflow_provider_bloq.exceptions import BloqError, BloqQuotaExceeded
 from airflow_provider_bloq.get_provider_info import get_provider_info
-from airflow_provider_bloq.hooks.retries import BloqConfigurationFailure
+from airflow_provider_bloq.hooks._failures import BloqConfigurationFailure
 from airflow_provider_bloq.operators._lineage import StoredFile
 from airflow_provider_bloq.operators.connect import BloqConnectOperator
 from airflow_provider_bloq.operators.jsonrpc import BloqJsonRpcOperator

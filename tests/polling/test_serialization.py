@@ -27,7 +27,7 @@ from airflow_provider_bloq.exceptions import (
     BloqWaitTimeout,
     FieldProblem,
 )
-from airflow_provider_bloq.hooks.retries import (
+from airflow_provider_bloq.hooks._failures import (
     BloqConfigurationFailure,
     BloqTransactionRevertedFailure,
     raise_as_fail_exception,

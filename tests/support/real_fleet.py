@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from airflow_provider_bloq.auth.shared_store import Record, SharedToken
+from airflow_provider_bloq.auth.shared_token_store import Record, SharedToken
 from airflow_provider_bloq.testing.local import IssuedKeys, LocalBloq
 from airflow_provider_bloq.testing.openbao import LocalVault
 from airflow_provider_bloq.testing.stack import member_policy, reader_policy

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
+from airflow_provider_bloq.auth.shared_token_provider import SharedTokenProvider
 from airflow_provider_bloq.flow.effects import Request, Response
 from tests.support.scripted_bloq import NODES, ScriptedBloq
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_bloq.auth.shared_provider import SharedStore
-from airflow_provider_bloq.auth.shared_store import Record
+from airflow_provider_bloq.auth.shared_token_provider import SharedStore
+from airflow_provider_bloq.auth.shared_token_store import Record
 from airflow_provider_bloq.exceptions import BloqVaultUnavailable
 from airflow_provider_bloq.flow.effects import Flow, sleep
 

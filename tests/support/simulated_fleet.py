@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from airflow_provider_bloq.accounts.client import AccountsTokenEndpoint
 from airflow_provider_bloq.auth.bearer import BearerAuth, TrustedOrigins
 from airflow_provider_bloq.auth.origin import Origin
-from airflow_provider_bloq.auth.shared_provider import SharedTokenProvider
+from airflow_provider_bloq.auth.shared_token_provider import SharedTokenProvider
 from airflow_provider_bloq.auth.token_provider import ClientKeysTokenProvider, TokenProvider
 from airflow_provider_bloq.flow.effects import (
     AwaitShared,

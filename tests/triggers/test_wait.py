@@ -13,8 +13,8 @@ import pytest
 from airflow_provider_bloq.auth.cache import shared_providers
 from airflow_provider_bloq.connection import reading
 from airflow_provider_bloq.exceptions import BloqNotFound, BloqUnavailable, BloqWaitTimeout
+from airflow_provider_bloq.hooks._failures import BloqClientKeysRejectedFailure, BloqConfigurationFailure
 from airflow_provider_bloq.hooks.bloq import BloqHook
-from airflow_provider_bloq.hooks.retries import BloqClientKeysRejectedFailure, BloqConfigurationFailure
 from airflow_provider_bloq.nodes.conditions import NodeState
 from airflow_provider_bloq.polling import poll
 from airflow_provider_bloq.polling.serialization import condition_to_json, result_of

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.auth.shared_store import Record
+from airflow_provider_bloq.auth.shared_token_store import Record
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqVaultUnavailable
 from airflow_provider_bloq.testing.openbao import LocalVault, SeenRequest
 from airflow_provider_bloq.testing.stack import member_policy, reader_policy, worker_policy
 from airflow_provider_bloq.vault.client import VaultClient
-from airflow_provider_bloq.vault.token_store import VaultTokenStore
+from airflow_provider_bloq.vault.shared_token_store import VaultTokenStore
 from tests.support.drivers import run_to_end
 
 CONN_ID = "vault_under_test"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from airflow_provider_bloq.auth.credentials import Secret
-from airflow_provider_bloq.auth.shared_store import LEASE_SECONDS, Lease, SharedToken, Slot
+from airflow_provider_bloq.auth.shared_token_store import LEASE_SECONDS, Lease, SharedToken, Slot
 from airflow_provider_bloq.auth.token_provider import (
     AccessToken,
     ClientKeysTokenProvider,

@@ -39,6 +39,7 @@ __all__ = [
     "create_record_to_json",
 ]
 
+
 log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Deployment)

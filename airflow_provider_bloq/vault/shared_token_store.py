@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_bloq.auth.shared_store import Record
+from airflow_provider_bloq.auth.shared_token_store import Record
 from airflow_provider_bloq.exceptions import BloqConfigurationError
 from airflow_provider_bloq.flow.effects import Flow, run_blocking
 from airflow_provider_bloq.vault.client import VaultClient
@@ -27,7 +27,10 @@ from airflow_provider_bloq.vault.kv import (
 )
 from airflow_provider_bloq.vault.vault_settings import VaultSettings
 
-__all__ = ["VaultTokenStore"]
+__all__ = [
+    "VaultTokenStore",
+]
+
 
 log = logging.getLogger(__name__)
 
