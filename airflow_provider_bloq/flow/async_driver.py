@@ -35,16 +35,14 @@ from airflow_provider_bloq.flow.effects import (
     Unpinned,
 )
 from airflow_provider_bloq.flow.events import Observer, log_event
-from airflow_provider_bloq.flow.network import (
-    USER_AGENT,
-    Network,
-    ca_context,
+from airflow_provider_bloq.flow.network import USER_AGENT, Network, ca_context
+from airflow_provider_bloq.flow.service import (
+    error_of,
     failure_event,
     no_answer,
     response_event,
     wrong_certificate,
 )
-from airflow_provider_bloq.flow.service import error_of
 from airflow_provider_bloq.flow.threads import in_thread
 
 __all__ = [

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 from airflow_provider_bloq.auth.credentials import REDACTED, Secret
 from airflow_provider_bloq.exceptions import (
     BloqApiError,
+    BloqCertificateError,
     BloqConfigurationError,
     BloqNotFound,
     BloqQuotaExceeded,
@@ -24,6 +25,7 @@ from airflow_provider_bloq.exceptions import (
     BloqUnavailable,
 )
 from airflow_provider_bloq.flow.effects import Flow, Request, Response
+from airflow_provider_bloq.flow.events import Event, call_event
 from airflow_provider_bloq.flow.retry import RetryPolicy, http_date, retry_after, sent_with_retries
 
 if TYPE_CHECKING:
@@ -35,11 +37,15 @@ __all__ = [
     "Endpoint",
     "Service",
     "error_of",
+    "failure_event",
     "json_of",
     "json_request",
+    "no_answer",
     "object_in",
     "parse_json",
     "redact_response",
+    "response_event",
+    "wrong_certificate",
 ]
 
 
@@ -383,3 +389,73 @@ class Service:
         return Answer(
             json_of(request, response, exact=self.EXACT), http_date(response.headers.get("date", ""))
         )
+
+
+#: User and password in a URL that an error quotes, such as a proxy's.
+_USERINFO = re.compile(r"\S+@")
+
+
+def no_answer(request: Request, cause: BaseException, *, acted: bool) -> BloqUnavailable:
+    """Return the error for a request that got no response.
+
+    Raise it outside the ``except`` of the HTTP library's error, which holds the request and may quote secrets: the
+    body of the token endpoint, or a proxy's URL with its password.
+
+    :param request: The request.
+    :param cause: What the HTTP library raised; only its innermost cause is quoted.
+    :param acted: Whether the service may have acted on the request.
+    """
+    url = request.url.partition("?")[0]
+    reason = _innermost(cause)
+    what = "got no answer" if acted else "could not be sent"
+    # Errors of the operating system are quoted: they hold nothing that the server sent.
+    said = f" {_USERINFO.sub('***@', str(reason))[:200]}" if isinstance(reason, OSError) else ""
+    return BloqUnavailable(
+        f"{request.method} {url} {what}: {type(reason).__name__}{said}",
+        acted=acted,
+        method=request.method,
+        url=url,
+    )
+
+
+def wrong_certificate(request: Request, fingerprint: str) -> BloqCertificateError:
+    """Return the error for a server whose certificate is not the pinned one."""
+    url = request.url.partition("?")[0]
+    return BloqCertificateError(
+        f"{request.method} {url} was not sent: the server shows a certificate with the SHA-256 fingerprint "
+        f"{fingerprint}, which is not the pinned one. If the node's certificate was renewed and you know this "
+        "fingerprint to be right, pin it instead of the old one; if not, somebody else may be answering.",
+        fingerprint=fingerprint,
+        method=request.method,
+        url=url,
+    )
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the innermost cause: the outer errors only wrap it and quote whole URLs.
+
+    The context is not followed: it may be an error that the caller is handling.
+    """
+    while True:
+        parts = (getattr(error, "reason", None), error.__cause__, *error.args)
+        inner = next((part for part in parts if isinstance(part, BaseException)), None)
+        if inner is None:
+            return error
+        error = inner
+
+
+def response_event(request: Request, response: Response) -> Event:
+    """Return the event for a request that was answered, with whatever status."""
+    date = http_date(response.headers.get("date", ""))
+    return call_event(
+        request.method, _without_query(request.url), response.elapsed, status=response.status, date=date
+    )
+
+
+def failure_event(request: Request, error: BloqApiError, elapsed: float) -> Event:
+    """Return the event for a request that failed after ``elapsed`` seconds."""
+    return call_event(request.method, _without_query(request.url), elapsed, failure=type(error).__name__)
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]

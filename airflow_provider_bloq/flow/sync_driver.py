@@ -33,13 +33,8 @@ from airflow_provider_bloq.flow.effects import (
     Trust,
 )
 from airflow_provider_bloq.flow.events import Observer, log_event
-from airflow_provider_bloq.flow.network import (
-    Network,
-    failure_event,
-    no_answer,
-    response_event,
-    wrong_certificate,
-)
+from airflow_provider_bloq.flow.network import Network
+from airflow_provider_bloq.flow.service import failure_event, no_answer, response_event, wrong_certificate
 from airflow_provider_bloq.flow.session import BloqSession, PinMismatch
 
 __all__ = [
