@@ -1,4 +1,4 @@
-"""Which block of a chain counts as final: one with so many confirmations, or the one that the node calls so."""
+"""Blocks of a chain: its head, headers, the final block, and how far a node is in sync."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ __all__ = [
 ]
 
 
-#: Confirmations unless told otherwise: three minutes on Ethereum, two hours on Bitcoin.
+#: Default number of confirmations: about three minutes on Ethereum, two hours on Bitcoin.
 DEFAULT_CONFIRMATIONS = 12
-#: What nodes of EVM chains with proof of stake can tell of: a block that cannot be undone without burning a
-#: third of the stake, and one that an honest majority has agreed on.
+#: Block tags of proof-of-stake EVM chains: a block that cannot be reverted without burning a third of the stake,
+#: and one that an honest majority has agreed on.
 TAGS = ("finalized", "safe")
 
 
 @dataclass(frozen=True, slots=True)
 class Finality:
-    """When a block is final. Make it by :meth:`of`; exactly one of the fields is set.
+    """When a block is final. Create it with :meth:`of`; exactly one field is set.
 
-    :param confirmations: How many it has, as for :class:`~.conditions.blocks.BlockReached`: the head has one.
-    :param tag: ``finalized`` or ``safe``: it is not above the block that the node calls so.
+    :param confirmations: Number of confirmations required; the head has one.
+    :param tag: ``finalized`` or ``safe``: the block with this tag and those below it are final.
     """
 
     confirmations: int | None = None
@@ -63,9 +63,9 @@ class Finality:
 
     @classmethod
     def of(cls, confirmations: int | None = None, tag: str | None = None) -> Finality:
-        """Read it from the two arguments that triggers take; without either it is 12 confirmations.
+        """Create one from the arguments of triggers; the default is 12 confirmations.
 
-        :raises BloqConfigurationError: Both are given, or one of them cannot be.
+        :raises BloqConfigurationError: Both are given, or one is invalid.
         """
         if tag is None:
             confirmations = DEFAULT_CONFIRMATIONS if confirmations is None else confirmations
@@ -73,19 +73,19 @@ class Finality:
             return cls(confirmations=confirmations)
         if confirmations is not None:
             raise BloqConfigurationError.of(
-                "finality", "confirmations are given beside it", "Give one of the two."
+                "finality", "confirmations is given too", "Give only one of the two."
             )
         require_choice("finality", tag, TAGS)
         return cls(tag=tag)
 
     def height_below(self, head: int) -> int:
-        """Return the height of the last final block, given that of the head; negative if there is none."""
+        """Return the height of the last final block below a head; negative if there is none."""
         return head - (self.confirmations or 1) + 1
 
 
-#: Asks for the head of an EVM chain.
+#: Requests the head of an EVM chain.
 EVM_HEAD = RpcCall("eth_getBlockByNumber", ["latest", False])
-#: Asks for the head of a Bitcoin chain, and for the sync.
+#: Requests the head and sync state of a Bitcoin-like node.
 BITCOIN_INFO = RpcCall("getblockchaininfo")
 
 
@@ -95,7 +95,7 @@ class Head:
 
     :param height: Its number; the genesis block has 0.
     :param hash: Its hash, as the node writes it: with ``0x`` on EVM chains, without on Bitcoin's.
-    :param time: When it was made, in seconds since the epoch, as it says itself.
+    :param time: Its timestamp, in seconds since the epoch.
     """
 
     height: int
@@ -103,7 +103,7 @@ class Head:
     time: float
 
     def confirmations_of(self, height: int) -> int:
-        """Return how many confirmations a block has: one if it is the head, none if it is yet to come."""
+        """Return the number of confirmations of a block: 1 for the head, 0 above it."""
         return max(0, self.height - height + 1)
 
 
@@ -112,7 +112,7 @@ def read_head(rpc: RpcApi, family: ChainFamily) -> Flow[Head]:
 
     :param rpc: A node of it.
     :param family: The chain's family.
-    :raises BloqRpcError: The node refuses to tell.
+    :raises BloqRpcError: The node answered with an error.
     :raises BloqApiError: The node could not be reached, is starting, or gave no usable answer.
     """
     if family is ChainFamily.EVM:
@@ -123,39 +123,39 @@ def read_head(rpc: RpcApi, family: ChainFamily) -> Flow[Head]:
 
 
 def evm_head(outcome: Any) -> Head:
-    """Read the head out of the answer to :data:`EVM_HEAD`."""
+    """Parse the answer to :data:`EVM_HEAD`."""
     block = fields_of(outcome, "block")
     return Head(quantity_in(block, "number"), hash_in(block, "hash"), float(quantity_in(block, "timestamp")))
 
 
 def bitcoin_head(rpc: RpcApi, outcome: Any) -> Flow[Head]:
-    """Read the head out of the answer to :data:`BITCOIN_INFO`; asks again where that does not tell its time."""
+    """Parse the answer to :data:`BITCOIN_INFO`; reads the header too if the answer has no timestamp."""
     info = fields_of(outcome, "state of the chain")
     block_hash = hash_in(info, "bestblockhash")
     time = info
     if "time" not in info:
-        # Daemons before 2022 tell the median of the last eleven blocks only, an hour older or so.
+        # Daemons before 2022 return only the median time of the last eleven blocks, about an hour older.
         (header,) = yield from ask(rpc, [RpcCall("getblockheader", [block_hash])])
         time = fields_of(header, "block header")
     return Head(number_in(info, "blocks"), block_hash, float(number_in(time, "time")))
 
 
-#: Errors by which nodes say that they do not know a tag, or no block that it stands for.
+#: Error codes for an unknown tag, or a tag without a block.
 _NO_SUCH_TAG = frozenset({-32602, -32601, -39001})
-#: What Bitcoin's nodes answer for a height above their head, and for a hash that they do not know.
+#: Error codes of Bitcoin nodes for a height above the head and for an unknown hash.
 _OUT_OF_RANGE, _NOT_FOUND = -8, -5
-#: Stands for the block before the genesis block, of which there is none.
+#: Parent hash of the genesis block.
 GENESIS_PARENT = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
 class BlockHeader:
-    """What following a chain needs of a block.
+    """The fields of a block header needed to follow a chain.
 
     :param height: Its number; the genesis block has 0.
     :param hash: Its hash, as the node writes it.
     :param parent: The hash of the block before it.
-    :param time: When it was made, in seconds since the epoch, as it says itself.
+    :param time: Its timestamp, in seconds since the epoch.
     """
 
     height: int
@@ -165,9 +165,9 @@ class BlockHeader:
 
 
 def read_headers(rpc: RpcApi, family: ChainFamily, first: int, last: int) -> Flow[list[BlockHeader]]:
-    """Read headers, from the first on as far as the node has them.
+    """Read headers from the first on, as far as the node has them.
 
-    They are those that the node held while it was asked: a reorg may have come between two of them.
+    They may not be linked if a reorg happened in between.
 
     :param first: Height of the first.
     :param last: Height of the last.
@@ -177,17 +177,17 @@ def read_headers(rpc: RpcApi, family: ChainFamily, first: int, last: int) -> Flo
         blocks = yield from ask(rpc, [RpcCall("eth_getBlockByNumber", [hex(h), False]) for h in heights])
         return [_evm_header(block) for block in _until_none(map(result_of, blocks))]
     answers = yield from ask(rpc, [RpcCall("getblockhash", [height]) for height in heights])
-    hashes = list(_until_none(_unless(_OUT_OF_RANGE, answer) for answer in answers))
+    hashes = list(_until_none(_none_if(_OUT_OF_RANGE, answer) for answer in answers))
     if not hashes:
         return []
     headers = yield from ask(rpc, [RpcCall("getblockheader", [block_hash]) for block_hash in hashes])
-    return [_bitcoin_header(header) for header in _until_none(_unless(_NOT_FOUND, h) for h in headers)]
+    return [_bitcoin_header(header) for header in _until_none(_none_if(_NOT_FOUND, h) for h in headers)]
 
 
 def read_final_by_confirmations(
     rpc: RpcApi, family: ChainFamily, finality: Finality, head: Head
 ) -> Flow[BlockHeader | None]:
-    """Read the last block that has the confirmations, below a head that was just read.
+    """Read the last block with enough confirmations below a head.
 
     :return: Its header; None while the chain is too short, or if a reorg has just shortened it.
     """
@@ -199,9 +199,9 @@ def read_final_by_confirmations(
 
 
 def read_final_by_tag(rpc: RpcApi, family: ChainFamily, tag: str) -> Flow[BlockHeader | None]:
-    """Read the block that the node calls ``finalized`` or ``safe``.
+    """Read the block tagged ``finalized`` or ``safe``.
 
-    :raises BloqConfigurationError: It calls none so.
+    :raises BloqConfigurationError: The node has no such block.
     """
     remedy = "Give confirmations= instead of it."
     if family is not ChainFamily.EVM:
@@ -225,14 +225,14 @@ def _evm_header(outcome: Any) -> BlockHeader:
 
 def _bitcoin_header(outcome: Any) -> BlockHeader:
     header = fields_of(outcome, "block header")
-    # The genesis block has none before it, and does not say so.
+    # The genesis block has no parent field.
     parent = hash_in(header, "previousblockhash") if "previousblockhash" in header else GENESIS_PARENT
     return BlockHeader(
         number_in(header, "height"), hash_in(header, "hash"), parent, number_in(header, "time")
     )
 
 
-def _unless(code: int, outcome: Any) -> Any:
+def _none_if(code: int, outcome: Any) -> Any:
     is_that = isinstance(outcome, BloqRpcError) and outcome.code == code
     return None if is_that else result_of(outcome)
 
@@ -248,12 +248,12 @@ def _until_none(items: Any) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class SyncState:
-    """How far a node is.
+    """How far a node is in sync.
 
-    :param observed_at: When it was asked, in seconds since the epoch, by the clock of who asked.
+    :param observed_at: When it was read, in seconds since the epoch, by the local clock.
     :param head: Its last block; None while the node is starting.
-    :param behind: Blocks that it knows to lack; None where it does not say.
-    :param obstacle: What keeps it from being in sync whatever the numbers say, for a person.
+    :param behind: Number of blocks it knows of but lacks; None if unknown.
+    :param obstacle: Why it is not in sync regardless of the numbers, as text for messages.
     """
 
     observed_at: float
@@ -263,22 +263,22 @@ class SyncState:
 
 
 def read_sync(rpc: RpcApi, family: ChainFamily, *, clock: Callable[[], float] = time.time) -> Flow[SyncState]:
-    """Ask a node how far it is.
+    """Read how far a node is in sync.
 
     :param rpc: The node.
     :param family: Its chain's family.
-    :param clock: Tells the seconds since the epoch.
-    :raises BloqRpcError: The node refuses to tell.
+    :param clock: Returns seconds since the epoch.
+    :raises BloqRpcError: The node answered with an error.
     :raises BloqApiError: The node could not be reached or gave no usable answer.
     """
-    return (yield from (_evm(rpc, clock) if family is ChainFamily.EVM else _bitcoin(rpc, clock)))
+    return (yield from (_evm_sync(rpc, clock) if family is ChainFamily.EVM else _bitcoin_sync(rpc, clock)))
 
 
-def _evm(rpc: RpcApi, clock: Callable[[], float]) -> Flow[SyncState]:
+def _evm_sync(rpc: RpcApi, clock: Callable[[], float]) -> Flow[SyncState]:
     outcomes = yield from RpcApi.batch.flow(rpc, [RpcCall("eth_syncing"), EVM_HEAD], return_errors=True)
     head = evm_head(outcomes[1])
     behind = _evm_behind(result_of(outcomes[0]), head)
-    # Right after its start a node says that it does not sync, since it has not met its peers.
+    # Right after its start a node reports no sync, since it has no peers yet.
     obstacle = "it has the genesis block only" if head.height == 0 else None
     return SyncState(clock(), head, behind, obstacle)
 
@@ -294,7 +294,7 @@ def _evm_behind(syncing: Any, head: Head) -> int | None:
     return max(0, quantity(highest, "highestBlock") - head.height)
 
 
-def _bitcoin(rpc: RpcApi, clock: Callable[[], float]) -> Flow[SyncState]:
+def _bitcoin_sync(rpc: RpcApi, clock: Callable[[], float]) -> Flow[SyncState]:
     (outcome,) = yield from RpcApi.batch.flow(rpc, [BITCOIN_INFO], return_errors=True)
     starting = startup_message(outcome)
     if starting is not None:

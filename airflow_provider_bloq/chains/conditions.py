@@ -41,21 +41,21 @@ __all__ = [
 ]
 
 
-#: Looks once at a chain of a family, on behalf of those interests.
+#: Reads a chain of a family once, for a set of interests.
 RpcRead: TypeAlias = Callable[[ChainFamily, frozenset[Hashable]], Flow[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class RpcSubject:
-    """Whose JSON-RPC is meant. Make it by :meth:`of`, which brings equal ones into one form.
+    """The node, cluster or URL whose JSON-RPC is polled. Create it with :meth:`of`, which normalises it.
 
-    It is stored in Airflow's database, so a URL with a key in its path does not belong here.
+    It is stored in Airflow's database, so it must not be a URL with a key in its path.
 
     :param node: Id of a node or cluster, a URL, or ``connect:<chain>``.
     :param tls_fingerprint: SHA-256 fingerprint of its certificate, 64 lower-case hex characters.
     :param port: The port, instead of the chain's own.
     :param path: The path, instead of the chain's own.
-    :param family: ``evm`` or ``bitcoin``; None to find it out when the node is first looked at.
+    :param family: ``evm`` or ``bitcoin``; None to determine it at the first poll.
     """
 
     node: str
@@ -78,12 +78,11 @@ class RpcSubject:
 
         :param node: A node or cluster, what ``BloqCreateNodeOperator`` returned for one, its id, a URL, or
             ``connect:<chain>`` for the JSON-RPC that Connect has for a chain like Ethereum's.
-        :param tls_fingerprint: SHA-256 fingerprint of its certificate, where ``node`` does not tell it.
-        :param port: The port, where it is not the usual one of the chain.
+        :param tls_fingerprint: SHA-256 fingerprint of its certificate, if ``node`` does not include it.
+        :param port: The port, if it is not the default of the chain.
         :param path: The path, likewise.
-        :param family: Whether it answers like Ethereum's nodes (``evm``) or Bitcoin's (``bitcoin``); for a
-            URL and for chains of which it is not known.
-        :raises BloqConfigurationError: One of these cannot be used, or the family is missing.
+        :param family: ``evm`` or ``bitcoin``; required for a URL and for chains whose family is unknown.
+        :raises BloqConfigurationError: An argument is invalid, or the family is missing.
         """
         fields = node.public() if isinstance(node, Node | Cluster) else node
         node_id = node_id_of(fields)
@@ -106,7 +105,7 @@ class RpcSubject:
 
 @dataclass(frozen=True, slots=True)
 class SubjectTarget(Target):
-    """Something that the JSON-RPC of one subject tells. Its client is made once, and found once.
+    """A target read through the JSON-RPC of one subject.
 
     :param subject: Whose JSON-RPC.
     """
@@ -114,7 +113,6 @@ class SubjectTarget(Target):
     subject: RpcSubject
 
     def poll_with(self, reader: Reader) -> PollFunction:
-        """See :meth:`Target.poll_with`."""
         subject = self.subject
         rpc = reader.rpc(
             subject.node, tls_fingerprint=subject.tls_fingerprint, port=subject.port, path=subject.path
@@ -132,17 +130,15 @@ class SubjectTarget(Target):
 
     @abstractmethod
     def poll_function(self, rpc: RpcApi) -> RpcRead:
-        """Return what looks by this client, again and again."""
+        """Return the function that reads the target through a client."""
 
 
 def _refuse_unusable(url: str) -> None:
-    # Before it is stored: it might hold a password or a key. None of it is quoted.
+    # Checked before it is stored: it might hold a password or a key, so errors do not quote it.
     try:
         Origin.of(url)
     except ValueError as odd:
-        raise BloqConfigurationError.of(
-            "node", f"it is no URL that can be used: {odd}", "Correct it."
-        ) from None
+        raise BloqConfigurationError.of("node", f"it is not a usable URL: {odd}", "Correct it.") from None
     if shows_path_key(url):
         raise BloqConfigurationError.of(
             "node",
@@ -171,10 +167,9 @@ def _normalised(fingerprint: Any) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class ChainHead(SubjectTarget):
-    """The last block of a chain, as the subject knows it; seen as a :class:`Head`."""
+    """The last block of a chain on the subject; a poll returns a :class:`Head`."""
 
     def poll_function(self, rpc: RpcApi) -> RpcRead:
-        """See :meth:`SubjectTarget.poll_function`."""
 
         def look(family: ChainFamily, _: frozenset[Hashable]) -> Flow[Head]:
             return (yield from read_head(rpc, family))
@@ -184,16 +179,15 @@ class ChainHead(SubjectTarget):
 
 @dataclass(frozen=True, slots=True)
 class BlockReached(Condition):
-    """A block has so many confirmations: itself, and those that were built on it.
+    """A block has enough confirmations.
 
-    A block has one confirmation when it is the head, two when one more was built on it. So this holds when
-    the head's height is at least ``height + confirmations - 1``. A reorg that shortens the chain takes
-    confirmations away again.
+    It has one confirmation when it is the head, two when one more block is built on it. So the condition is met
+    when the head's height is at least ``height + confirmations - 1``. A reorg may reduce confirmations.
 
     :param subject: A node or cluster of the chain.
-    :param height: Number of the block; the genesis block has 0.
-    :param confirmations: How many, at least 1.
-    :raises BloqConfigurationError: One of the numbers cannot be.
+    :param height: Height of the block; the genesis block has 0.
+    :param confirmations: Number of confirmations required, at least 1.
+    :raises BloqConfigurationError: A number is invalid.
     """
 
     kind: ClassVar[str] = "block_reached"
@@ -208,11 +202,10 @@ class BlockReached(Condition):
 
     @property
     def target(self) -> Target:
-        """See :attr:`Condition.target`."""
         return ChainHead(self.subject)
 
     def judge(self, seen: Head, memory: Memory | None) -> Verdict:
-        """See :meth:`Condition.judge`; the result tells height, confirmations and the head."""
+        """Judge a poll; the result has ``height``, ``confirmations`` and ``head``."""
         return judge_block(seen, self.height, self.confirmations)
 
 
@@ -221,7 +214,7 @@ def judge_block(head: Head, height: int, wanted: int) -> Verdict:
 
     :param head: The last block of the chain.
     :param height: The height.
-    :param wanted: How many confirmations it needs.
+    :param wanted: Number of confirmations required.
     """
     confirmations = head.confirmations_of(height)
     if confirmations >= wanted:
@@ -233,15 +226,14 @@ def judge_block(head: Head, height: int, wanted: int) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class NodeSync(SubjectTarget):
-    """How far the subject is; seen as a :class:`SyncState`.
+    """How far the subject is in sync; a poll returns a :class:`SyncState`.
 
-    :param clock: Tells the seconds since the epoch.
+    :param clock: Returns seconds since the epoch.
     """
 
     clock: Callable[[], float] = field(default=time.time, compare=False, repr=False)
 
     def poll_function(self, rpc: RpcApi) -> RpcRead:
-        """See :meth:`SubjectTarget.poll_function`."""
 
         def look(family: ChainFamily, _: frozenset[Hashable]) -> Flow[SyncState]:
             return (yield from read_sync(rpc, family, clock=self.clock))
@@ -251,18 +243,17 @@ class NodeSync(SubjectTarget):
 
 @dataclass(frozen=True, slots=True)
 class NodeSynced(Condition):
-    """A node has taken in its chain, up to so many blocks or seconds. Where both are given, both must hold.
+    """A node is in sync with its chain, within a number of blocks, seconds or both.
 
-    The count of blocks is the node's own word: those that it has heard of and lacks. A node that has met no
-    peers has heard of none, so a node with the genesis block only, one in its initial download (Bitcoin) and
-    one that is starting are never in sync. The seconds are the age of the node's last block by this
-    machine's clock, which also finds out a node that has lost its peers; leave room for the time that the
-    chain takes for a block.
+    The blocks are those that the node knows of but lacks. A node without peers knows of none, so a node that only
+    has the genesis block, is in its initial download (Bitcoin) or is starting never counts as in sync. The
+    seconds are the age of the node's last block by the local clock, which also detects a node that has lost its
+    peers; allow for the block time of the chain.
 
     :param subject: The node.
-    :param within_blocks: Blocks that it may lack.
-    :param within_seconds: Seconds that its last block may be old.
-    :raises BloqConfigurationError: Neither is given, or one cannot be.
+    :param within_blocks: Number of blocks it may lack.
+    :param within_seconds: Maximum age of its last block, in seconds.
+    :raises BloqConfigurationError: Neither is given, or one is invalid.
     """
 
     kind: ClassVar[str] = "node_synced"
@@ -288,11 +279,10 @@ class NodeSynced(Condition):
 
     @property
     def target(self) -> Target:
-        """See :attr:`Condition.target`."""
         return NodeSync(self.subject)
 
     def judge(self, seen: SyncState, memory: Memory | None) -> Verdict:
-        """See :meth:`Condition.judge`; the result tells the head, its age in seconds, and blocks behind."""
+        """Judge a poll; the result has ``head``, ``age_seconds`` and ``behind``."""
         if seen.head is None:
             return Waiting(f"{self.subject.node} is not in sync: {seen.obstacle}")
         missing = "; ".join(self._missing(seen, seen.head))

@@ -1,7 +1,7 @@
-"""Following a chain block by block: where one stands, and what comes next, across restarts and reorgs.
+"""A cursor that follows a chain block by block across restarts and reorgs.
 
-A cursor remembers the hashes of the last blocks that were passed. The next blocks must be linked to them, else
-the chain was reorganised below what had counted as final, and the fork is looked for among those hashes.
+It keeps the hashes of the last processed blocks. If the next block does not build on them, final blocks were
+reorganised, and the fork is searched for among those hashes.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ __all__ = [
 ]
 
 
-#: How many hashes a cursor keeps, and so how far below the last passed block a fork is found. Twice the
-#: epochs that Ethereum needs to call a block final.
+#: Number of hashes a cursor keeps: a deeper fork cannot be located. It is the length of two Ethereum epochs, after
+#: which a block is final.
 WINDOW = 64
 
-#: Reads headers from a height to another, as far as there are any.
+#: Reads the headers of a range of heights, as far as they exist.
 ReadHeaders: TypeAlias = Callable[[int, int], Flow[list[BlockHeader]]]
 
 
 @dataclass(frozen=True, slots=True)
 class ChainCursor:
-    """How far a chain was followed.
+    """The position up to which a chain was processed.
 
-    :param base: Height below the first block that was to be passed: what lies there is of no concern.
-    :param height: Height of the last block that was passed; ``base`` while there was none.
-    :param hashes: Hashes of the last blocks up to it, the highest last; at most :data:`WINDOW`. Empty if it
-        is not known what the next block must be linked to.
+    :param base: Height just below the first block to process; lower blocks do not matter.
+    :param height: Height of the last processed block; ``base`` if there is none yet.
+    :param hashes: Hashes of the last blocks up to it, highest last; at most :data:`WINDOW`. Empty if the parent
+        of the next block is unknown.
     """
 
     base: int
@@ -48,12 +48,12 @@ class ChainCursor:
 
     @classmethod
     def after(cls, block: BlockHeader) -> Self:
-        """Return the cursor that passes what comes after a block."""
+        """Return a cursor that continues after a block."""
         return cls(block.height, block.height, (block.hash,))
 
     @classmethod
     def before(cls, height: int) -> Self:
-        """Return the cursor whose first block is the one at a height."""
+        """Return a cursor whose first block is the one at a height."""
         return cls(height - 1, height - 1)
 
     @classmethod
@@ -62,16 +62,16 @@ class ChainCursor:
         return cls(fields["base"], fields["height"], tuple(fields["hashes"]))
 
     def to_json(self) -> dict[str, Any]:
-        """Write it as JSON."""
+        """Return it as JSON."""
         return {"base": self.base, "height": self.height, "hashes": list(self.hashes)}
 
     @property
     def lowest(self) -> int:
-        """Height of the lowest block whose hash is remembered."""
+        """Height of the lowest block whose hash is kept."""
         return self.height - len(self.hashes) + 1
 
     def hash_at(self, height: int) -> str | None:
-        """Return the hash that is remembered of a height."""
+        """Return the hash kept for a height, if any."""
         return self.hashes[height - self.lowest] if self.lowest <= height <= self.height else None
 
     def past(self, headers: Sequence[BlockHeader]) -> ChainCursor:
@@ -80,15 +80,15 @@ class ChainCursor:
         return replace(self, height=self.height + len(headers), hashes=hashes[-WINDOW:])
 
     def back_at(self, height: int) -> ChainCursor:
-        """Return the cursor as it would be, had no block above a height been passed."""
+        """Return the cursor moved back to a height."""
         return replace(self, height=height, hashes=self.hashes[: max(0, height - self.lowest + 1)])
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """Blocks came, linked to those before.
+    """New blocks that build on the processed ones.
 
-    :param headers: The blocks; empty where only the cursor has to be corrected.
+    :param headers: The blocks; empty if only the cursor has to be corrected.
     :param cursor: The cursor after them.
     """
 
@@ -98,13 +98,13 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class Reorg:
-    """Blocks that had been passed are no longer part of the chain.
+    """Processed blocks that are no longer in the chain.
 
     :param first: Height of the lowest of them.
     :param last: Height of the highest of them.
-    :param cursor: The cursor at the fork: the new blocks come after it.
-    :param is_complete: Whether no lower one was replaced. False where the fork lies below all hashes that the
-        cursor remembers: then blocks below ``first`` may have been replaced as well.
+    :param cursor: The cursor at the fork, before the new blocks.
+    :param is_complete: False if the fork is below all hashes that the cursor keeps: blocks below ``first`` may
+        have been replaced too.
     """
 
     first: int
@@ -116,13 +116,13 @@ class Reorg:
 def next_step(
     read: ReadHeaders, cursor: ChainCursor, final: BlockHeader, last: int | None
 ) -> Flow[Advance | Reorg | None]:
-    """Find out what comes after a cursor. What was passed is never contradicted without a :class:`Reorg`.
+    """Find what comes after a cursor. Replaced blocks are always reported as a :class:`Reorg`.
 
     :param read: Reads headers.
-    :param cursor: How far the chain was followed.
+    :param cursor: The current position.
     :param final: The last block that counts as final.
-    :param last: Height up to which blocks are wanted now, not above the final one; None if none are.
-    :return: The step; None if there is none to be made yet, or if the chain changed while it was read.
+    :param last: Height of the last block wanted now, not above the final one; None if no blocks are wanted.
+    :return: The step; None if there is none yet, or if the chain changed while it was read.
     """
     passed = cursor.hash_at(final.height)
     if passed is not None and passed != final.hash:
@@ -130,15 +130,15 @@ def next_step(
     if last is None or last <= cursor.height:
         return None
     headers = yield from read(cursor.height + 1, last)
-    if not headers or not _belong_together(headers, cursor.height + 1, final):
+    if not headers or not _are_linked(headers, cursor.height + 1, final):
         return None
     if cursor.hashes and headers[0].parent != cursor.hashes[-1]:
         return (yield from _fork(read, cursor, final))
     return Advance(tuple(headers), cursor.past(headers))
 
 
-def _belong_together(headers: Sequence[BlockHeader], first: int, final: BlockHeader) -> bool:
-    """Tell whether headers are one piece of the chain whose final block is known."""
+def _are_linked(headers: Sequence[BlockHeader], first: int, final: BlockHeader) -> bool:
+    """Return whether headers form one piece of the chain that the final block belongs to."""
     return (
         [header.height for header in headers] == list(range(first, first + len(headers)))
         and all(above.parent == below.hash for below, above in pairwise(headers))
@@ -149,18 +149,18 @@ def _belong_together(headers: Sequence[BlockHeader], first: int, final: BlockHea
 
 def _fork(read: ReadHeaders, cursor: ChainCursor, final: BlockHeader) -> Flow[Advance | Reorg | None]:
     headers = yield from read(cursor.lowest, min(cursor.height, final.height))
-    if not headers or not _belong_together(headers, cursor.lowest, final):
+    if not headers or not _are_linked(headers, cursor.lowest, final):
         return None
     common = [header.height for header in headers if cursor.hash_at(header.height) == header.hash]
     if common and common[-1] == headers[-1].height:
-        # The chain is again the one that was passed, as far as the node has it.
+        # The chain is again the processed one, as far as the node has it.
         return None
     if common:
         return Reorg(common[-1] + 1, cursor.height, cursor.back_at(common[-1]))
     if cursor.lowest - 1 > cursor.base:
         at_fork = replace(cursor, height=cursor.lowest - 1, hashes=())
         return Reorg(cursor.lowest, cursor.height, at_fork, is_complete=False)
-    # All that was ever passed is remembered, and gone.
+    # The cursor keeps all processed blocks, and all are gone.
     at_base = ChainCursor.before(cursor.base + 1)
     if cursor.height == cursor.base:
         return Advance((), at_base)

@@ -1,6 +1,6 @@
-"""What a watcher tells of a chain's blocks: of each, of ranges of them, of their logs or their transfers.
+"""Events that a watcher emits for the blocks of a chain: block ranges, logs and transfers.
 
-An event depends on the blocks it tells of and on nothing else, so that it comes out the same again.
+An event depends only on its blocks, so building it again gives the same event.
 """
 
 from __future__ import annotations
@@ -31,49 +31,49 @@ __all__ = [
 ]
 
 
-#: Plain JSON. Each has ``event`` (what it is) and ``id`` (the same for the same event, another for every other).
+#: Plain JSON, with ``event`` (the type) and ``id`` (unique to the event, and the same if it is built again).
 EventPayload: TypeAlias = dict[str, Any]
 
-#: Events that are sent off before those are known to have arrived.
+#: Events sent before their delivery is confirmed.
 EVENTS_AT_ONCE = 50
-#: Logs or transfers in one event.
+#: Maximum number of logs or transfers in one event.
 ITEMS_PER_EVENT = 100
-#: Headers that are read at once: ten requests.
+#: Headers read at once: ten requests.
 HEADERS_AT_ONCE = 500
-#: Blocks whose transactions are read at once.
+#: Blocks read at once with their transactions.
 BODIES_AT_ONCE = 20
-#: Blocks in one event, unless told otherwise.
+#: Default maximum number of blocks in one event.
 DEFAULT_RANGE = 100
-#: The most that can be asked for: so many headers are read at once.
+#: Upper limit of the maximum: all headers of a range are read at once.
 LONGEST_RANGE = 10_000
 
 
 class EventBuilder(ABC):
-    """What is told of blocks. A subclass is a frozen dataclass."""
+    """Builds the events for blocks. Subclasses are frozen dataclasses."""
 
     @abstractmethod
     def last_height(self, passed: int, final: int) -> int | None:
-        """Return up to where blocks are to be told of now; None if nothing is to be told yet.
+        """Return the height up to which to build events now; None if there is nothing to build yet.
 
-        :param passed: Height of the last block that was told of.
+        :param passed: Height of the last block whose events were built.
         :param final: Height of the last final block.
         """
 
     @abstractmethod
     def events(self, source: ChainSource, headers: Sequence[BlockHeader]) -> Flow[list[EventPayload]]:
-        """Tell of blocks. The events are in the order of the blocks; each has a ``last`` or a ``height``.
+        """Build the events for blocks, in chain order. Each has a ``last`` or a ``height``.
 
         :param source: Where the chain is read from.
-        :param headers: The blocks, linked to one another.
+        :param headers: The blocks, each the parent of the next.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class BlockEventBuilder(EventBuilder):
-    """Ranges of blocks. Make it by :meth:`of`.
+    """Builds events for ranges of blocks. Create it with :meth:`of`.
 
-    :param every: An event ends at a height that this number divides.
-    :param max_range: Blocks in one event at most, not less than ``every``.
+    :param every: Events end at multiples of this height.
+    :param max_range: Maximum number of blocks in one event, at least ``every``.
     """
 
     every: int
@@ -81,9 +81,9 @@ class BlockEventBuilder(EventBuilder):
 
     @classmethod
     def of(cls, every: int = 1, max_range: int | None = None) -> BlockEventBuilder:
-        """Read it from the arguments that triggers take; by default ranges are of at most 100 blocks.
+        """Create one from the arguments of triggers; by default a range has at most 100 blocks.
 
-        :raises BloqConfigurationError: One of them cannot be.
+        :raises BloqConfigurationError: An argument is invalid.
         """
         require_whole_number("every", every, least=1, most=LONGEST_RANGE)
         if max_range is None:
@@ -92,26 +92,24 @@ class BlockEventBuilder(EventBuilder):
         return cls(every, max_range)
 
     def last_height(self, passed: int, final: int) -> int | None:
-        """See :meth:`Telling.last_height`."""
         most = max(self.every, min(EVENTS_AT_ONCE * self._longest, HEADERS_AT_ONCE))
         last = min(final, passed + most) // self.every * self.every
         return last if last > passed else None
 
     def events(self, source: ChainSource, headers: Sequence[BlockHeader]) -> Flow[list[EventPayload]]:
-        """See :meth:`Telling.events`."""
         yield from ()
         by_range = groupby(headers, key=lambda header: (header.height - 1) // self._longest)
         return [_range_event(tuple(blocks)) for _, blocks in by_range]
 
     @property
     def _longest(self) -> int:
-        # A multiple of ``every``, so that a range also ends there when it is cut for its length.
+        # A multiple of ``every``, so that a range cut for its length ends at one too.
         return self.max_range // self.every * self.every
 
 
 @dataclass(frozen=True, slots=True)
 class LogEventBuilder(EventBuilder):
-    """The logs of contracts, block by block; EVM chains only.
+    """Builds events for the logs of contracts, block by block; EVM chains only.
 
     :param wanted: Which logs.
     """
@@ -119,58 +117,54 @@ class LogEventBuilder(EventBuilder):
     wanted: LogFilter
 
     def last_height(self, passed: int, final: int) -> int | None:
-        """See :meth:`Telling.last_height`."""
         return min(final, passed + HEADERS_AT_ONCE) if final > passed else None
 
     def events(self, source: ChainSource, headers: Sequence[BlockHeader]) -> Flow[list[EventPayload]]:
-        """See :meth:`Telling.events`."""
         return _block_events("logs", headers, (yield from source.logs(self.wanted, headers)))
 
 
 @dataclass(frozen=True, slots=True)
 class TransferEventBuilder(EventBuilder):
-    """The transfers to or from addresses, block by block.
+    """Builds events for transfers to or from addresses, block by block.
 
     :param wanted: Which transfers.
-    :param at_once: Blocks in which they are looked for at once; by default few if that takes whole blocks.
+    :param at_once: Blocks searched at once; fewer by default if whole blocks have to be read.
     """
 
     wanted: TransferFilter
     at_once: int | None = None
 
     def last_height(self, passed: int, final: int) -> int | None:
-        """See :meth:`Telling.last_height`."""
         most = self.at_once or (BODIES_AT_ONCE if self.wanted.native else HEADERS_AT_ONCE)
         return min(final, passed + most) if final > passed else None
 
     def events(self, source: ChainSource, headers: Sequence[BlockHeader]) -> Flow[list[EventPayload]]:
-        """See :meth:`Telling.events`."""
         return _block_events("transfers", headers, (yield from source.transfers(self.wanted, headers)))
 
 
 def first_batch(
     headers: Sequence[BlockHeader], events: Sequence[EventPayload]
 ) -> tuple[Sequence[BlockHeader], Sequence[EventPayload]]:
-    """Cut off blocks, and what is told of them, where that is more than should be sent off at once.
+    """Return the first blocks and their events, limited to what may be sent at once.
 
     :param headers: The blocks.
-    :param events: What :meth:`Telling.events` gave of them.
-    :return: As many of the first blocks as have no more events, but at least one that has any.
+    :param events: Their events, from :meth:`EventBuilder.events`.
+    :return: Whole blocks with at most :data:`EVENTS_AT_ONCE` events, but at least one block that has events.
     """
     ends = [int(event["last"] if "last" in event else event["height"]) for event in events]
     if len(events) <= EVENTS_AT_ONCE:
         return headers, events
     whole = [end for end in ends[:EVENTS_AT_ONCE] if end < ends[EVENTS_AT_ONCE]]
     last = whole[-1] if whole else ends[0]
-    told = [event for event, end in zip(events, ends, strict=True) if end <= last]
-    return [header for header in headers if header.height <= last], told
+    first = [event for event, end in zip(events, ends, strict=True) if end <= last]
+    return [header for header in headers if header.height <= last], first
 
 
 def reorg_event(reorg: Reorg, replaced: str) -> EventPayload:
-    """Tell that blocks which had been told of were replaced.
+    """Return the event for a reorg of blocks whose events were already emitted.
 
     :param reorg: The reorg.
-    :param replaced: Hash that the last of these blocks had.
+    :param replaced: Hash of the last replaced block.
     """
     return {
         "event": "reorg",

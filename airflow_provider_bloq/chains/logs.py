@@ -1,4 +1,4 @@
-"""Logs of contracts on EVM chains: which are wanted, and reading those of certain blocks."""
+"""Contract logs on EVM chains: a filter, and reading the logs of blocks."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _TOPIC = re.compile(r"0x[0-9a-f]{64}")
 #: Logs have up to four topics.
 _MOST_TOPICS = 4
 
-#: For each place of a log's topics: those that may stand there; an empty tuple for any.
+#: The topics allowed at each position of a log; an empty tuple allows any.
 Topics: TypeAlias = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Which logs are wanted. Make it by :meth:`of`.
+    """Which logs are wanted. Create it with :meth:`of`.
 
-    :param addresses: The contracts, in lower case; none for all of them.
-    :param topics: What their topics may be.
+    :param addresses: The contracts, in lower case; empty for all.
+    :param topics: The allowed topics.
     """
 
     addresses: tuple[str, ...] = ()
@@ -43,11 +43,11 @@ class LogFilter:
 
     @classmethod
     def of(cls, addresses: Iterable[str] | str = (), topics: Iterable[Any] = ()) -> LogFilter:
-        """Read a filter from the form that ``eth_getLogs`` takes.
+        """Create a filter from the arguments of ``eth_getLogs``.
 
         :param addresses: Address of the contract, or several.
-        :param topics: By place: a topic, a list of those that may stand there, or None for any.
-        :raises BloqConfigurationError: One of these cannot be.
+        :param topics: For each position: a topic, a list of allowed topics, or None for any.
+        :raises BloqConfigurationError: An argument is invalid.
         """
         given = [addresses] if isinstance(addresses, str) else list(addresses)
         places = () if isinstance(topics, str) else tuple(map(_place, topics))
@@ -60,7 +60,7 @@ class LogFilter:
         return cls(tuple(sorted({evm_address("address", address) for address in given})), places)
 
     def to_json(self) -> dict[str, Any]:
-        """Write it as ``eth_getLogs`` takes it, without blocks."""
+        """Return it as the argument of ``eth_getLogs``, without the block range."""
         fields: dict[str, Any] = {"topics": [list(place) or None for place in self.topics]}
         return {"address": list(self.addresses), **fields} if self.addresses else fields
 
@@ -68,7 +68,7 @@ class LogFilter:
 def evm_address(field: str, value: object) -> str:
     """Return an address in lower case.
 
-    :raises BloqConfigurationError: It is none.
+    :raises BloqConfigurationError: It is not an EVM address.
     """
     if isinstance(value, str) and _ADDRESS.fullmatch(value.lower()):
         return value.lower()
@@ -78,16 +78,16 @@ def evm_address(field: str, value: object) -> str:
 
 
 def read_logs(rpc: RpcApi, wanted: LogFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
-    """Read the logs of blocks, in the order in which they came about.
+    """Read the logs of blocks, in chain order.
 
-    A node that refuses to search so many blocks at once, or has found too much, is asked for halves.
+    If the node refuses the range or finds too many logs, each half is read separately.
 
     :param rpc: A node of an EVM chain.
     :param wanted: Which logs.
-    :param headers: The blocks, linked to one another.
+    :param headers: The blocks, each the parent of the next.
     :return: The logs as JSON: ``height``, ``block_hash``, ``tx_hash``, ``tx_index``, ``log_index``,
         ``address``, ``topics`` and ``data``.
-    :raises BloqReorg: One of the blocks is no longer part of the chain.
+    :raises BloqReorg: One of the blocks is no longer in the chain.
     """
     span = {"fromBlock": hex(headers[0].height), "toBlock": hex(headers[-1].height)}
     (answer,) = yield from ask(rpc, [RpcCall("eth_getLogs", [{**wanted.to_json(), **span}])])
@@ -99,7 +99,7 @@ def read_logs(rpc: RpcApi, wanted: LogFilter, headers: Sequence[BlockHeader]) ->
     if not isinstance(found, list):
         raise BloqUnavailable("The node gave something that is no list of logs.")
     logs = [_log(item) for item in found if not (isinstance(item, dict) and item.get("removed") is True)]
-    # Of a block without logs the answer says nothing, so it could be one of another branch.
+    # The answer does not identify blocks without logs, so they could be of another branch.
     last = yield from read_headers(rpc, ChainFamily.EVM, headers[-1].height, headers[-1].height)
     hashes = {header.height: header.hash for header in headers}
     if last != [headers[-1]] or any(hashes.get(log["height"]) != log["block_hash"] for log in logs):

@@ -1,4 +1,4 @@
-"""Families of chains: those whose nodes answer the same JSON-RPC."""
+"""Chain families, batched JSON-RPC calls to a node, parsing of its answers, and reads shared by watchers."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 
-#: Chains whose nodes answer as Ethereum's do at the address that ``clients.addresses`` gives them. Those of
-#: Avalanche do so at another path than the documented one only, so for them it has to be said.
+#: Chains whose nodes answer like Ethereum's at their default endpoint. Avalanche nodes do so only at another path
+#: than the documented one, so for them ``family`` and ``path`` have to be given.
 EVM_LIKE = frozenset({"eth", "etc", "polygon"})
 
 _REMEDY = (
@@ -39,7 +39,7 @@ _REMEDY = (
 
 
 class ChainFamily(StrEnum):
-    """How the nodes of a chain are talked to."""
+    """The JSON-RPC dialect of a chain's nodes."""
 
     EVM = "evm"
     BITCOIN = "bitcoin"
@@ -48,8 +48,8 @@ class ChainFamily(StrEnum):
 def family_of(chain: str | None) -> ChainFamily:
     """Return the family of a chain.
 
-    :param chain: The chain as a node or cluster names it, such as ``eth``; None for a mere URL.
-    :raises BloqConfigurationError: It cannot be told from that.
+    :param chain: The chain as a node or cluster names it, such as ``eth``; None for a URL.
+    :raises BloqConfigurationError: The family is unknown.
     """
     name = (chain or "").strip().lower()
     if name in EVM_LIKE:
@@ -81,11 +81,11 @@ _HASH = re.compile(r"(?:0x)?[0-9a-fA-F]{64}")
 
 
 def ask(rpc: RpcApi, calls: Sequence[RpcCall]) -> Flow[list[Any]]:
-    """Ask a node all at once.
+    """Send calls to a node in one batch.
 
     :param rpc: The node.
-    :param calls: The questions.
-    :return: In their order the results, or in its place the :class:`BloqRpcError` that one of them got.
+    :param calls: The calls.
+    :return: The results in order, with a :class:`BloqRpcError` for each call that failed.
     :raises BloqUnavailable: The node is starting.
     :raises BloqApiError: The node could not be reached or gave no JSON-RPC answer.
     """
@@ -98,7 +98,7 @@ def ask(rpc: RpcApi, calls: Sequence[RpcCall]) -> Flow[list[Any]]:
 
 
 def startup_message(outcome: Any) -> str | None:
-    """Return what a starting node says it is busy with; None for any other outcome."""
+    """Return the progress message of a starting node; None for any other outcome."""
     if isinstance(outcome, BloqRpcError) and outcome.code == _IN_WARMUP:
         return outcome.message
     return None
@@ -107,7 +107,7 @@ def startup_message(outcome: Any) -> str | None:
 def result_of(outcome: Any) -> Any:
     """Return the result of a call.
 
-    :raises BloqRpcError: It got an error instead.
+    :raises BloqRpcError: The call failed.
     """
     if isinstance(outcome, BloqRpcError):
         raise outcome
@@ -115,12 +115,12 @@ def result_of(outcome: Any) -> Any:
 
 
 def fields_of(outcome: Any, what: str) -> dict[str, Any]:
-    """Return the object that a call resulted in.
+    """Return the object that a call returned.
 
-    :param outcome: What :func:`ask` gave for the call.
-    :param what: What it should be, for a person.
-    :raises BloqRpcError: It got an error instead.
-    :raises BloqUnavailable: It is no object.
+    :param outcome: The outcome of the call, from :func:`ask`.
+    :param what: Name of the object, for the error message.
+    :raises BloqRpcError: The call failed.
+    :raises BloqUnavailable: It is not an object.
     """
     result = result_of(outcome)
     if not isinstance(result, dict):
@@ -131,7 +131,7 @@ def fields_of(outcome: Any, what: str) -> dict[str, Any]:
 def quantity_in(fields: dict[str, Any], name: str) -> int:
     """Return a number as EVM chains write it, in hex.
 
-    :raises BloqUnavailable: It is none.
+    :raises BloqUnavailable: It is missing or malformed.
     """
     return quantity(fields.get(name), name)
 
@@ -139,7 +139,7 @@ def quantity_in(fields: dict[str, Any], name: str) -> int:
 def quantity(value: Any, name: str) -> int:
     """Read a number as EVM chains write it.
 
-    :raises BloqUnavailable: It is none.
+    :raises BloqUnavailable: It is missing or malformed.
     """
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
         raise _unreadable(name)
@@ -149,7 +149,7 @@ def quantity(value: Any, name: str) -> int:
 def number_in(fields: dict[str, Any], name: str) -> int:
     """Return a number as Bitcoin's nodes write it, in plain JSON.
 
-    :raises BloqUnavailable: It is none.
+    :raises BloqUnavailable: It is missing or malformed.
     """
     value = fields.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -160,7 +160,7 @@ def number_in(fields: dict[str, Any], name: str) -> int:
 def hash_in(fields: dict[str, Any], name: str) -> str:
     """Return the hash of a block or transaction, as the node writes it.
 
-    :raises BloqUnavailable: It is none.
+    :raises BloqUnavailable: It is missing or malformed.
     """
     value = fields.get(name)
     if not isinstance(value, str) or not _HASH.fullmatch(value):
@@ -174,31 +174,30 @@ def _unreadable(name: str) -> BloqUnavailable:
 
 T = TypeVar("T")
 
-#: Results that are kept. More only come about while many watchers catch up from different places.
+#: Results kept. More occur only while many watchers catch up from different heights.
 _KEPT = 16
 
 
 class SharedReads:
-    """Lets each thing be read once between two looks at the chain."""
+    """Reads each thing once per poll of the chain, for all its watchers."""
 
     def __init__(self) -> None:
         self._flights: dict[Hashable, SingleFlight[Any]] = {}
         self._results: dict[Hashable, Any] = {}
 
     def renew(self) -> None:
-        """Forget what was read: it is looked again.
+        """Forget all results, at the start of a poll.
 
-        Also where the final block is still the same. What was read while the chain was reorganised may not
-        belong to it.
+        This is needed even if the final block is the same: results read during a reorg may be of another branch.
         """
         self._flights = {}
         self._results = {}
 
     def once(self, key: Hashable, make: Callable[[], Flow[T]]) -> Flow[T]:
-        """Return what was read by that key; if nothing was, read it, or wait for whoever does.
+        """Return the result for a key: a kept one, that of a read in progress, or that of a new read.
 
-        :param key: What is read.
-        :param make: Makes the flow that reads it.
+        :param key: Identifies what is read.
+        :param make: Creates the flow that reads it.
         """
         results, flights = self._results, self._flights
         if key in results:

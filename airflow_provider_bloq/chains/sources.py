@@ -1,4 +1,4 @@
-"""Where the blocks of a chain are read from, whatever answers there: a node's JSON-RPC, or Connect."""
+"""The interface through which watchers read a chain, and its implementation for a node."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = [
 
 
 class ChainSource(ABC):
-    """Reads what blocks hold. What is told of them depends on the blocks, not on who was asked."""
+    """Reads the contents of blocks. The result does not depend on the source."""
 
     @abstractmethod
     def headers(self, first: int, last: int) -> Flow[list[BlockHeader]]:
-        """Read headers, from the first on as far as there are any.
+        """Read headers from the first on, as far as they exist.
 
-        A reorg may have come between two of them.
+        They may not be linked if a reorg happened in between.
 
         :param first: Height of the first.
         :param last: Height of the last.
@@ -36,33 +36,33 @@ class ChainSource(ABC):
 
     @abstractmethod
     def transfers(self, wanted: TransferFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
-        """Read the transfers in blocks, in the order in which they came about.
+        """Read the transfers in blocks, in chain order.
 
         :param wanted: Which transfers.
-        :param headers: The blocks, linked to one another.
+        :param headers: The blocks, each the parent of the next.
         :return: The transfers as JSON, with ``height`` and ``block_hash``.
-        :raises BloqReorg: One of the blocks is no longer part of the chain.
+        :raises BloqReorg: One of the blocks is no longer in the chain.
         """
 
     @abstractmethod
     def logs(self, wanted: LogFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
-        """Read the logs of contracts in blocks, in the order in which they came about.
+        """Read the logs of contracts in blocks, in chain order.
 
         :param wanted: Which logs.
-        :param headers: The blocks, linked to one another.
+        :param headers: The blocks, each the parent of the next.
         :return: The logs as JSON, with ``height`` and ``block_hash``.
-        :raises BloqReorg: One of the blocks is no longer part of the chain.
+        :raises BloqReorg: One of the blocks is no longer in the chain.
         :raises BloqConfigurationError: The chain has no contracts with logs.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSource(ChainSource):
-    """Reads a chain from a node, or takes what another watcher has just read.
+    """Reads a chain from a node, sharing results with other watchers.
 
     :param rpc: The node.
     :param family: The chain's family.
-    :param reads: What is read of the chain, once for all its watchers.
+    :param reads: Results shared by all watchers of the chain.
     """
 
     rpc: RpcApi
@@ -70,7 +70,6 @@ class NodeSource(ChainSource):
     reads: SharedReads
 
     def headers(self, first: int, last: int) -> Flow[list[BlockHeader]]:
-        """See :meth:`ChainSource.headers`."""
         return (
             yield from self.reads.once(
                 ("headers", first, last), lambda: read_headers(self.rpc, self.family, first, last)
@@ -78,14 +77,12 @@ class NodeSource(ChainSource):
         )
 
     def transfers(self, wanted: TransferFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
-        """See :meth:`ChainSource.transfers`."""
         read = evm_transfers if self.family is ChainFamily.EVM else bitcoin_transfers
         return (yield from read(self.rpc, self.reads, wanted, headers))
 
     def logs(self, wanted: LogFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
-        """See :meth:`ChainSource.logs`."""
         if self.family is not ChainFamily.EVM:
             raise BloqConfigurationError.of(
-                "node", "its chain has no contracts with logs", "Name one of an EVM chain."
+                "node", "its chain has no contract logs", "Use a node of an EVM chain."
             )
         return (yield from read_logs(self.rpc, wanted, headers))

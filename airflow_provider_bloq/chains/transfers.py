@@ -1,4 +1,4 @@
-"""Transfers of a chain's own coin and of tokens, to or from certain addresses."""
+"""Transfers of native coins and tokens to or from given addresses."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ __all__ = [
 ]
 
 
-#: Whether the addresses are watched as receivers, as senders, or as both.
+#: Whether addresses are watched as receivers, senders or both.
 DIRECTIONS = ("both", "to", "from")
-#: How addresses begin that may be written in upper case, too.
+#: Prefixes of addresses whose case does not matter.
 _SEGWIT = ("bc1", "tb1", "bcrt1", "ltc1", "tltc1", "rltc1", "bitcoincash:", "bchtest:", "bchreg:")
 
 
 @dataclass(frozen=True, slots=True)
 class TransferFilter:
-    """Which transfers are wanted. Make it by :meth:`of`.
+    """Which transfers are wanted. Create it with :meth:`of`.
 
     :param addresses: The addresses, in the form in which nodes write them.
     :param direction: One of :data:`DIRECTIONS`.
@@ -62,7 +62,7 @@ class TransferFilter:
         native: bool = True,
         tokens: Iterable[str] | None = None,
     ) -> TransferFilter:
-        """Read a filter from the arguments that triggers take.
+        """Create a filter from the arguments of triggers.
 
         :raises BloqConfigurationError: One of these cannot be, or nothing is wanted.
         """
@@ -95,14 +95,14 @@ class TransferFilter:
         return self.tokens is None or bool(self.tokens)
 
     def matches(self, sender: str | None, receiver: str | None) -> bool:
-        """Tell whether a transfer between two addresses is wanted; None is an address that is not known."""
+        """Return whether a transfer between two addresses is wanted; None is an unknown address."""
         return (self.is_to and receiver in self.addresses) or (self.is_from and sender in self.addresses)
 
 
 def normalised_address(value: object) -> str:
-    """Return an address as nodes write it: in lower case, except for the forms where the case has a meaning.
+    """Return an address as nodes write it: in lower case, unless the case matters.
 
-    :raises BloqConfigurationError: It is none.
+    :raises BloqConfigurationError: It is not an address.
     """
     if not isinstance(value, str) or not value.strip() or not value.isascii() or " " in value.strip():
         raise BloqConfigurationError.of("addresses", f"{value!r} is no address", "Give addresses as text.")
@@ -117,35 +117,35 @@ TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 _TOPICS_OF_ERC20 = 3
 _WORD = 2 + 64
 #: Blocks with all their transactions in one request: on Ethereum 150 KB each.
-_EVM_TRANSFERS_BLOCKS_AT_ONCE = 5
+_EVM_BLOCKS_PER_REQUEST = 5
 _FAILED = 0
 
 
 def evm_transfers(
     rpc: RpcApi, reads: SharedReads, wanted: TransferFilter, headers: Sequence[BlockHeader]
 ) -> Flow[list[dict[str, Any]]]:
-    """Read the transfers in blocks, in the order in which they came about.
+    """Read the transfers in blocks, in chain order.
 
     :param rpc: A node.
-    :param reads: What others have read.
+    :param reads: Results shared with other watchers.
     :param wanted: Which transfers.
-    :param headers: The blocks, linked to one another.
+    :param headers: The blocks, each the parent of the next.
     :return: The transfers as JSON: ``height``, ``block_hash``, ``tx_hash``, ``tx_index``, ``log_index`` (None
         for the chain's own coin), ``token`` (its contract; None likewise), ``from``, ``to``, and ``amount``
         in the smallest unit as a decimal string.
-    :raises BloqReorg: One of the blocks is no longer part of the chain.
+    :raises BloqReorg: One of the blocks is no longer in the chain.
     """
     if not all(address.startswith("0x") for address in wanted.addresses):
         raise BloqConfigurationError.of(
             "addresses",
-            "some are of no EVM chain, and the node is",
+            "some are not EVM addresses, but the node is of an EVM chain",
             "Watch them on a node of their own chain.",
         )
     found: list[dict[str, Any]] = []
     if wanted.native:
-        found += yield from _native(rpc, reads, wanted, headers)
+        found += yield from _native_transfers(rpc, reads, wanted, headers)
     if wanted.wants_tokens:
-        found += yield from _of_tokens(rpc, wanted, headers)
+        found += yield from _token_transfers(rpc, wanted, headers)
     return sorted(found, key=_order)
 
 
@@ -154,19 +154,19 @@ def _order(transfer: dict[str, Any]) -> tuple[int, int, int]:
     return transfer["height"], transfer["tx_index"], -1 if log_index is None else log_index
 
 
-def _native(
+def _native_transfers(
     rpc: RpcApi, reads: SharedReads, wanted: TransferFilter, headers: Sequence[BlockHeader]
 ) -> Flow[list[dict[str, Any]]]:
     span = headers[0].hash, headers[-1].hash
-    payments = yield from reads.once(("evm payments", *span), lambda: _evm_transfers_payments(rpc, headers))
+    payments = yield from reads.once(("evm payments", *span), lambda: _evm_payments(rpc, headers))
     found = [payment for payment in payments if wanted.matches(payment["from"], payment["to"])]
-    return (yield from _that_succeeded(rpc, found))
+    return (yield from _only_succeeded(rpc, found))
 
 
-def _evm_transfers_payments(rpc: RpcApi, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
-    """Read all transactions that carry some of the chain's coin, whether they succeeded or not."""
+def _evm_payments(rpc: RpcApi, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
+    """Read all transactions with a value, whether they succeeded or not."""
     calls = [RpcCall("eth_getBlockByNumber", [hex(header.height), True]) for header in headers]
-    answers = yield from RpcApi.batch.flow(rpc, calls, limit=_EVM_TRANSFERS_BLOCKS_AT_ONCE)
+    answers = yield from RpcApi.batch.flow(rpc, calls, limit=_EVM_BLOCKS_PER_REQUEST)
     payments: list[dict[str, Any]] = []
     for header, answer in zip(headers, answers, strict=True):
         if answer is None or hash_in(fields_of(answer, "block"), "hash") != header.hash:
@@ -186,14 +186,14 @@ def _payment(header: BlockHeader, transaction: dict[str, Any]) -> dict[str, Any]
         "tx_index": quantity_in(transaction, "transactionIndex"),
         "log_index": None,
         "token": None,
-        "from": _evm_transfers_address(transaction, "from"),
-        "to": _evm_transfers_address(transaction, "to"),
+        "from": _evm_address(transaction, "from"),
+        "to": _evm_address(transaction, "to"),
         "amount": str(quantity_in(transaction, "value")),
     }
 
 
-def _that_succeeded(rpc: RpcApi, found: list[dict[str, Any]]) -> Flow[list[dict[str, Any]]]:
-    """Leave out the transactions that were reverted, which pay for gas alone."""
+def _only_succeeded(rpc: RpcApi, found: list[dict[str, Any]]) -> Flow[list[dict[str, Any]]]:
+    """Return the transfers without those whose transaction was reverted."""
     receipts = yield from ask(rpc, [RpcCall("eth_getTransactionReceipt", [t["tx_hash"]]) for t in found])
     succeeded: list[dict[str, Any]] = []
     for transfer, outcome in zip(found, receipts, strict=True):
@@ -205,13 +205,13 @@ def _that_succeeded(rpc: RpcApi, found: list[dict[str, Any]]) -> Flow[list[dict[
         # Receipts from before the Byzantium fork have no status.
         if receipt.get("status") is not None and quantity_in(receipt, "status") == _FAILED:
             continue
-        # Without a receiver, a contract was created: it is the one that was paid.
-        receiver = transfer["to"] or _evm_transfers_address(receipt, "contractAddress")
+        # A transaction without a receiver creates a contract, which receives the value.
+        receiver = transfer["to"] or _evm_address(receipt, "contractAddress")
         succeeded.append({**transfer, "to": receiver})
     return succeeded
 
 
-def _of_tokens(
+def _token_transfers(
     rpc: RpcApi, wanted: TransferFilter, headers: Sequence[BlockHeader]
 ) -> Flow[list[dict[str, Any]]]:
     topics = tuple(sorted(f"0x{address[2:]:0>64}" for address in wanted.addresses))
@@ -221,7 +221,7 @@ def _of_tokens(
         logs += yield from read_logs(rpc, LogFilter(contracts, ((TRANSFER,), topics)), headers)
     if wanted.is_to:
         logs += yield from read_logs(rpc, LogFilter(contracts, ((TRANSFER,), (), topics)), headers)
-    # One between two of the addresses is found by both.
+    # A transfer between two watched addresses is found twice.
     once = {(log["height"], log["log_index"]): log for log in logs}
     return [_token_transfer(log) for log in once.values() if _is_erc20(log)]
 
@@ -241,17 +241,17 @@ def _token_transfer(log: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _evm_transfers_address(fields: dict[str, Any], name: str) -> str | None:
+def _evm_address(fields: dict[str, Any], name: str) -> str | None:
     value = fields.get(name)
     return value.lower() if isinstance(value, str) else None
 
 
 #: Blocks with all their transactions in one request: up to several megabytes each.
-_BITCOIN_TRANSFERS_BLOCKS_AT_ONCE = 1
+_BITCOIN_BLOCKS_PER_REQUEST = 1
 #: Transactions, and with each input the output that it spends. Older nodes leave the latter out.
 _WITH_PREVOUTS = 3
 _NOT_FOUND = -5
-#: Confirmations of a block that is no longer part of the chain.
+#: Confirmations of a block that is no longer in the chain.
 _ORPHANED = -1
 _SATOSHI = 10**8
 
@@ -259,39 +259,35 @@ _SATOSHI = 10**8
 def bitcoin_transfers(
     rpc: RpcApi, reads: SharedReads, wanted: TransferFilter, headers: Sequence[BlockHeader]
 ) -> Flow[list[dict[str, Any]]]:
-    """Read the transfers in blocks, in the order in which they came about.
+    """Read the transfers in blocks, in chain order.
 
-    An input does not say whom it pays, nor an output by whom it is paid: of each transfer one side is None.
+    Inputs have no receiver and outputs no sender: one side of each transfer is None.
 
     :param rpc: A node.
-    :param reads: What others have read.
-    :param wanted: Which transfers; tokens there are none.
-    :param headers: The blocks, linked to one another.
+    :param reads: Results shared with other watchers.
+    :param wanted: Which transfers; tokens are ignored.
+    :param headers: The blocks, each the parent of the next.
     :return: The transfers as JSON: ``height``, ``block_hash``, ``tx_hash``, ``tx_index``, ``input`` or
         ``output`` (its number; the other is None), ``from``, ``to``, and ``amount`` in satoshi as a decimal
         string.
-    :raises BloqReorg: One of the blocks is no longer part of the chain.
-    :raises BloqConfigurationError: Senders are watched, and the node cannot tell them.
+    :raises BloqReorg: One of the blocks is no longer in the chain.
+    :raises BloqConfigurationError: Senders are watched, but the node does not return them.
     """
     span = headers[0].hash, headers[-1].hash
-    payments = yield from reads.once(
-        ("bitcoin payments", *span), lambda: _bitcoin_transfers_payments(rpc, headers)
-    )
-    if wanted.is_from and any(_is_obscure(payment) for payment in payments):
+    payments = yield from reads.once(("bitcoin payments", *span), lambda: _bitcoin_payments(rpc, headers))
+    if wanted.is_from and any(_lacks_sender(payment) for payment in payments):
         raise BloqConfigurationError.of(
             "direction",
-            "the node does not tell what inputs spend (getblock with verbosity 3), so it knows no senders",
+            "the node does not return what inputs spend (getblock with verbosity 3), so senders are unknown",
             "Give direction='to', or watch through a newer node.",
         )
     return [payment for payment in payments if wanted.matches(payment["from"], payment["to"])]
 
 
-def _bitcoin_transfers_payments(rpc: RpcApi, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
+def _bitcoin_payments(rpc: RpcApi, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
     """Read all inputs and outputs of blocks."""
     calls = [RpcCall("getblock", [header.hash, _WITH_PREVOUTS]) for header in headers]
-    outcomes = yield from RpcApi.batch.flow(
-        rpc, calls, limit=_BITCOIN_TRANSFERS_BLOCKS_AT_ONCE, return_errors=True
-    )
+    outcomes = yield from RpcApi.batch.flow(rpc, calls, limit=_BITCOIN_BLOCKS_PER_REQUEST, return_errors=True)
     payments: list[dict[str, Any]] = []
     for header, outcome in zip(headers, outcomes, strict=True):
         is_gone = isinstance(outcome, BloqRpcError) and outcome.code == _NOT_FOUND
@@ -299,8 +295,8 @@ def _bitcoin_transfers_payments(rpc: RpcApi, headers: Sequence[BlockHeader]) -> 
             raise BloqReorg(headers[0].height, headers[-1].height)
         about = {"height": header.height, "block_hash": header.hash}
         for index, transaction in enumerate(_list(outcome, "tx")):
-            its_own = {**about, "tx_hash": hash_in(transaction, "txid"), "tx_index": index}
-            payments += [{**its_own, **side} for side in (*_spent(transaction), *_paid(transaction))]
+            common = {**about, "tx_hash": hash_in(transaction, "txid"), "tx_index": index}
+            payments += [{**common, **side} for side in (*_spent(transaction), *_paid(transaction))]
     return payments
 
 
@@ -308,7 +304,7 @@ def _spent(transaction: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for number, spending in enumerate(_list(transaction, "vin")):
         before = spending.get("prevout")
         if isinstance(before, dict):
-            sides = {"input": number, "output": None, "from": _bitcoin_transfers_address(before), "to": None}
+            sides = {"input": number, "output": None, "from": _bitcoin_address(before), "to": None}
             yield {**sides, "amount": _satoshi(before)}
         elif "coinbase" not in spending:
             yield {"input": number, "output": None, "from": None, "to": None, "amount": None}
@@ -320,20 +316,20 @@ def _paid(transaction: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "input": None,
             "output": number_in(output, "n"),
             "from": None,
-            "to": _bitcoin_transfers_address(output),
+            "to": _bitcoin_address(output),
         }
         yield {**sides, "amount": _satoshi(output)}
 
 
-def _is_obscure(payment: dict[str, Any]) -> bool:
+def _lacks_sender(payment: dict[str, Any]) -> bool:
     return payment["amount"] is None
 
 
-def _bitcoin_transfers_address(output: dict[str, Any]) -> str | None:
+def _bitcoin_address(output: dict[str, Any]) -> str | None:
     script = output.get("scriptPubKey")
     if not isinstance(script, dict):
         raise BloqUnavailable("The node gave an output whose script cannot be read.")
-    # Daemons before 2021 list them. What several hold together, an output of old multisig, is nobody's alone.
+    # Daemons before 2021 return a list. An old multisig output has several addresses and belongs to none of them.
     several = script.get("addresses")
     only = several[0] if isinstance(several, list) and len(several) == 1 else None
     address = script.get("address", only)
@@ -344,7 +340,7 @@ def _satoshi(output: dict[str, Any]) -> str:
     value = output.get("value")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BloqUnavailable("The node gave an output whose value cannot be read.")
-    # Eight places of what is at most 21 million: a float holds them all.
+    # A float holds eight decimal places of up to 21 million exactly.
     return str(int(Decimal(f"{value:.8f}") * _SATOSHI))
 
 
