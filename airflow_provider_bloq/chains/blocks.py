@@ -110,10 +110,10 @@ class Head:
 def read_head(rpc: RpcApi, family: ChainFamily) -> Flow[Head]:
     """Read the head of a chain.
 
-    :param rpc: A node of it.
+    :param rpc: A node of the chain.
     :param family: The chain's family.
     :raises BloqRpcError: The node answered with an error.
-    :raises BloqApiError: The node could not be reached, is starting, or gave no usable answer.
+    :raises BloqApiError: The node could not be reached, is starting, or its answer is unusable.
     """
     if family is ChainFamily.EVM:
         (block,) = yield from ask(rpc, [EVM_HEAD])
@@ -154,7 +154,7 @@ class BlockHeader:
 
     :param height: Its number; the genesis block has 0.
     :param hash: Its hash, as the node writes it.
-    :param parent: The hash of the block before it.
+    :param parent: The hash of its parent.
     :param time: Its timestamp, in seconds since the epoch.
     """
 
@@ -169,8 +169,8 @@ def read_headers(rpc: RpcApi, family: ChainFamily, first: int, last: int) -> Flo
 
     They may not be linked if a reorg happened in between.
 
-    :param first: Height of the first.
-    :param last: Height of the last.
+    :param first: Height of the first header.
+    :param last: Height of the last header.
     """
     heights = range(first, last + 1)
     if family is ChainFamily.EVM:
@@ -203,7 +203,7 @@ def read_final_by_tag(rpc: RpcApi, family: ChainFamily, tag: str) -> Flow[BlockH
 
     :raises BloqConfigurationError: The node has no such block.
     """
-    remedy = "Give confirmations= instead of it."
+    remedy = "Give confirmations= instead."
     if family is not ChainFamily.EVM:
         raise BloqConfigurationError.of("finality", f"this chain has no {tag} block", remedy)
     (block,) = yield from ask(rpc, [RpcCall("eth_getBlockByNumber", [tag, False])])
@@ -269,7 +269,7 @@ def read_sync(rpc: RpcApi, family: ChainFamily, *, clock: Callable[[], float] = 
     :param family: Its chain's family.
     :param clock: Returns seconds since the epoch.
     :raises BloqRpcError: The node answered with an error.
-    :raises BloqApiError: The node could not be reached or gave no usable answer.
+    :raises BloqApiError: The node could not be reached or its answer is unusable.
     """
     return (yield from (_evm_sync(rpc, clock) if family is ChainFamily.EVM else _bitcoin_sync(rpc, clock)))
 
@@ -289,8 +289,8 @@ def _evm_behind(syncing: Any, head: Head) -> int | None:
     highest = fields_of(syncing, "state of the sync").get("highestBlock")
     if highest is None:
         return None
-    # Measured from the head, not from the currentBlock beside it: that runs ahead of what can be queried
-    # while the node still fetches the state (snap sync).
+    # Measured from the head, not from currentBlock, which is ahead of what can be queried while the node still fetches
+    # the state (snap sync).
     return max(0, quantity(highest, "highestBlock") - head.height)
 
 

@@ -74,7 +74,7 @@ class RpcSubject:
         path: str | None = None,
         family: str | None = None,
     ) -> RpcSubject:
-        """Name a node, cluster or URL.
+        """Validate a node, cluster or URL.
 
         :param node: A node or cluster, what ``BloqCreateNodeOperator`` returned for one, its id, a URL, or
             ``connect:<chain>`` for the JSON-RPC that Connect has for a chain like Ethereum's.

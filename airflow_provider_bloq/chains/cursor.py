@@ -58,7 +58,7 @@ class ChainCursor:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_json` wrote."""
+        """Read the JSON of :meth:`to_json`."""
         return cls(fields["base"], fields["height"], tuple(fields["hashes"]))
 
     def to_json(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class ChainCursor:
         return self.hashes[height - self.lowest] if self.lowest <= height <= self.height else None
 
     def past(self, headers: Sequence[BlockHeader]) -> ChainCursor:
-        """Return the cursor after further blocks."""
+        """Return the cursor after these further blocks."""
         hashes = (*self.hashes, *(header.hash for header in headers))
         return replace(self, height=self.height + len(headers), hashes=hashes[-WINDOW:])
 

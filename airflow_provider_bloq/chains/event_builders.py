@@ -63,7 +63,7 @@ class EventBuilder(ABC):
     def events(self, source: ChainSource, headers: Sequence[BlockHeader]) -> Flow[list[EventPayload]]:
         """Build the events for blocks, in chain order. Each has a ``last`` or a ``height``.
 
-        :param source: Where the chain is read from.
+        :param source: Reads the chain.
         :param headers: The blocks, each the parent of the next.
         """
 

@@ -73,7 +73,7 @@ def evm_address(field: str, value: object) -> str:
     if isinstance(value, str) and _ADDRESS.fullmatch(value.lower()):
         return value.lower()
     raise BloqConfigurationError.of(
-        field, f"{value!r} is no address of an EVM chain", "Give 0x and 40 hexadecimal digits."
+        field, f"{value!r} is not an address of an EVM chain", "Give 0x and 40 hexadecimal digits."
     )
 
 
@@ -83,7 +83,7 @@ def read_logs(rpc: RpcApi, wanted: LogFilter, headers: Sequence[BlockHeader]) ->
     If the node refuses the range or finds too many logs, each half is read separately.
 
     :param rpc: A node of an EVM chain.
-    :param wanted: Which logs.
+    :param wanted: The logs to return.
     :param headers: The blocks, each the parent of the next.
     :return: The logs as JSON: ``height``, ``block_hash``, ``tx_hash``, ``tx_index``, ``log_index``,
         ``address``, ``topics`` and ``data``.
@@ -97,7 +97,7 @@ def read_logs(rpc: RpcApi, wanted: LogFilter, headers: Sequence[BlockHeader]) ->
         return lower + (yield from read_logs(rpc, wanted, headers[middle:]))
     found = result_of(answer)
     if not isinstance(found, list):
-        raise BloqUnavailable("The node gave something that is no list of logs.")
+        raise BloqUnavailable("The node did not return a list of logs.")
     logs = [_log(item) for item in found if not (isinstance(item, dict) and item.get("removed") is True)]
     # The answer does not identify blocks without logs, so they could be of another branch.
     last = yield from read_headers(rpc, ChainFamily.EVM, headers[-1].height, headers[-1].height)
@@ -115,7 +115,7 @@ def _log(outcome: Any) -> dict[str, Any]:
         or not all(isinstance(t, str) for t in topics)
         or not isinstance(data, str)
     ):
-        raise BloqUnavailable("The node gave a log whose topics or data cannot be read.")
+        raise BloqUnavailable("The node returned a log with unreadable topics or data.")
     return {
         "height": quantity_in(log, "blockNumber"),
         "block_hash": hash_in(log, "blockHash"),
@@ -131,7 +131,7 @@ def _log(outcome: Any) -> dict[str, Any]:
 def _lower(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str):
-        raise BloqUnavailable(f"The node gave a log whose {name!r} cannot be read.")
+        raise BloqUnavailable(f"The node returned a log with an unreadable {name!r}.")
     return value.lower()
 
 
@@ -143,6 +143,8 @@ def _place(place: Any) -> tuple[str, ...]:
         isinstance(topic, str) and _TOPIC.fullmatch(topic.lower()) for topic in topics
     ):
         raise BloqConfigurationError.of(
-            "topics", f"{place!r} is no topic", "Give 0x and 64 hexadecimal digits, a list of such, or None."
+            "topics",
+            f"{place!r} is not a topic",
+            "Give 0x and 64 hexadecimal digits, a list of these, or None.",
         )
     return tuple(sorted({topic.lower() for topic in topics}))

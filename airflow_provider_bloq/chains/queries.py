@@ -33,8 +33,8 @@ __all__ = [
 EVM_LIKE = frozenset({"eth", "etc", "polygon"})
 
 _REMEDY = (
-    "Give family='evm' if it answers as Ethereum's nodes do (with the path where it does so, if that is not the "
-    "chain's own), family='bitcoin' if as Bitcoin's do."
+    "Give family='evm' if it answers like Ethereum's nodes (with the path, if that is not the chain's default), "
+    "family='bitcoin' if it answers like Bitcoin's."
 )
 
 
@@ -63,9 +63,9 @@ def family_of(chain: str | None) -> ChainFamily:
 
 
 def family_named(name: str) -> ChainFamily:
-    """Return the family of that name.
+    """Return the family with a name.
 
-    :raises BloqConfigurationError: There is none.
+    :raises BloqConfigurationError: There is no such family.
     """
     try:
         return ChainFamily(name)
@@ -87,7 +87,7 @@ def ask(rpc: RpcApi, calls: Sequence[RpcCall]) -> Flow[list[Any]]:
     :param calls: The calls.
     :return: The results in order, with a :class:`BloqRpcError` for each call that failed.
     :raises BloqUnavailable: The node is starting.
-    :raises BloqApiError: The node could not be reached or gave no JSON-RPC answer.
+    :raises BloqApiError: The node could not be reached or did not answer with JSON-RPC.
     """
     outcomes = yield from RpcApi.batch.flow(rpc, calls, return_errors=True)
     for outcome in outcomes:
@@ -124,7 +124,7 @@ def fields_of(outcome: Any, what: str) -> dict[str, Any]:
     """
     result = result_of(outcome)
     if not isinstance(result, dict):
-        raise BloqUnavailable(f"The node gave something that is no {what}.")
+        raise BloqUnavailable(f"The node did not return a {what}.")
     return result
 
 
@@ -169,7 +169,7 @@ def hash_in(fields: dict[str, Any], name: str) -> str:
 
 
 def _unreadable(name: str) -> BloqUnavailable:
-    return BloqUnavailable(f"The node gave an answer whose {name!r} cannot be read.")
+    return BloqUnavailable(f"The node returned an unreadable {name!r}.")
 
 
 T = TypeVar("T")

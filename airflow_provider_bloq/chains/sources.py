@@ -38,7 +38,7 @@ class ChainSource(ABC):
     def transfers(self, wanted: TransferFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
         """Read the transfers in blocks, in chain order.
 
-        :param wanted: Which transfers.
+        :param wanted: The transfers to return.
         :param headers: The blocks, each the parent of the next.
         :return: The transfers as JSON, with ``height`` and ``block_hash``.
         :raises BloqReorg: One of the blocks is no longer in the chain.
@@ -48,7 +48,7 @@ class ChainSource(ABC):
     def logs(self, wanted: LogFilter, headers: Sequence[BlockHeader]) -> Flow[list[dict[str, Any]]]:
         """Read the logs of contracts in blocks, in chain order.
 
-        :param wanted: Which logs.
+        :param wanted: The logs to return.
         :param headers: The blocks, each the parent of the next.
         :return: The logs as JSON, with ``height`` and ``block_hash``.
         :raises BloqReorg: One of the blocks is no longer in the chain.

@@ -44,8 +44,8 @@ class TransferFilter:
 
     :param addresses: The addresses, in the form in which nodes write them.
     :param direction: One of :data:`DIRECTIONS`.
-    :param native: Whether those of the chain's own coin are wanted.
-    :param tokens: Contracts of the tokens that are wanted; None for any token.
+    :param native: Whether transfers of the native coin are wanted.
+    :param tokens: Contracts of the wanted tokens; None for any token.
     """
 
     addresses: frozenset[str]
@@ -105,14 +105,16 @@ def normalised_address(value: object) -> str:
     :raises BloqConfigurationError: It is not an address.
     """
     if not isinstance(value, str) or not value.strip() or not value.isascii() or " " in value.strip():
-        raise BloqConfigurationError.of("addresses", f"{value!r} is no address", "Give addresses as text.")
+        raise BloqConfigurationError.of(
+            "addresses", f"{value!r} is not an address", "Give addresses as text."
+        )
     address = value.strip()
     if address.lower().startswith("0x"):
         return evm_address("addresses", address)
     return address.lower() if address.lower().startswith(_SEGWIT) else address
 
 
-#: What the event ``Transfer(address,address,uint256)`` hashes to. ERC-721 has the same, with a fourth topic.
+#: Hash of ``Transfer(address,address,uint256)``. ERC-721 uses the same event with a fourth topic.
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 _TOPICS_OF_ERC20 = 3
 _WORD = 2 + 64
@@ -128,7 +130,7 @@ def evm_transfers(
 
     :param rpc: A node.
     :param reads: Results shared with other watchers.
-    :param wanted: Which transfers.
+    :param wanted: The transfers to return.
     :param headers: The blocks, each the parent of the next.
     :return: The transfers as JSON: ``height``, ``block_hash``, ``tx_hash``, ``tx_index``, ``log_index`` (None
         for the chain's own coin), ``token`` (its contract; None likewise), ``from``, ``to``, and ``amount``
@@ -173,7 +175,7 @@ def _evm_payments(rpc: RpcApi, headers: Sequence[BlockHeader]) -> Flow[list[dict
             raise BloqReorg(headers[0].height, headers[-1].height)
         transactions = answer.get("transactions")
         if not isinstance(transactions, list):
-            raise BloqUnavailable("The node gave a block without its transactions.")
+            raise BloqUnavailable("The node returned a block without its transactions.")
         payments += [_payment(header, fields_of(item, "transaction")) for item in transactions]
     return [payment for payment in payments if payment["amount"] != "0"]
 
@@ -248,7 +250,7 @@ def _evm_address(fields: dict[str, Any], name: str) -> str | None:
 
 #: Blocks with all their transactions in one request: up to several megabytes each.
 _BITCOIN_BLOCKS_PER_REQUEST = 1
-#: Transactions, and with each input the output that it spends. Older nodes leave the latter out.
+#: Verbosity that adds to each input the output that it spends. Older nodes leave it out.
 _WITH_PREVOUTS = 3
 _NOT_FOUND = -5
 #: Confirmations of a block that is no longer in the chain.
@@ -328,7 +330,7 @@ def _lacks_sender(payment: dict[str, Any]) -> bool:
 def _bitcoin_address(output: dict[str, Any]) -> str | None:
     script = output.get("scriptPubKey")
     if not isinstance(script, dict):
-        raise BloqUnavailable("The node gave an output whose script cannot be read.")
+        raise BloqUnavailable("The node returned an output with an unreadable script.")
     # Daemons before 2021 return a list. An old multisig output has several addresses and belongs to none of them.
     several = script.get("addresses")
     only = several[0] if isinstance(several, list) and len(several) == 1 else None
@@ -339,7 +341,7 @@ def _bitcoin_address(output: dict[str, Any]) -> str | None:
 def _satoshi(output: dict[str, Any]) -> str:
     value = output.get("value")
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BloqUnavailable("The node gave an output whose value cannot be read.")
+        raise BloqUnavailable("The node returned an output with an unreadable value.")
     # A float holds eight decimal places of up to 21 million exactly.
     return str(int(Decimal(f"{value:.8f}") * _SATOSHI))
 
@@ -347,5 +349,5 @@ def _satoshi(output: dict[str, Any]) -> str:
 def _list(fields: dict[str, Any], name: str) -> list[dict[str, Any]]:
     items = fields.get(name)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise BloqUnavailable(f"The node gave an answer whose {name!r} cannot be read.")
+        raise BloqUnavailable(f"The node returned an unreadable {name!r}.")
     return items

@@ -9,10 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-import requests
-
 from airflow_provider_bloq.auth.credentials import REDACTED, Secret
-from airflow_provider_bloq.auth.origin import Origin
 from airflow_provider_bloq.exceptions import (
     BloqConfigurationError,
     BloqError,
@@ -23,8 +20,6 @@ from airflow_provider_bloq.vault.kv import UnexpectedAnswer, api_path
 from airflow_provider_bloq.vault.vault_settings import VaultSettings
 
 __all__ = [
-    "UnsafeRedirect",
-    "UnsendableRequest",
     "diagnose_login",
     "diagnose_read",
     "diagnose_write",
@@ -41,28 +36,6 @@ _KV_TYPES = frozenset({"kv", "generic"})
 _NEVER_LOGS_IN = frozenset({"azure", "radius"})
 #: How an https server answers a plain http request.
 _EXPECTS_TLS = "HTTP request to an HTTPS server"
-
-
-class UnsafeRedirect(requests.RequestException):
-    """A redirect to an address that must not see the credentials.
-
-    :param target: Its origin; None if it cannot be read.
-    """
-
-    def __init__(self, target: Origin | None) -> None:
-        super().__init__("unsafe redirect")
-        self.target = target
-
-
-class UnsendableRequest(requests.RequestException):
-    """The settings of the connection or the environment do not make a valid request.
-
-    :param kind: Name of the error. Its text is dropped, since it quotes the token or a proxy's password.
-    """
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self.kind = kind
 
 
 def diagnose_login(error: Exception, settings: VaultSettings, where: str) -> BloqError:
@@ -321,6 +294,7 @@ def _server_error(error: Exception, settings: VaultSettings, where: str) -> Bloq
 
 
 def _unreachable(error: Exception, settings: VaultSettings, where: str) -> BloqError:
+    from airflow_provider_bloq.vault.http import UnsafeRedirect, UnsendableRequest
 
     if isinstance(error, UnsafeRedirect):
         return _wrong_connection(

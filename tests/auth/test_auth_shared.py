@@ -383,7 +383,7 @@ def test_another_secret_in_the_place_of_the_lease_is_not_overwritten(
     bloq: ScriptedBloq, store: FakeStore, member: SharedTokenProvider
 ) -> None:
     store.lease.put({"password": "hush"})
-    with pytest.raises(BloqConfigurationError, match="no lease"):
+    with pytest.raises(BloqConfigurationError, match="not a lease"):
         calling(bloq, member)
     assert store.lease.version == 1
 

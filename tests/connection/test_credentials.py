@@ -66,7 +66,11 @@ def test_too_few_and_too_many_client_keys_are_rejected(reject: Any) -> None:
         ({**NO_KEYS, "vault_path": "bloq/../other"}, "vault_path", "dots"),
         ({**NO_KEYS, "vault_path": "bloq//client"}, "vault_path", "empty part"),
         ({**NO_KEYS, "vault_path": "bloq/cli\nent"}, "vault_path", "line break"),
-        ({**NO_KEYS, "vault_path": "bloq", "vault_conn_id": "bloq_default"}, "vault_conn_id", "this very"),
+        (
+            {**NO_KEYS, "vault_path": "bloq", "vault_conn_id": "bloq_default"},
+            "vault_conn_id",
+            "this connection itself",
+        ),
         ({"login": 7}, "login", "not a text"),
         ({"password": b"bytes"}, "password", "not a text"),
     ):

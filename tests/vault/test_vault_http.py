@@ -12,8 +12,7 @@ import requests
 from airflow_provider_bloq.connection.settings import VaultLocation
 from airflow_provider_bloq.exceptions import BloqConfigurationError, BloqVaultUnavailable
 from airflow_provider_bloq.testing.openbao import LocalVault
-from airflow_provider_bloq.vault.client import VaultHttpSession
-from airflow_provider_bloq.vault.diagnosis import UnsendableRequest
+from airflow_provider_bloq.vault.http import UnsendableRequest, VaultHttpSession
 from airflow_provider_bloq.vault.key_source import VaultKeySource
 from tests.support.raw_server import RawConnection, RawServer, Script, SeenRequest, answering
 from tests.vault.conftest import CONN_ID, everything_shown_by
