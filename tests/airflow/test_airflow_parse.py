@@ -60,10 +60,9 @@ def look(name):
 
 #: Modules of the package that load when a DAG is parsed, besides the one that it imports.
 LOADED_WITH_DAGS = {
+    "arguments",
     "exceptions",
-    "validation",
     "flow.backoff",
-    "hooks._compat",
     "hooks._failures",
     "hooks.bloq",
     "hooks.retries",
