@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 
-from airflow_provider_bloq.flow.retry import NO_RETRIES
+from airflow_provider_bloq.exceptions import BloqCertificateError, BloqUnavailable
+from airflow_provider_bloq.flow.effects import Send
+from airflow_provider_bloq.flow.retry import NO_RETRIES, RetryPolicy
 from airflow_provider_bloq.nodes.models import Node
 from airflow_provider_bloq.rpc.endpoint import fingerprint_of_new_node
 from airflow_provider_bloq.testing.local import LocalBloq, LocalBloqOptions
@@ -61,3 +64,24 @@ def test_a_certificate_that_cannot_be_read_is_a_warning_only(
         assert fingerprint(slow, Node.from_json({"id": "node-1", "chain": chain, "ip": address})) is None
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 4
     assert all("node-1" in record.message for record in caplog.records)
+
+
+def test_a_node_that_breaks_off_the_handshake_is_tried_again() -> None:
+    node = Node.from_json({"id": "node-1", "chain": "eth", "ip": "127.0.0.1"})
+    flow = fingerprint_of_new_node(node, local=True, policy=RetryPolicy())
+    failures = [
+        BloqUnavailable("The connection was reset.", acted=True, method="HEAD", url="https://127.0.0.1"),
+        BloqCertificateError("Not pinned.", fingerprint="ab" * 32, method="HEAD", url="https://127.0.0.1"),
+    ]
+    assert result_of(flow, failures) == "ab" * 32
+
+
+def result_of(flow: Generator[Any, Any, str | None], failures: list[Exception]) -> str | None:
+    """Run a flow whose requests fail one after the other."""
+    try:
+        effect = next(flow)
+        while True:
+            effect = flow.throw(failures.pop(0)) if isinstance(effect, Send) else flow.send(None)
+    except StopIteration as end:
+        result: str | None = end.value
+        return result
