@@ -30,6 +30,7 @@ def fleet(connections: LocalStack, monkeypatch: pytest.MonkeyPatch) -> RealFleet
     return fleet
 
 
+@pytest.mark.slow
 def test_bloq_token_broker(fleet: RealFleet, run_dag: Callable[..., Any]) -> None:
     fleet.bloq.reset_counters()
     results = []

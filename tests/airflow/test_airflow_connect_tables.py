@@ -33,6 +33,7 @@ def shared_bitcoin(bitcoind: list[str]) -> Iterator[Bitcoind]:
         yield running
 
 
+@pytest.mark.slow
 def test_bloq_payments_per_hour(
     run_example: RunExample, bitcoin: Bitcoind, connections: LocalStack, tmp_path: Path
 ) -> None:

@@ -216,6 +216,7 @@ def test_only_a_clear_has_a_task_that_succeeded_create_again(
     assert first != second
 
 
+@pytest.mark.slow
 def test_a_task_that_is_marked_as_failed_ends_its_polls_and_deletes_only_if_told_to(
     airflow: LocalAirflow, endless: Service
 ) -> None:

@@ -26,6 +26,7 @@ def hook(short_lived: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[B
     shared_providers.forget()
 
 
+@pytest.mark.slow
 @pytest.mark.anvil
 def test_bloq_block_events(
     airflow: LocalAirflow, short_lived: LocalStack, hook: BloqHook, watched_node: str
@@ -60,6 +61,7 @@ def counts_of(airflow: LocalAirflow) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("choice", "members"), [("Approve", 4), ("Reject", 2)])
 def test_bloq_cluster_scaling(
     airflow: LocalAirflow, short_lived: LocalStack, hook: BloqHook, choice: str, members: int

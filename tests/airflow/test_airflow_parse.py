@@ -107,6 +107,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_examples_are_parsed_without_reaching_out() -> None:
     done = run(PARSE + IN_FORKS, *map(str, EXAMPLES))
     assert done.returncode == 0, done.stderr

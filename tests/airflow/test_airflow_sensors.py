@@ -92,6 +92,7 @@ def hook(short_lived: LocalStack, monkeypatch: pytest.MonkeyPatch) -> BloqHook:
     return BloqHook()
 
 
+@pytest.mark.slow
 @pytest.mark.anvil
 def test_tasks_wait_together_in_the_triggerer_and_leave_no_secret_there(
     airflow: LocalAirflow, short_lived: LocalStack, hook: BloqHook
